@@ -1,0 +1,109 @@
+"""The samples of the table as data for the conformance, gradient and support tests. tests/conformance/cases.h explains them."""
+from gen_engine import ATTR_KIND, boolean, dtype_constant, int_literal, mask, quoted
+from gen_header import NOTICE
+from gen_table import MAX_RANK
+
+# What the element type of an input is while the op is tested in some type T.
+INPUT_TYPE = {"any": "tested", "numeric": "tested", "float": "tested", "stat": "stat", "bool": "boolean", "index": "index",
+              "integer": "index", "i64": "i64", "key": "i64", "f32": "f32"}
+RESULT_TYPE = {"same": "same", "second": "second", "bool": "boolean", "i64": "i64", "key": "i64", "f32": "f32",
+               "stat": "stat", "attr": "attr"}
+
+
+def bound(op, sample, k):
+    """Exclusive upper bound of index values of input k, and the input whose values decide it (-1: none)."""
+    name, parameter = op.domains[k]
+    if name == "lse":
+        return 0, int(parameter)
+    if name not in ("labels", "ids"):
+        return 0, -1
+    if name == "labels":
+        return sample.dims[0 if parameter == "last" else int(parameter)][-1], -1
+    if parameter.isdigit():
+        return sample.dims[int(parameter)][0], -1
+    attr = next(a for a in op.attrs if a.name == parameter)
+    return sample.attrs.get(parameter, attr.default), -1
+
+
+def case_input(op, sample, k):
+    row = min(k, len(op.inputs) - 1)
+    one = op.inputs[row]
+    dims = sample.dims[k]
+    domain = op.domains[row][0]
+    kind = INPUT_TYPE[op.inputs[one.lead].dtypes if one.same else one.dtypes]
+    limit, source = bound(op, sample, row)
+    shape = dims or []
+    values = ", ".join(str(v) for v in shape + [0] * (MAX_RANK - len(shape)))
+    return (f"{{{boolean(dims is not None)}, InputType::{kind}, Domain::{domain}, {source}, {int_literal(limit)}, "
+            f"{len(shape)}, {{{values}}}}}")
+
+
+def case_attr(op, sample, attr, k, prefix):
+    """The initialiser of one attribute as this sample has it, default included, and the array it points to."""
+    value = sample.attrs.get(attr.name, attr.default)
+    i, f, p, n, array = "0", "0.0", "nullptr", "0", ""
+    if attr.kind in ("int", "bool"):
+        i = int_literal(value)
+    elif attr.kind == "float":
+        f = repr(value)
+    elif attr.kind == "dtype":
+        i = dtype_constant(value)
+    elif attr.kind == "string":
+        p, n = quoted(value), str(len(value))
+    elif value:
+        p, n = f"{prefix}_{attr.name}", str(len(value))
+        kind = "int64_t" if attr.kind == "ints" else "double"
+        items = ", ".join(int_literal(v) if attr.kind == "ints" else repr(v) for v in value)
+        array = f"inline constexpr {kind} {p}[] = {{{items}}};\n"
+    return f"{{{k}, MILL_ATTR_{ATTR_KIND[attr.kind]}, {i}, {f}, {p}, {n}}}", array
+
+
+def case_arrays(op, sample, number):
+    prefix = f"{op.name}_{number}"
+    text, rows = "", []
+    for k, attr in enumerate(op.attrs):
+        row, array = case_attr(op, sample, attr, k, "values_" + prefix)
+        text += array
+        rows.append(row)
+    if sample.dims:
+        text += f"inline constexpr CaseInput in_{prefix}[] = {{\n"
+        text += "".join(f"    {case_input(op, sample, k)},\n" for k in range(len(sample.dims))) + "};\n"
+    if rows:
+        text += f"inline constexpr mill_attr attr_{prefix}[] = {{\n" + "".join(f"    {r},\n" for r in rows) + "};\n"
+    return text
+
+
+def op_arrays(op):
+    results = ", ".join(f"{{{quoted(o.name)}, ResultType::{RESULT_TYPE[o.type]}}}" for o in op.outputs)
+    text = f"inline constexpr CaseOutput out_{op.name}[] = {{{results}}};\n"
+    if op.inplace:
+        pairs = ", ".join(f"{{{o}, {i}}}" for o, i in op.inplace)
+        text += f"inline constexpr CaseInplace inplace_{op.name}[] = {{{pairs}}};\n"
+    dtypes = mask(op.input_dtypes(op.inputs[0].lead)) if op.inputs else "0"
+    inplace = f"inplace_{op.name}, {len(op.inplace)}" if op.inplace else "nullptr, 0"
+    text += (f"inline constexpr CaseOp op_{op.name} = {{\n"
+             f"    {op.enum}, {quoted(op.name)}, {quoted(op.family)}, OpKind::{op.kind}, Gradient::{op.gradient},\n"
+             f"    {boolean(op.random)}, {boolean(op.smooth)}, {boolean(op.list_input)}, {op.tolerance!r}, {dtypes},\n"
+             f"    Reference::{op.reference}_, out_{op.name}, {len(op.outputs)}, {inplace}}};\n")
+    return text
+
+
+def case_row(op, sample, number):
+    prefix = f"{op.name}_{number}"
+    given = sum(1 << k for k, a in enumerate(op.attrs) if a.name in sample.attrs)
+    inputs = f"in_{prefix}, {len(sample.dims)}" if sample.dims else "nullptr, 0"
+    attrs = f"attr_{prefix}, {len(op.attrs)}" if op.attrs else "nullptr, 0"
+    return f"MILL_CASE({op.name}, {number}, {quoted(sample.text)}, {inputs}, {attrs}, {hex(given)}u)\n"
+
+
+def cases(ops):
+    references = sorted({op.reference for op in ops})
+    text = f"// {NOTICE}\n//\n// Included with one of three macros defined; cases.h does so and says what the entries mean.\n"
+    text += "#ifdef MILL_REFERENCE\n" + "".join(f"MILL_REFERENCE({name})\n" for name in references)
+    text += "#endif\n\n#ifdef MILL_CASE_ARRAYS\n"
+    for op in ops:
+        text += op_arrays(op)
+        text += "".join(case_arrays(op, sample, k) for k, sample in enumerate(op.samples)) + "\n"
+    text += "#endif\n\n#ifdef MILL_CASE\n"
+    text += "".join(case_row(op, sample, k) for op in ops for k, sample in enumerate(op.samples))
+    return text + "#endif\n"

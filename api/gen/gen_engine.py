@@ -1,0 +1,186 @@
+"""The engine's side of the op table: the rows that dispatch reads, and C++ wrappers for gradient rules."""
+from gen_header import NOTICE, pack
+from gen_table import STORED
+
+INT64_MAX = (1 << 63) - 1
+DTYPE_NUMBER = {name: number for number, name in enumerate(STORED, 1)}
+assert DTYPE_NUMBER["bool"] == 1 and DTYPE_NUMBER["f32"] == 12 and DTYPE_NUMBER["c128"] == 17
+
+ATTR_KIND = {"int": "INT", "bool": "INT", "float": "FLOAT", "ints": "INTS", "floats": "FLOATS", "string": "STRING",
+             "dtype": "DTYPE"}
+RESULT = {"same": "same", "second": "second", "bool": "boolean", "i64": "i64", "f32": "f32", "stat": "stat",
+          "attr": "attr", "key": "key"}
+
+
+def quoted(text):
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def boolean(value):
+    return "true" if value else "false"
+
+
+def int_literal(value):
+    if value == INT64_MAX:
+        return "INT64_MAX"
+    if value == -INT64_MAX - 1:
+        return "INT64_MIN"
+    return str(value)
+
+
+def dtype_constant(name):
+    return "MILL_" + name.upper()
+
+
+def mask(names):
+    return "0x%05xu" % sum(1 << DTYPE_NUMBER[n] for n in names)
+
+
+def default_value(op, attr, k):
+    """The default as a mill_attr initialiser; a list's elements stand in an array of their own."""
+    i, f, p, n = "0", "0.0", "nullptr", "0"
+    value = attr.default
+    if attr.required:
+        pass
+    elif attr.kind in ("int", "bool"):
+        i = int_literal(value)
+    elif attr.kind == "float":
+        f = repr(value)
+    elif attr.kind == "dtype":
+        i = dtype_constant(value)
+    elif attr.kind == "string":
+        p, n = quoted(value), str(len(value))
+    elif value:
+        p, n = f"k_{op.name}_{attr.name}", str(len(value))
+    return f"{{{k}, MILL_ATTR_{ATTR_KIND[attr.kind]}, {i}, {f}, {p}, {n}}}"
+
+
+def array(kind, name, rows):
+    if not rows:
+        return ""
+    return f"constexpr {kind} {name}[] = {{\n" + "".join(f"    {{{row}}},\n" for row in rows) + "};\n"
+
+
+def op_arrays(op):
+    text = ""
+    for attr in op.attrs:
+        if attr.kind in ("ints", "floats") and attr.default:
+            kind = "int64_t" if attr.kind == "ints" else "double"
+            values = ", ".join(int_literal(v) if attr.kind == "ints" else repr(v) for v in attr.default)
+            text += f"constexpr {kind} k_{op.name}_{attr.name}[] = {{{values}}};\n"
+    text += array("InputRow", f"in_{op.name}",
+                  [f"{quoted(i.name)}, {boolean(i.optional)}, {boolean(i.list)}, {boolean(i.same)}, "
+                   f"{mask(op.input_dtypes(k))}" for k, i in enumerate(op.inputs)])
+    text += array("OutputRow", f"out_{op.name}",
+                  [f"{quoted(o.name)}, ResultType::{RESULT[o.type]}" for o in op.outputs])
+    text += array("AttrRow", f"attr_{op.name}",
+                  [f"{quoted(a.name)}, MILL_ATTR_{ATTR_KIND[a.kind]}, {boolean(a.required)}, {boolean(a.kind == 'bool')}, "
+                   f"{default_value(op, a, k)}" for k, a in enumerate(op.attrs)])
+    text += array("InplaceRow", f"inplace_{op.name}", [f"{o}, {i}" for o, i in op.inplace])
+    return text
+
+
+def op_table(ops):
+    text = f"// {NOTICE}\n" + '#include "dispatch/op_table.h"\n\n#include "dispatch/op_rules.h"\n'
+    text += '#include "millrace/op_numbers.h"\n\n// clang-format off\nnamespace mill {\nnamespace ops {\n\n'
+    text += "".join(f"extern const OpRules rules_{op.name};\n" for op in ops)
+    text += "\n}  // namespace ops\n\nnamespace {\n\n"
+    text += "\n".join(op_arrays(op) for op in ops)
+    text += "\n// Not constexpr: the rules live in other translation units. Their addresses are still link-time constants.\n"
+    text += "const OpRow rows[] = {\n"
+    for op in ops:
+        def counted(prefix, items):
+            return f"{prefix}_{op.name}, {len(items)}" if items else "nullptr, 0"
+
+        text += (f"    {{{op.enum}, {op.version}, {quoted(op.name)}, {quoted(op.family)}, OpKind::{op.kind}, "
+                 f"GradientKind::{op.gradient}, {boolean(op.random)},\n"
+                 f"     {counted('in', op.inputs)}, {counted('out', op.outputs)}, {counted('attr', op.attrs)}, "
+                 f"{counted('inplace', op.inplace)},\n"
+                 f"     {quoted(op.doc)},\n"
+                 f"     &ops::rules_{op.name}}},\n")
+    text += "};\n\n}  // namespace\n\n"
+    text += "const OpRow* op_table() { return rows; }\n"
+    text += f"uint32_t op_table_size() {{ return {len(ops)}; }}\n"
+    text += f"static_assert(sizeof(rows) / sizeof(rows[0]) == {len(ops)});\n"
+    return text + "\n}  // namespace mill\n// clang-format on\n"
+
+
+# ---- wrappers -------------------------------------------------------------------------------------------------------
+
+def wrapper_attr(attr, trailing):
+    """Parameters of one attribute, with the row's default where every later attribute has one too."""
+    name, value = attr.name, attr.default
+    kinds = {"int": "int64_t", "bool": "bool", "float": "double", "dtype": "mill_dtype", "string": "const char*"}
+    if attr.kind in kinds:
+        default = {"int": int_literal, "bool": boolean, "float": repr, "dtype": dtype_constant, "string": quoted}
+        return [f"{kinds[attr.kind]} {name}" + (f" = {default[attr.kind](value)}" if trailing else "")]
+    element = "int64_t" if attr.kind == "ints" else "double"
+    end = (" = nullptr", " = 0") if trailing else ("", "")
+    return [f"const {element}* {name}{end[0]}", f"uint32_t n_{name}{end[1]}"]
+
+
+def has_plain_default(attr):
+    return not attr.required and not (attr.kind in ("ints", "floats") and attr.default)
+
+
+def wrapper_parameters(op):
+    items = ["Exec& exec"]
+    for one in op.inputs:
+        items += [f"mill_tensor* const* {one.name}", f"uint32_t n_{one.name}"] if one.list else [f"mill_tensor* {one.name}"]
+    first_default = len(op.attrs)
+    # A parameter after defaulted ones needs a default; the array of several outputs has none.
+    while len(op.outputs) == 1 and first_default > 0 and has_plain_default(op.attrs[first_default - 1]):
+        first_default -= 1
+    for k, attr in enumerate(op.attrs):
+        items += wrapper_attr(attr, k >= first_default)
+    if len(op.outputs) > 1:
+        return items + [f"TensorRef (&out)[{len(op.outputs)}]"]
+    return items + ["mill_tensor* out = nullptr"]
+
+
+def wrapper_attr_value(attr, k):
+    name = attr.name
+    return {
+        "int": f"int_attr({k}, {name})",
+        "bool": f"int_attr({k}, {name})",
+        "float": f"float_attr({k}, {name})",
+        "ints": f"ints_attr({k}, {name}, n_{name})",
+        "floats": f"mill_attr{{{k}, MILL_ATTR_FLOATS, 0, 0.0, {name}, n_{name}}}",
+        "string": f"string_attr({k}, {name})",
+        "dtype": f"dtype_attr({k}, {name})",
+    }[attr.kind]
+
+
+def wrapper(op):
+    several = len(op.outputs) > 1
+    n_out = len(op.outputs)
+    text = pack(f"inline {'void' if several else 'TensorRef'} {op.name}(", wrapper_parameters(op), ") {") + "\n"
+    if op.list_input:
+        inputs, count = op.inputs[0].name, "n_" + op.inputs[0].name
+    elif op.inputs:
+        text += "  mill_tensor* const in[] = {" + ", ".join(i.name for i in op.inputs) + "};\n"
+        inputs, count = "in", str(len(op.inputs))
+    else:
+        inputs, count = "nullptr", "0"
+    if op.attrs:
+        text += pack("  const mill_attr attrs[] = {", [wrapper_attr_value(a, k) for k, a in enumerate(op.attrs)], "};") + "\n"
+    if several:
+        text += "  mill_tensor* raw[] = {" + ", ".join(f"out[{k}].get()" for k in range(n_out)) + "};\n"
+    else:
+        text += "  mill_tensor* result = out;\n"
+    text += pack("  invoke(", ["exec", op.enum, inputs, count, "attrs" if op.attrs else "nullptr", str(len(op.attrs)),
+                               "raw" if several else "&result", str(n_out)], ");") + "\n"
+    if several:
+        text += f"  for (uint32_t k = 0; k < {n_out}; ++k) {{\n    if (!out[k]) out[k] = TensorRef::adopt(raw[k]);\n  }}\n"
+    else:
+        text += "  return out ? TensorRef::share(out) : TensorRef::adopt(result);\n"
+    return text + "}\n"
+
+
+def calls(ops):
+    text = (f"// {NOTICE}\n//\n"
+            "// Ops as C++ calls for gradient rules and optimizers. `out`, where given, is written into; entries\n"
+            "// of an output array that hold a tensor are written into, the others are filled.\n"
+            '#pragma once\n\n#include <cstdint>\n\n#include "dispatch/invoke.h"\n#include "millrace/op_numbers.h"\n\n'
+            "// clang-format off\nnamespace mill::op {\n\n")
+    return text + "\n".join(wrapper(op) for op in ops) + "\n}  // namespace mill::op\n// clang-format on\n"

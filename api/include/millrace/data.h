@@ -1,0 +1,112 @@
+/* Millrace: loaders. A loader hands out the rows of a dataset in batches: shuffled by a seed,
+ * converted, and gathered on a thread of its own while the program computes.
+ *
+ * A dataset is one or more tensors, the columns, whose first axis counts the rows and has the same
+ * size in all of them. A column may have any strides, so rows may overlap: the windows of 16
+ * characters over a text of 1,000,000 are one view (mill_tensor_view) with dims {999985, 16} and
+ * strides {1, 1}, and take no memory.
+ *
+ * The order of an epoch depends on the seed, the epoch's number and the number of rows only: a
+ * shuffle by Fisher and Yates with numbers from SplitMix64. It is the same on every machine and
+ * will stay the same. */
+#ifndef MILL_DATA_H
+#define MILL_DATA_H
+
+#include "millrace/types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum mill_loader_flags {
+  MILL_LOADER_SHUFFLE = 1,   /* a new order each epoch; otherwise that of the dataset */
+  MILL_LOADER_DROP_LAST = 2, /* leave out an epoch's last batch if it is smaller */
+  MILL_LOADER_INLINE = 4     /* no thread: mill_loader_next gathers */
+};
+
+/* Zero is every other field's default. */
+typedef struct mill_loader_opts {
+  uint32_t size; /* sizeof(mill_loader_opts) */
+  uint32_t type; /* MILL_STRUCT_LOADER_OPTS */
+  const mill_struct* next;
+  uint64_t seed;     /* of the shuffle */
+  int64_t batch;     /* rows of a batch; 0 = 1 */
+  uint64_t flags;    /* MILL_LOADER_... */
+  uint32_t prefetch; /* batches gathered ahead, 1 to 64; 0 = 2; not used with INLINE */
+  uint32_t reserved; /* zero */
+} mill_loader_opts;
+
+/* Makes a loader over n columns (1 to MILL_MAX_OP_INPUTS), which must be on the host's device and
+ * have a rank of at least 1. opts may be NULL. The loader keeps a reference to the columns; they
+ * must not be written while it lives. Its thread, "mill-loader", starts with the first batch and
+ * blocks all signals; memory for prefetch + 1 batches is allocated then, and none afterwards.
+ * Errors: MILL_E_ARG (n, batch, flags, prefetch), MILL_E_SHAPE (a scalar column, or columns with
+ * different numbers of rows: names both), MILL_E_DEVICE (a column that the host cannot read),
+ * MILL_E_TOO_NEW, MILL_E_UNSUPPORTED_STRUCT, MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_loader_create(mill_context* context, mill_tensor* const* columns, uint32_t n,
+                       const mill_loader_opts* opts, mill_loader** out_loader, mill_error* err);
+/* Since: 1 */
+MILL_API MILL_SINCE(1) void mill_loader_retain(mill_loader* loader);
+/* Since: 1 */
+MILL_API MILL_SINCE(1) void mill_loader_release(mill_loader* loader);
+
+/* Batches of a column will have this dtype (MILL_DTYPE_NONE = the column's), with every element
+ * x * scale + shift, computed in f64 and rounded once (to f16, bf16 and f8 by way of f32). Pixels
+ * as 0 .. 1: MILL_F32, 1.0 / 255, 0. With scale 1 and shift 0, integers become integers exactly and
+ * wrap. Otherwise values that become integers are truncated and saturate, NaN becomes 0. Complex
+ * columns are only copied. Before the first batch only.
+ * Errors: MILL_E_ARG (column, dtype, scale or shift not finite), MILL_E_DTYPE (complex),
+ * MILL_E_STATE (after the first batch), MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_loader_set_transform(mill_loader* loader, uint32_t column, mill_dtype dtype, double scale,
+                              double shift, mill_error* err);
+
+/* The next batch: out_batch[k] = rows of column k as a row-major tensor on the exec's device, of
+ * dims {rows, ...}, where rows is the batch size or, in an epoch's last batch, what is left. n is
+ * the number of columns. The tensors are the caller's and stay as they are for as long as they are
+ * held; what out_batch held before is not looked at. At the end of an epoch: MILL_END, with NULL in
+ * out_batch; the call after that begins the next epoch. Blocks while the loader's thread has not
+ * gathered the batch; the trace says for how long (MILL_RECORD_LOADER).
+ * Errors: MILL_E_ARG (n), MILL_E_BUSY (exec or loader used by another thread), MILL_E_BAD_HANDLE,
+ * MILL_E_MEMORY; the position has not moved then. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS MILL_BLOCKS mill_status
+    mill_loader_next(mill_loader* loader, mill_exec* exec, mill_tensor** out_batch, uint32_t n,
+                     mill_error* err);
+
+/* Which rows of the dataset the last batch holds: an array output of at most the batch size. Count
+ * 0 before the first batch and after MILL_END.
+ * Errors: MILL_E_ARG, MILL_E_BUSY, MILL_E_BAD_HANDLE. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_loader_indices(mill_loader* loader, int64_t* indices, uint64_t capacity,
+                        uint64_t* out_count, mill_error* err);
+
+/* Batches of one epoch; 0 if the dataset is empty or all of it is dropped.
+ * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_loader_batches(mill_loader* loader, int64_t* out_count, mill_error* err);
+
+/* Goes back to the first batch of the current epoch. Batches that were gathered ahead are gathered
+ * again.
+ * Errors: MILL_E_ARG, MILL_E_BUSY, MILL_E_BAD_HANDLE. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status mill_loader_rewind(mill_loader* loader, mill_error* err);
+
+/* What the next call of mill_loader_next will give: the shuffle's seed, the epoch from 0 and the
+ * batch from 0. A batch equal to mill_loader_batches means MILL_END. Saved, and set again in a
+ * loader over the same dataset with the same batch size and flags, it continues bit for bit,
+ * however many batches had been gathered ahead. Outputs may be NULL.
+ * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_loader_get_position(mill_loader* loader, uint64_t* out_seed, uint64_t* out_epoch,
+                             int64_t* out_batch, mill_error* err);
+
+/* Errors: MILL_E_ARG (batch outside 0 .. mill_loader_batches), MILL_E_BUSY, MILL_E_BAD_HANDLE.
+ * Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_loader_set_position(mill_loader* loader, uint64_t seed, uint64_t epoch, int64_t batch,
+                             mill_error* err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

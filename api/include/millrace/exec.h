@@ -1,0 +1,87 @@
+/* Millrace: the exec, which carries what an op call needs beside its arguments, and handle scopes.
+ */
+#ifndef MILL_EXEC_H
+#define MILL_EXEC_H
+
+#include "millrace/types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum mill_orders {
+  MILL_ORDER_AUTO = 0,  /* the engine orders work between streams, per storage */
+  MILL_ORDER_MANUAL = 1 /* the caller does, with events */
+};
+
+/* Makes an exec on one device and stream; both stay for its life. stream NULL = a stream of its
+ * own. Everything else can be changed between calls and starts as: no tape, no generator, tag 0,
+ * MILL_ORDER_AUTO, deterministic. Errors: MILL_E_ARG (device), MILL_E_DEVICE (stream of another
+ * device), MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_exec_create(mill_context* context, uint32_t device, mill_stream* stream,
+                     mill_exec** out_exec, mill_error* err);
+/* Since: 1 */
+MILL_API MILL_SINCE(1) void mill_exec_retain(mill_exec* exec);
+/* Since: 1 */
+MILL_API MILL_SINCE(1) void mill_exec_release(mill_exec* exec);
+
+/* The context the exec belongs to, with a new reference.
+ * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_exec_get_context(mill_exec* exec, mill_context** out_context, mill_error* err);
+
+/* From now on ops are recorded on the tape where an input is tracked by it. NULL = record nothing
+ * (no-grad). Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_DEVICE (tape of another
+ * context). Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_exec_set_tape(mill_exec* exec, mill_tape* tape, mill_error* err);
+
+/* The tape, with a new reference; NULL if there is none.
+ * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_exec_get_tape(mill_exec* exec, mill_tape** out_tape, mill_error* err);
+
+/* Random ops without a key draw from this generator. NULL = they fail with MILL_E_STATE.
+ * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_DEVICE. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_exec_set_generator(mill_exec* exec, mill_generator* generator, mill_error* err);
+
+/* Memory allocated through the exec is counted under this name (at most 63 names a context; NULL or
+ * "" = no name). Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_exec_set_tag(mill_exec* exec, const char* tag, mill_error* err);
+
+/* MILL_ORDER_...
+ * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_exec_set_order(mill_exec* exec, int32_t order, mill_error* err);
+
+/* True (the default): only kernels whose result does not depend on timing. Every CPU kernel is of
+ * that kind. Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_exec_set_deterministic(mill_exec* exec, mill_bool on, mill_error* err);
+
+/* Waits until all work of the exec has finished.
+ * Blocks. Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, and whatever the work failed with. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status mill_exec_wait(mill_exec* exec, mill_error* err);
+
+/* From here to the matching end, the exec keeps a list of the tensors, futures and calls that calls
+ * on it return. Scopes nest. For languages without destructors. Errors: MILL_E_ARG,
+ * MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status mill_scope_begin(mill_exec* exec, mill_error* err);
+
+/* Takes a tensor made inside the innermost scope off its list: the caller's reference survives the
+ * end. Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_STATE (no scope, or not made in
+ * it). Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_scope_keep(mill_exec* exec, mill_tensor* tensor, mill_error* err);
+
+/* Releases every handle on the innermost scope's list; the caller must not release those itself.
+ * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_STATE (no scope). Since: 1 */
+MILL_API MILL_SINCE(1) mill_status mill_scope_end(mill_exec* exec, mill_error* err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,149 @@
+/* Millrace: parameter groups, optimizers, clipping and schedules. A group keeps all its parameters,
+ * their gradients and the optimizer's state in flat buffers, so that an update is one pass over
+ * memory. */
+#ifndef MILL_OPTIM_H
+#define MILL_OPTIM_H
+
+#include "millrace/types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Makes an empty group. Add parameters, then build it.
+ * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_group_create(mill_context* context, mill_dtype dtype, mill_group** out_group,
+                      mill_error* err);
+/* Since: 1 */
+MILL_API MILL_SINCE(1) void mill_group_retain(mill_group* group);
+/* Since: 1 */
+MILL_API MILL_SINCE(1) void mill_group_release(mill_group* group);
+
+/* Adds a parameter of the group's dtype. Names are unique in the group and copied. out_index (may
+ * be NULL) counts from 0. Errors: MILL_E_ARG, MILL_E_SHAPE, MILL_E_STATE (built, or the name is
+ * taken), MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_group_add(mill_group* group, const char* name, const int64_t* dims, uint32_t rank,
+                   uint32_t* out_index, mill_error* err);
+
+/* Allocates the flat buffers on the exec's device and fills the parameters with zeros.
+ * Errors: MILL_E_ARG, MILL_E_STATE (built or empty), MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY.
+ * Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_group_build(mill_group* group, mill_exec* exec, mill_error* err);
+
+/* Number of parameters.
+ * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_group_count(mill_group* group, uint32_t* out_count, mill_error* err);
+
+/* Index of a parameter by name.
+ * Errors: MILL_E_ARG (no such name), MILL_E_BAD_HANDLE. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_group_find(mill_group* group, const char* name, uint32_t* out_index, mill_error* err);
+
+/* Name of parameter `index`, borrowed from the group.
+ * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_group_name(mill_group* group, uint32_t index, const char** out_name, mill_error* err);
+
+/* The parameter as a tensor that every tape tracks. Writing into it (mill_tensor_write, or an op's
+ * given output with an exec that records nothing) initialises it. Errors: MILL_E_ARG, MILL_E_STATE
+ * (not built), MILL_E_BAD_HANDLE. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_group_param(mill_group* group, uint32_t index, mill_tensor** out_tensor, mill_error* err);
+
+/* Its gradient. MILL_NOT_READY (and a NULL tensor) when no backward has written it since the last
+ * update. Errors: MILL_E_ARG, MILL_E_STATE (not built), MILL_E_BAD_HANDLE. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_group_gradient(mill_group* group, uint32_t index, mill_tensor** out_tensor,
+                        mill_error* err);
+
+/* Forgets all gradients: the next backward assigns. A step does this itself.
+ * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status mill_group_clear_gradients(mill_group* group, mill_error* err);
+
+/* Fills a parameter by a usual rule: MILL_INIT_UNIFORM in [-a, a], MILL_INIT_NORMAL (0, a),
+ * MILL_INIT_KAIMING (uniform, bound a * sqrt(3 / fan_in): He et al., 2015; a = sqrt(2) for ReLU),
+ * MILL_INIT_XAVIER (uniform, bound a * sqrt(6 / (fan_in + fan_out)): Glorot and Bengio, 2010),
+ * MILL_INIT_CONSTANT (a). fan_in is the product of all dims but the first, fan_out dims[0]. Draws
+ * from the exec's generator. Errors: MILL_E_ARG (kind, index, NaN), MILL_E_STATE (not built, no
+ * generator), MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_group_init(mill_group* group, mill_exec* exec, uint32_t index, int32_t kind, double a,
+                    mill_error* err);
+
+enum mill_init_kinds {
+  MILL_INIT_CONSTANT = 0,
+  MILL_INIT_UNIFORM = 1,
+  MILL_INIT_NORMAL = 2,
+  MILL_INIT_KAIMING = 3,
+  MILL_INIT_XAVIER = 4
+};
+
+/* Stochastic gradient descent as PyTorch's: see sgd_step in docs/ops.md. State: velocity (if
+ * momentum > 0), in f32 (f64 for f64 parameters). The group must be built. Errors: MILL_E_ARG (NaN
+ * or negative rate, momentum outside [0, 1), negative decay, nesterov without momentum),
+ * MILL_E_STATE, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_optimizer_create_sgd(mill_exec* exec, mill_group* group, double rate, double momentum,
+                              double weight_decay, mill_bool nesterov,
+                              mill_optimizer** out_optimizer, mill_error* err);
+
+/* AdamW (Loshchilov and Hutter, 2019) as PyTorch's: see adamw_step in docs/ops.md. State: m and v.
+ * Errors: MILL_E_ARG (NaN or negative rate, betas outside [0, 1), eps not positive, negative
+ * decay), and as above. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_optimizer_create_adamw(mill_exec* exec, mill_group* group, double rate, double beta1,
+                                double beta2, double eps, double weight_decay,
+                                mill_optimizer** out_optimizer, mill_error* err);
+/* Since: 1 */
+MILL_API MILL_SINCE(1) void mill_optimizer_retain(mill_optimizer* optimizer);
+/* Since: 1 */
+MILL_API MILL_SINCE(1) void mill_optimizer_release(mill_optimizer* optimizer);
+
+/* Updates every parameter that has a fresh gradient, in one fused pass; one without is skipped (no
+ * decay, no moments). Learning rate, step and clip factor are read from device memory. Afterwards
+ * no gradient is fresh. Errors: MILL_E_ARG, MILL_E_BUSY (exec, or the group is in a backward),
+ * MILL_E_DEVICE, MILL_E_BAD_HANDLE. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_optimizer_step(mill_optimizer* optimizer, mill_exec* exec, mill_error* err);
+
+/* The base learning rate, which a schedule multiplies.
+ * Errors: MILL_E_ARG (NaN, negative), MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_optimizer_set_rate(mill_optimizer* optimizer, mill_exec* exec, double rate,
+                            mill_error* err);
+
+/* Linear warm-up over the first `warmup` steps, then constant (MILL_SCHEDULE_CONSTANT) or a cosine
+ * that reaches rate * floor at step `total` (MILL_SCHEDULE_COSINE): see schedule in docs/ops.md.
+ * Errors: MILL_E_ARG (shape, negative counts, total <= warmup, floor outside [0, 1]),
+ * MILL_E_BAD_HANDLE. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_optimizer_set_schedule(mill_optimizer* optimizer, int32_t shape, int64_t warmup,
+                                int64_t total, double floor, mill_error* err);
+
+/* Each step first scales all fresh gradients so that their joint 2-norm is at most max_norm; 0
+ * turns it off. Errors: MILL_E_ARG (NaN, negative), MILL_E_BAD_HANDLE. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_optimizer_set_clip_norm(mill_optimizer* optimizer, double max_norm, mill_error* err);
+
+/* Device-side scalars, one element each: the learning rate and the gradient norm (before clipping)
+ * of the last step. The norm is MILL_E_STATE while clipping is off. Read them with
+ * mill_tensor_read_async. Errors: MILL_E_ARG, MILL_E_STATE, MILL_E_BAD_HANDLE. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_optimizer_rate(mill_optimizer* optimizer, mill_tensor** out_rate, mill_error* err);
+/* Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_optimizer_norm(mill_optimizer* optimizer, mill_tensor** out_norm, mill_error* err);
+
+/* Number of steps taken.
+ * Blocks until the device has the counter. Errors: MILL_E_ARG, MILL_E_BAD_HANDLE. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
+    mill_optimizer_steps(mill_optimizer* optimizer, int64_t* out_steps, mill_error* err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

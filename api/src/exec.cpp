@@ -1,0 +1,137 @@
+#include "millrace/exec.h"
+
+#include "autograd/tape.h"
+#include "dispatch/generator.h"
+#include "guard.h"
+
+using namespace mill;       // NOLINT
+using namespace mill::api;  // NOLINT
+
+mill_status mill_exec_create(mill_context* context, uint32_t device, mill_stream* stream,
+                             mill_exec** out_exec, mill_error* err) {
+  return guard("mill_exec_create", err, [&] {
+    clear_out(out_exec, 3, "out_exec");
+    mill_context& c = need_context(context);
+    if (device >= c.devices.size()) {
+      fail_argument(MILL_E_ARG, 1, "device is %u, the context has %zu", device, c.devices.size());
+    }
+    Device& on = *c.devices[device];
+    mill_stream* given = maybe(stream, 2, "stream");
+    if (given && &given->device != &on) {
+      fail_argument(MILL_E_DEVICE, 2, "stream is of device %u, the exec is to be on device %u",
+                    given->device.index(), device);
+    }
+    Ref<mill_stream> queue = given ? Ref<mill_stream>::share(given)
+                                   : Ref<mill_stream>::adopt(slab_new<mill_stream>(
+                                         on, c.next_id.fetch_add(1, std::memory_order_relaxed)));
+    *out_exec = slab_new<mill_exec>(&c, on, std::move(queue));
+  });
+}
+
+void mill_exec_retain(mill_exec* exec) {
+  if (valid(exec, HandleKind::exec)) retain(exec);
+}
+
+void mill_exec_release(mill_exec* exec) {
+  if (valid(exec, HandleKind::exec)) release(exec);
+}
+
+mill_status mill_exec_get_context(mill_exec* exec, mill_context** out_context, mill_error* err) {
+  return guard("mill_exec_get_context", err, [&] {
+    clear_out(out_context, 1, "out_context");
+    *out_context = Ref<mill_context>(need(exec, 0, "exec").context).release();
+  });
+}
+
+mill_status mill_exec_set_tape(mill_exec* exec, mill_tape* tape, mill_error* err) {
+  return guard("mill_exec_set_tape", err, [&] {
+    mill_exec& e = need(exec, 0, "exec");
+    mill_tape* t = maybe(tape, 1, "tape");
+    const ExecGuard entered(e);
+    if (t && t->context.get() != e.context.get()) {
+      fail_argument(MILL_E_DEVICE, 1, "the tape belongs to another context than the exec");
+    }
+    e.set_recorder(t ? &t->face : nullptr);
+  });
+}
+
+mill_status mill_exec_get_tape(mill_exec* exec, mill_tape** out_tape, mill_error* err) {
+  return guard("mill_exec_get_tape", err, [&] {
+    clear_out(out_tape, 1, "out_tape");
+    mill_exec& e = need(exec, 0, "exec");
+    const ExecGuard entered(e);
+    if (!e.recorder) return;
+    e.recorder->retain_recorder();
+    *out_tape = static_cast<mill_tape*>(e.recorder->handle());
+  });
+}
+
+mill_status mill_exec_set_generator(mill_exec* exec, mill_generator* generator, mill_error* err) {
+  return guard("mill_exec_set_generator", err, [&] {
+    mill_exec& e = need(exec, 0, "exec");
+    mill_generator* g = maybe(generator, 1, "generator");
+    const ExecGuard entered(e);
+    if (g) check_same_device(e, *g->state, 1, "generator");
+    e.generator = Ref<mill_generator>::share(g);
+  });
+}
+
+mill_status mill_exec_set_tag(mill_exec* exec, const char* tag, mill_error* err) {
+  return guard("mill_exec_set_tag", err, [&] {
+    mill_exec& e = need(exec, 0, "exec");
+    const ExecGuard entered(e);
+    e.tag = e.context->tag(tag);
+  });
+}
+
+mill_status mill_exec_set_order(mill_exec* exec, int32_t order, mill_error* err) {
+  return guard("mill_exec_set_order", err, [&] {
+    mill_exec& e = need(exec, 0, "exec");
+    const ExecGuard entered(e);
+    if (order != MILL_ORDER_AUTO && order != MILL_ORDER_MANUAL) {
+      fail_argument(MILL_E_ARG, 1, "order is %d, it must be 0 (automatic) or 1 (manual)", order);
+    }
+    e.order = order;
+  });
+}
+
+mill_status mill_exec_set_deterministic(mill_exec* exec, mill_bool on, mill_error* err) {
+  return guard("mill_exec_set_deterministic", err, [&] {
+    mill_exec& e = need(exec, 0, "exec");
+    const ExecGuard entered(e);
+    e.deterministic = on != 0;
+  });
+}
+
+mill_status mill_exec_wait(mill_exec* exec, mill_error* err) {
+  return guard("mill_exec_wait", err, [&] {
+    mill_exec& e = need(exec, 0, "exec");
+    check_fork(*e.context);
+    e.stream->wait();
+  });
+}
+
+mill_status mill_scope_begin(mill_exec* exec, mill_error* err) {
+  return guard("mill_scope_begin", err, [&] {
+    mill_exec& e = need(exec, 0, "exec");
+    const ExecGuard entered(e);
+    e.begin_scope();
+  });
+}
+
+mill_status mill_scope_keep(mill_exec* exec, mill_tensor* tensor, mill_error* err) {
+  return guard("mill_scope_keep", err, [&] {
+    mill_exec& e = need(exec, 0, "exec");
+    mill_tensor& t = need(tensor, 1, "tensor");
+    const ExecGuard entered(e);
+    e.keep(&t);
+  });
+}
+
+mill_status mill_scope_end(mill_exec* exec, mill_error* err) {
+  return guard("mill_scope_end", err, [&] {
+    mill_exec& e = need(exec, 0, "exec");
+    const ExecGuard entered(e);
+    e.end_scope();
+  });
+}

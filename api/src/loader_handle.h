@@ -1,0 +1,52 @@
+// The loader handle: the loader core over tensors, whose batches are given out without a copy.
+#pragma once
+
+#include <vector>
+
+#include "data/loader.h"
+#include "guard.h"
+
+struct mill_loader : mill::Handle {
+  static constexpr mill::HandleKind kKind = mill::HandleKind::loader;
+
+  mill_loader(mill_context& owner, mill_tensor* const* tensors, uint32_t n,
+              const mill_loader_opts& opts);
+
+  mill_status next(mill_exec& exec, mill_tensor** out, uint32_t n);
+
+  mill::Ref<mill_context> context;
+  mill::OwnerLock lock;
+  std::vector<mill::TensorRef> columns;  // the dataset, kept alive while the worker reads it
+  // What the worker gathers into, [slot][column]. A batch that was given out keeps its memory; the
+  // slot gets new. Declared before the core, which must not outlive it.
+  std::vector<std::vector<mill::TensorRef>> buffers;
+  std::vector<mill::TensorRef> spare;  // for the slot that the next batch empties
+  std::vector<int64_t> indices;        // of the last batch
+  bool has_batch = false;
+  mill::BatchLoader core;
+
+ private:
+  mill::TensorRef new_buffer(uint32_t column) const;
+  void make_buffers();
+  void refill_spare();
+};
+
+namespace mill::api {
+
+class LoaderGuard {
+ public:
+  LoaderGuard(mill_loader* loader, int32_t argument) : loader_(need(loader, argument, "loader")) {
+    check_fork(*loader_.context);
+    if (!loader_.lock.try_enter()) fail(MILL_E_BUSY, "the loader is being used by another thread");
+  }
+  ~LoaderGuard() { loader_.lock.leave(); }
+  LoaderGuard(const LoaderGuard&) = delete;
+  LoaderGuard& operator=(const LoaderGuard&) = delete;
+  mill_loader* operator->() { return &loader_; }
+  mill_loader& operator*() { return loader_; }
+
+ private:
+  mill_loader& loader_;
+};
+
+}  // namespace mill::api

@@ -1,0 +1,233 @@
+#include "millrace/optim.h"
+
+#include "guard.h"
+#include "optim/group.h"
+#include "optim/optimizer.h"
+
+using namespace mill;       // NOLINT
+using namespace mill::api;  // NOLINT
+
+namespace {
+
+mill_group& need_group(mill_group* group, int32_t argument) {
+  mill_group& g = need(group, argument, "group");
+  check_fork(*g.context);
+  return g;
+}
+
+mill_optimizer& need_optimizer(mill_optimizer* optimizer) {
+  mill_optimizer& o = need(optimizer, 0, "optimizer");
+  check_fork(*o.group->context);
+  return o;
+}
+
+mill_optimizer* create(mill_exec* exec, mill_group* group, const mill_optimizer::Options& options) {
+  mill_exec& e = need(exec, 0, "exec");
+  mill_group& g = need_group(group, 1);
+  const ExecGuard entered(e);
+  return slab_new<mill_optimizer>(e, g, options);
+}
+
+}  // namespace
+
+mill_status mill_group_create(mill_context* context, mill_dtype dtype, mill_group** out_group,
+                              mill_error* err) {
+  return guard("mill_group_create", err, [&] {
+    clear_out(out_group, 2, "out_group");
+    mill_context& c = need_context(context);
+    if (!is_dtype(dtype))
+      fail_argument(MILL_E_ARG, 1, "dtype is %d, dtypes are 1 to %d", dtype, MILL_DTYPE_COUNT - 1);
+    *out_group = slab_new<mill_group>(&c, dtype);
+  });
+}
+
+void mill_group_retain(mill_group* group) {
+  if (valid(group, HandleKind::group)) retain(group);
+}
+
+void mill_group_release(mill_group* group) {
+  if (valid(group, HandleKind::group)) release(group);
+}
+
+mill_status mill_group_add(mill_group* group, const char* name, const int64_t* dims, uint32_t rank,
+                           uint32_t* out_index, mill_error* err) {
+  return guard("mill_group_add", err, [&] {
+    mill_group& g = need_group(group, 0);
+    need_out(name, 1, "name");
+    const uint32_t index = g.add(name, dims, rank);
+    if (out_index) *out_index = index;
+  });
+}
+
+mill_status mill_group_build(mill_group* group, mill_exec* exec, mill_error* err) {
+  return guard("mill_group_build", err, [&] {
+    mill_group& g = need_group(group, 0);
+    mill_exec& e = need(exec, 1, "exec");
+    const ExecGuard entered(e);
+    g.build(e);
+  });
+}
+
+mill_status mill_group_count(mill_group* group, uint32_t* out_count, mill_error* err) {
+  return guard("mill_group_count", err, [&] {
+    need_out(out_count, 1, "out_count") = 0;
+    *out_count = static_cast<uint32_t>(need_group(group, 0).params.size());
+  });
+}
+
+mill_status mill_group_find(mill_group* group, const char* name, uint32_t* out_index,
+                            mill_error* err) {
+  return guard("mill_group_find", err, [&] {
+    need_out(out_index, 2, "out_index") = 0;
+    const mill_group& g = need_group(group, 0);
+    need_out(name, 1, "name");
+    const int64_t found = g.find(name);
+    if (found < 0) {
+      fail_argument(MILL_E_ARG, 1, "name is \"%.64s\", none of the group's %zu parameters has it",
+                    name, g.params.size());
+    }
+    *out_index = static_cast<uint32_t>(found);
+  });
+}
+
+mill_status mill_group_name(mill_group* group, uint32_t index, const char** out_name,
+                            mill_error* err) {
+  return guard("mill_group_name", err, [&] {
+    need_out(out_name, 2, "out_name") = nullptr;
+    *out_name = need_group(group, 0).param(index).name.c_str();
+  });
+}
+
+mill_status mill_group_param(mill_group* group, uint32_t index, mill_tensor** out_tensor,
+                             mill_error* err) {
+  return guard("mill_group_param", err, [&] {
+    clear_out(out_tensor, 2, "out_tensor");
+    mill_group& g = need_group(group, 0);
+    const mill_group::Param& param = g.param(index);
+    g.require_built();
+    *out_tensor = TensorRef(param.tensor).release();
+  });
+}
+
+mill_status mill_group_gradient(mill_group* group, uint32_t index, mill_tensor** out_tensor,
+                                mill_error* err) {
+  return guard("mill_group_gradient", err, [&]() -> mill_status {
+    clear_out(out_tensor, 2, "out_tensor");
+    mill_group& g = need_group(group, 0);
+    const mill_group::Param& param = g.param(index);
+    g.require_built();
+    if (!param.fresh) return MILL_NOT_READY;
+    *out_tensor = TensorRef(param.gradient).release();
+    return MILL_OK;
+  });
+}
+
+mill_status mill_group_clear_gradients(mill_group* group, mill_error* err) {
+  return guard("mill_group_clear_gradients", err, [&] { need_group(group, 0).clear_gradients(); });
+}
+
+mill_status mill_group_init(mill_group* group, mill_exec* exec, uint32_t index, int32_t kind,
+                            double a, mill_error* err) {
+  return guard("mill_group_init", err, [&] {
+    mill_group& g = need_group(group, 0);
+    mill_exec& e = need(exec, 1, "exec");
+    const ExecGuard entered(e);
+    g.init(e, index, kind, a);
+  });
+}
+
+mill_status mill_optimizer_create_sgd(mill_exec* exec, mill_group* group, double rate,
+                                      double momentum, double weight_decay, mill_bool nesterov,
+                                      mill_optimizer** out_optimizer, mill_error* err) {
+  return guard("mill_optimizer_create_sgd", err, [&] {
+    clear_out(out_optimizer, 6, "out_optimizer");
+    mill_optimizer::Options options;
+    options.rule = mill_optimizer::Rule::sgd;
+    options.rate = rate;
+    options.momentum = momentum;
+    options.weight_decay = weight_decay;
+    options.nesterov = nesterov != 0;
+    *out_optimizer = create(exec, group, options);
+  });
+}
+
+mill_status mill_optimizer_create_adamw(mill_exec* exec, mill_group* group, double rate,
+                                        double beta1, double beta2, double eps, double weight_decay,
+                                        mill_optimizer** out_optimizer, mill_error* err) {
+  return guard("mill_optimizer_create_adamw", err, [&] {
+    clear_out(out_optimizer, 7, "out_optimizer");
+    mill_optimizer::Options options;
+    options.rule = mill_optimizer::Rule::adamw;
+    options.rate = rate;
+    options.beta1 = beta1;
+    options.beta2 = beta2;
+    options.eps = eps;
+    options.weight_decay = weight_decay;
+    *out_optimizer = create(exec, group, options);
+  });
+}
+
+void mill_optimizer_retain(mill_optimizer* optimizer) {
+  if (valid(optimizer, HandleKind::optimizer)) retain(optimizer);
+}
+
+void mill_optimizer_release(mill_optimizer* optimizer) {
+  if (valid(optimizer, HandleKind::optimizer)) release(optimizer);
+}
+
+mill_status mill_optimizer_step(mill_optimizer* optimizer, mill_exec* exec, mill_error* err) {
+  return guard("mill_optimizer_step", err, [&] {
+    mill_optimizer& o = need_optimizer(optimizer);
+    mill_exec& e = need(exec, 1, "exec");
+    const ExecGuard entered(e);
+    o.step(e);
+  });
+}
+
+mill_status mill_optimizer_set_rate(mill_optimizer* optimizer, mill_exec* exec, double rate,
+                                    mill_error* err) {
+  return guard("mill_optimizer_set_rate", err, [&] {
+    mill_optimizer& o = need_optimizer(optimizer);
+    mill_exec& e = need(exec, 1, "exec");
+    const ExecGuard entered(e);
+    check_same_device(e, *o.rate, 0, "optimizer");
+    o.set_rate(e, rate);
+  });
+}
+
+mill_status mill_optimizer_set_schedule(mill_optimizer* optimizer, int32_t shape, int64_t warmup,
+                                        int64_t total, double floor, mill_error* err) {
+  return guard("mill_optimizer_set_schedule", err,
+               [&] { need_optimizer(optimizer).set_schedule(shape, warmup, total, floor); });
+}
+
+mill_status mill_optimizer_set_clip_norm(mill_optimizer* optimizer, double max_norm,
+                                         mill_error* err) {
+  return guard("mill_optimizer_set_clip_norm", err,
+               [&] { need_optimizer(optimizer).set_clip_norm(max_norm); });
+}
+
+mill_status mill_optimizer_rate(mill_optimizer* optimizer, mill_tensor** out_rate,
+                                mill_error* err) {
+  return guard("mill_optimizer_rate", err, [&] {
+    clear_out(out_rate, 1, "out_rate");
+    *out_rate = TensorRef(need_optimizer(optimizer).rate).release();
+  });
+}
+
+mill_status mill_optimizer_norm(mill_optimizer* optimizer, mill_tensor** out_norm,
+                                mill_error* err) {
+  return guard("mill_optimizer_norm", err, [&] {
+    clear_out(out_norm, 1, "out_norm");
+    const mill_optimizer& o = need_optimizer(optimizer);
+    if (!o.clips()) fail(MILL_E_STATE, "clipping is off, the gradient norm is not computed");
+    *out_norm = TensorRef(o.norm).release();
+  });
+}
+
+mill_status mill_optimizer_steps(mill_optimizer* optimizer, int64_t* out_steps, mill_error* err) {
+  return guard("mill_optimizer_steps", err, [&] {
+    need_out(out_steps, 1, "out_steps") = 0;
+    *out_steps = need_optimizer(optimizer).steps();
+  });
+}

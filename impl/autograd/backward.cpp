@@ -1,0 +1,355 @@
+#include "autograd/backward.h"
+
+#include <algorithm>
+
+#include "dispatch/user_error.h"
+#include "ops/calls.gen.h"
+
+namespace mill {
+
+namespace {
+
+// Puts a group under this backward's control, all of the tape's groups or none.
+class SinkLocks {
+ public:
+  explicit SinkLocks(const mill_tape& tape) : tape_(tape) {
+    for (; held_ < tape.sink_count(); ++held_) {
+      if (!tape.sink(held_)->try_begin_backward()) {
+        unlock();
+        fail(MILL_E_BUSY, "a parameter group of this tape is in use by another backward");
+      }
+    }
+  }
+  ~SinkLocks() { unlock(); }
+  SinkLocks(const SinkLocks&) = delete;
+  SinkLocks& operator=(const SinkLocks&) = delete;
+
+ private:
+  void unlock() noexcept {
+    while (held_ > 0) tape_.sink(--held_)->end_backward();
+  }
+  const mill_tape& tape_;
+  size_t held_ = 0;
+};
+
+class Pass {
+ public:
+  // functional: leaves' gradients stay beside the values instead of going to groups.
+  Pass(mill_tape& tape, Exec& exec, bool functional, bool keep)
+      : tape_(tape), exec_(exec), functional_(functional), keep_(keep) {}
+
+  void run(mill_tensor& from, mill_tensor* seed);
+  TensorRef take(uint32_t value) { return tape_.gradients[value]; }
+  void want(uint32_t value) { wanted_.push_back(value); }
+  // All checks are behind it: a failure now leaves a part of the work done.
+  bool running() const { return running_; }
+  void clear() noexcept {
+    for (TensorRef& gradient : tape_.gradients) gradient.reset();
+  }
+
+ private:
+  class Rule;
+
+  void mark_reached(uint32_t last);
+  void check_node(const Node& node) const;
+  void run_node(Node& node, uint32_t index);
+  void add(uint32_t value, TensorRef gradient);
+  void add_to_sink(Leaf& leaf, mill_tensor* gradient);
+  void tell_final(const Node& node, uint32_t index);
+
+  mill_tape& tape_;
+  Exec& exec_;
+  bool functional_;
+  bool keep_;
+  bool running_ = false;
+  std::vector<uint32_t> wanted_;
+};
+
+class Pass::Rule final : public GradCall {
+ public:
+  Rule(Pass& pass, const Node& node, mill_tensor* const* gradients)
+      : GradCall(pass.exec_, *node.row, node.attrs, node.values, node.n_in, node.values + node.n_in,
+                 node.n_out, gradients),
+        pass_(pass) {}
+
+  void set(uint32_t k, TensorRef gradient) override {
+    const SavedValue& input_value = input(k);
+    if (input_value.value == 0 || !gradient) return;
+    if (gradient->dtype() != input_value.dtype)
+      gradient = op::cast(exec, gradient.get(), input_value.dtype);
+    pass_.add(input_value.value, std::move(gradient));
+  }
+
+  mill_tensor* target(uint32_t k, bool* accumulate) override {
+    *accumulate = false;
+    Leaf* leaf = sink_leaf(k);
+    if (!leaf || exec.recorder) return nullptr;
+    mill_tensor* slot = leaf->sink->gradient(leaf->sink_index);
+    *accumulate = leaf->sink->fresh(leaf->sink_index);
+    return slot;
+  }
+
+  void set_written(uint32_t k) override {
+    Leaf* leaf = sink_leaf(k);
+    leaf->sink->set_fresh(leaf->sink_index, true);
+  }
+
+ private:
+  Leaf* sink_leaf(uint32_t k) const {
+    const uint32_t value = input(k).value;
+    if (value == 0 || pass_.functional_) return nullptr;
+    const int32_t index = pass_.tape_.leaf_of(value);
+    if (index < 0) return nullptr;
+    Leaf* leaf = &pass_.tape_.leaves[static_cast<size_t>(index)];
+    return leaf->sink ? leaf : nullptr;
+  }
+
+  Pass& pass_;
+};
+
+// Adds two gradients. In place when nobody else can see the first.
+TensorRef sum(Exec& exec, TensorRef a, mill_tensor* b) {
+  const bool own = !exec.recorder && a->refs() == 1 && a->dense && a->storage->block &&
+                   a->storage->refs.load(std::memory_order_relaxed) == 1 && a.get() != b;
+  return op::add(exec, a.get(), b, own ? a.get() : nullptr);
+}
+
+void Pass::add_to_sink(Leaf& leaf, mill_tensor* gradient) {
+  const RecorderScope quiet(exec_, nullptr);
+  mill_tensor* slot = leaf.sink->gradient(leaf.sink_index);
+  if (leaf.sink->fresh(leaf.sink_index)) {
+    op::add(exec_, slot, gradient, slot);
+  } else {
+    op::copy(exec_, gradient, slot);
+    leaf.sink->set_fresh(leaf.sink_index, true);
+  }
+}
+
+void Pass::add(uint32_t value, TensorRef gradient) {
+  const int32_t index = tape_.leaf_of(value);
+  if (index >= 0 && !functional_) {
+    Leaf& leaf = tape_.leaves[static_cast<size_t>(index)];
+    if (leaf.sink) {
+      add_to_sink(leaf, gradient.get());
+      return;
+    }
+    leaf.gradient =
+        leaf.gradient ? sum(exec_, std::move(leaf.gradient), gradient.get()) : std::move(gradient);
+    return;
+  }
+  TensorRef& slot = tape_.gradients[value];
+  slot = slot ? sum(exec_, std::move(slot), gradient.get()) : std::move(gradient);
+}
+
+void Pass::check_node(const Node& node) const {
+  if (node.row->gradient == GradientKind::no || !node.row->rules->gradient) {
+    Error error(MILL_E_NO_GRADIENT,
+                "%s has no gradient, and the result depends on a tracked tensor through it",
+                node.row->name);
+    throw error.with_operation("backward");
+  }
+  if (!node.values)
+    fail(MILL_E_STATE, "the tape was already used up by a backward without MILL_BACKWARD_KEEP");
+  for (uint32_t k = 0; k < node.n_in + node.n_out; ++k) {
+    const SavedValue& saved = node.values[k];
+    if (!saved.tensor) continue;
+    const uint64_t now = saved.tensor->storage->version.load(std::memory_order_relaxed);
+    if (now == saved.version) continue;
+    const bool input = k < node.n_in;
+    const bool list = node.row->n_inputs > 0 && node.row->inputs[0].list;
+    const char* name =
+        input ? node.row->inputs[list ? 0 : k].name : node.row->outputs[k - node.n_in].name;
+    Error error(
+        MILL_E_STALE_SAVED, "%s %s %s of %s is at version %llu, it was recorded at version %llu",
+        input ? "input" : "output", name, format_dims(*saved.tensor).text, node.row->name,
+        static_cast<unsigned long long>(now), static_cast<unsigned long long>(saved.version));
+    throw error.with_operation("backward");
+  }
+}
+
+// Which values the result depends on, and whether the way back exists: before anything is changed.
+void Pass::mark_reached(uint32_t last) {
+  for (uint32_t index = last + 1; index-- > 0;) {
+    const Node& node = tape_.nodes[index];
+    if (!node.values) {
+      if (index == last) check_node(node);
+      continue;
+    }
+    bool any = false;
+    for (uint32_t k = 0; k < node.n_out; ++k)
+      any = any || tape_.reached[node.values[node.n_in + k].value] != 0;
+    if (!any || node.row->gradient == GradientKind::zero) continue;
+    check_node(node);
+    for (uint32_t k = 0; k < node.n_in; ++k) tape_.reached[node.values[k].value] = 1;
+    tape_.reached[0] = 0;
+  }
+}
+
+void Pass::tell_final(const Node& node, uint32_t index) {
+  for (uint32_t k = 0; k < node.n_in; ++k) {
+    const int32_t at = tape_.leaf_of(node.values[k].value);
+    if (at < 0) continue;
+    Leaf& leaf = tape_.leaves[static_cast<size_t>(at)];
+    if (!leaf.sink || leaf.first_node != index || !leaf.sink->fresh(leaf.sink_index)) continue;
+    leaf.first_node = UINT32_MAX - 1;  // told, should the op use it twice
+    UserError error;
+    const mill_status status =
+        tape_.hook(tape_.hook_user, &exec_, leaf.sink->group(), leaf.sink_index, error.handle());
+    leaf.first_node = index;
+    if (status < 0) error.rethrow(status, "on_gradient");
+  }
+}
+
+void Pass::run_node(Node& node, uint32_t index) {
+  mill_tensor* gradients[MILL_MAX_OP_OUTPUTS];
+  bool any = false;
+  for (uint32_t k = 0; k < node.n_out; ++k) {
+    const uint32_t value = node.values[node.n_in + k].value;
+    gradients[k] = value != 0 ? tape_.gradients[value].get() : nullptr;
+    any = any || gradients[k];
+  }
+  if (any && node.row->gradient == GradientKind::yes) {
+    exec_.trace.set_forward(node.instance);
+    Rule rule(*this, node, gradients);
+    node.row->rules->gradient(rule);
+  }
+  for (uint32_t k = 0; k < node.n_out; ++k) {
+    const uint32_t value = node.values[node.n_in + k].value;
+    if (std::find(wanted_.begin(), wanted_.end(), value) == wanted_.end())
+      tape_.gradients[value].reset();
+  }
+  if (tape_.hook && !functional_) tell_final(node, index);
+  if (!keep_) tape_.free_node(node);
+}
+
+void Pass::run(mill_tensor& from, mill_tensor* seed) {
+  const uint32_t value = tape_.value_of(&from);
+  if (value == 0) {
+    Error error(MILL_E_STATE,
+                "the tensor %s is not on this tape: no recorded op made it and it is not watched",
+                format_dims(from).text);
+    throw error.with_argument(2);
+  }
+  tape_.gradients.resize(tape_.value_count());
+  tape_.reached.assign(tape_.value_count(), 0);
+  tape_.reached[value] = 1;
+  uint32_t last = UINT32_MAX;
+  for (uint32_t index = static_cast<uint32_t>(tape_.nodes.size());
+       index-- > 0 && last == UINT32_MAX;) {
+    const Node& node = tape_.nodes[index];
+    if (!node.values) continue;
+    for (uint32_t k = 0; k < node.n_out; ++k) {
+      if (node.values[node.n_in + k].value == value) last = index;
+    }
+  }
+  if (last != UINT32_MAX) mark_reached(last);
+  TensorRef start;
+  if (seed) {
+    if (!same_dims(seed->view, from.view)) {
+      fail_argument(MILL_E_SHAPE, 3, "seed is %s, the tensor it belongs to is %s",
+                    format_dims(*seed).text, format_dims(from).text);
+    }
+    start = seed->dtype() == from.dtype() ? TensorRef::share(seed)
+                                          : op::cast(exec_, seed, from.dtype());
+  } else {
+    if (from.numel() != 1) {
+      fail_argument(MILL_E_SHAPE, 2, "the tensor is %s, without a seed it must have one element",
+                    format_dims(from).text);
+    }
+    start = op::fill(exec_, from.view.dims, static_cast<uint32_t>(from.rank()), from.dtype(), 1);
+  }
+  running_ = true;
+  add(value, std::move(start));
+  if (last == UINT32_MAX) return;
+  struct ForwardMark {
+    Exec& exec;
+    ~ForwardMark() { exec.trace.set_forward(0); }
+  } mark{exec_};
+  for (uint32_t index = last + 1; index-- > 0;) {
+    Node node = tape_.nodes[index];  // ops that are recorded meanwhile may move the array
+    if (!node.values) continue;
+    run_node(node, index);
+    if (!keep_) tape_.nodes[index].values = nullptr;
+  }
+}
+
+// Without a record of the whole pass there would be only its ops.
+class BackwardRecord {
+ public:
+  explicit BackwardRecord(Exec& exec) : trace_(exec.trace), on_(trace_.on(MILL_TRACE_BACKWARD)) {
+    if (on_) record_ = trace_.begin(MILL_RECORD_BACKWARD);
+  }
+  ~BackwardRecord() {
+    if (on_) trace_.end(record_);
+  }
+  BackwardRecord(const BackwardRecord&) = delete;
+  BackwardRecord& operator=(const BackwardRecord&) = delete;
+
+ private:
+  ExecTrace& trace_;
+  bool on_;
+  mill_trace_record record_{};
+};
+
+void check_device(mill_tape& tape, Exec& exec) {
+  if (exec.context.get() != tape.context.get()) {
+    fail_argument(MILL_E_DEVICE, 1, "the exec belongs to another context than the tape");
+  }
+}
+
+}  // namespace
+
+void backward(mill_tape& tape, Exec& exec, mill_tensor& loss, mill_tensor* seed, bool keep) {
+  check_device(tape, exec);
+  const TapeGuard guard(tape);
+  {
+    const SinkLocks locks(tape);
+    const BackwardRecord record(exec);
+    // Recording on a tape that ends with this call would be thrown away.
+    const bool record_ops = exec.recorder && (keep || exec.recorder != &tape.face);
+    const RecorderScope scope(exec, record_ops ? exec.recorder : nullptr);
+    for (Leaf& leaf : tape.leaves) leaf.gradient.reset();
+    Pass pass(tape, exec, false, keep);
+    try {
+      pass.run(loss, seed);
+    } catch (...) {
+      pass.clear();
+      if (pass.running()) {
+        for (Leaf& leaf : tape.leaves) {
+          if (leaf.sink) leaf.sink->set_fresh(leaf.sink_index, false);
+        }
+        if (!keep) tape.reset();
+      }
+      throw;
+    }
+    pass.clear();
+  }
+  if (!keep) tape.reset();
+}
+
+std::vector<TensorRef> gradient(mill_tape& tape, Exec& exec, mill_tensor& y, mill_tensor* seed,
+                                mill_tensor* const* inputs, uint32_t n) {
+  check_device(tape, exec);
+  const TapeGuard guard(tape);
+  const BackwardRecord record(exec);
+  Pass pass(tape, exec, true, true);
+  std::vector<uint32_t> values(n);
+  for (uint32_t k = 0; k < n; ++k) {
+    values[k] = tape.value_of(inputs[k]);
+    pass.want(values[k]);
+  }
+  std::vector<TensorRef> out(n);
+  try {
+    pass.run(y, seed);
+    for (uint32_t k = 0; k < n; ++k) {
+      if (values[k] != 0) out[k] = pass.take(values[k]);
+    }
+  } catch (...) {
+    pass.clear();
+    throw;
+  }
+  pass.clear();
+  return out;
+}
+
+}  // namespace mill

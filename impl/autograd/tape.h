@@ -1,0 +1,168 @@
+// The tape: what ran, in order, and what backward needs of it. Creation order is a topological
+// order, so backward is one scan from the end: no hash maps, no worker threads.
+//
+// Memory is kept from step to step: after the first few steps recording allocates nothing.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/handle.h"
+#include "base/owner_lock.h"
+#include "dispatch/exec.h"
+#include "dispatch/op_rules.h"
+#include "dispatch/recorder.h"
+#include "millrace/tape.h"
+
+namespace mill {
+
+struct Node {
+  const OpRow* row;
+  uint64_t instance;   // the trace's number of the call
+  SavedValue* values;  // n_in inputs, then n_out outputs; null once freed
+  const mill_attr* attrs;
+  uint32_t n_in;
+  uint32_t n_out;
+};
+
+// A tensor that gradients are taken by: a parameter (sink) or a watched tensor.
+struct Leaf {
+  GradientSink* sink = nullptr;
+  uint32_t sink_index = 0;
+  TensorRef tensor;    // watched tensors only
+  TensorRef gradient;  // of the last backward; not for sinks
+  uint32_t value = 0;
+  uint32_t first_node = UINT32_MAX;  // once backward has passed it, the gradient is final
+};
+
+// Pieces of memory that never move and are reused after a reset.
+template <class T>
+class Pool {
+ public:
+  // n adjacent elements, default-constructed or left from an earlier use.
+  T* take(uint32_t n) {
+    reserve(n);
+    T* at = chunks_[chunk_].get() + used_;
+    used_ += n;
+    return at;
+  }
+  void reserve(uint32_t n) {
+    if (chunk_ < chunks_.size() && used_ + n <= kChunk) return;
+    if (chunk_ < chunks_.size()) ++chunk_;
+    used_ = 0;
+    if (chunk_ == chunks_.size()) chunks_.push_back(std::make_unique<T[]>(kChunk));
+  }
+  void rewind() {
+    chunk_ = 0;
+    used_ = 0;
+  }
+
+ private:
+  static constexpr uint32_t kChunk = 1024;
+  std::vector<std::unique_ptr<T[]>> chunks_;
+  size_t chunk_ = 0;
+  uint32_t used_ = 0;
+};
+
+}  // namespace mill
+
+struct mill_tape : mill::Handle {
+  static constexpr mill::HandleKind kKind = mill::HandleKind::tape;
+
+  // What dispatch sees. A member, not a base: a handle must begin with its header, which a vtable
+  // would displace.
+  class Face final : public mill::Recorder {
+   public:
+    explicit Face(mill_tape& tape) : tape_(tape) {}
+    void reserve(const mill::OpCall& call) override { tape_.reserve(call); }
+    void record(const mill::OpCall& call, mill_tensor* const* out) noexcept override {
+      tape_.record(call, out);
+    }
+    void retain_recorder() noexcept override { tape_.retain(); }
+    void release_recorder() noexcept override;
+    mill::Handle* handle() noexcept override { return &tape_; }
+    void renew() noexcept;
+
+   private:
+    mill_tape& tape_;
+  };
+
+  explicit mill_tape(mill_context* owner);
+  ~mill_tape();
+
+  void reserve(const mill::OpCall& call);
+  void record(const mill::OpCall& call, mill_tensor* const* out) noexcept;
+  uint64_t serial() const { return face.serial(); }
+
+  void watch(mill_tensor* tensor);
+  void reset();
+  // 0 when the tape does not track it.
+  uint32_t value_of(const mill_tensor* tensor) const;
+  // Number of a value's leaf, or -1.
+  int32_t leaf_of(uint32_t value) const { return leaf_of_value_[value]; }
+  // The gradient that the last backward left for a watched tensor; null if none.
+  mill_tensor* gradient_of(const mill_tensor* tensor) const;
+
+  // Throws MILL_E_BUSY when another thread is inside.
+  void enter();
+  void leave() noexcept { lock_.leave(); }
+
+  Face face{*this};
+  mill::Ref<mill_context> context;
+  std::vector<mill::Node> nodes;
+  std::vector<mill::Leaf> leaves;
+  size_t sink_count() const { return sinks_.size(); }
+  mill::GradientSink* sink(size_t k) const { return sinks_[k].sink; }
+  uint32_t value_count() const { return static_cast<uint32_t>(leaf_of_value_.size()); }
+  void free_node(mill::Node& node) noexcept;
+
+  mill_gradient_hook hook = nullptr;
+  void* hook_user = nullptr;
+  void (*hook_destroy)(void*) = nullptr;
+  void set_hook(mill_gradient_hook next, void* user, void (*destroy)(void*));
+
+  // Scratch of backward, kept for its memory.
+  std::vector<mill::TensorRef> gradients;
+  std::vector<uint8_t> reached;
+
+ private:
+  struct SinkValues {
+    mill::GradientSink* sink;  // its handle is retained
+    std::vector<uint32_t> values;
+  };
+  void forget() noexcept;
+  uint32_t leaf_value(const mill_tensor* tensor) const;
+  uint32_t add_leaf(mill::Leaf leaf);
+  void reserve_leaf(const mill_tensor* tensor);
+  void drop_sinks() noexcept;
+  uint32_t attr_slots(const mill::OpCall& call) const;
+
+  mill::OwnerLock lock_;
+  mill::Pool<mill::SavedValue> values_;
+  mill::Pool<mill_attr> attrs_;  // attributes, and the integers that they point to
+  std::vector<int32_t> leaf_of_value_;
+  std::vector<SinkValues> sinks_;
+  // After a reset the leaves of the last backward, so that their gradients can still be asked for.
+  std::vector<mill::Leaf> last_leaves_;
+};
+
+inline void retain(mill_tape* tape) noexcept {
+  tape->retain();
+}
+void release(mill_tape* tape) noexcept;
+
+namespace mill {
+
+class TapeGuard {
+ public:
+  explicit TapeGuard(mill_tape& tape) : tape_(tape) { tape.enter(); }
+  ~TapeGuard() { tape_.leave(); }
+  TapeGuard(const TapeGuard&) = delete;
+  TapeGuard& operator=(const TapeGuard&) = delete;
+
+ private:
+  mill_tape& tape_;
+};
+
+}  // namespace mill

@@ -1,0 +1,240 @@
+// Optimizer steps as one pass over flat buffers, the norm of a list of gradients, clipping,
+// schedules and counters. Rate, step and clip factor are tensors of one element, read here.
+#include "cpu/rows.h"
+
+namespace mill::cpu::MILL_TARGET {
+namespace {
+
+template <class T>
+T* data_of(const mill_kernel_tensor* t) {
+  return t == nullptr ? nullptr : static_cast<T*>(t->data);
+}
+
+double stat_or_one(const mill_kernel_tensor* t) {
+  return t == nullptr ? 1 : read_stat(t);
+}
+
+// A task of this many elements: several streams of them fit the second-level cache.
+constexpr int64_t kGrain = 8192;
+
+// body(vector start, Full or Part) over [0, n), ranges cut at whole vectors.
+template <class D, class F>
+MILL_INLINE void each_parallel(const mill_kernel_args* args, D d, int64_t n, F&& body) {
+  constexpr int64_t kGroup = 1024;
+  parallel(args, ceil_div(n, kGroup), kGrain / kGroup, [&](int64_t begin, int64_t end) {
+    const int64_t first = begin * kGroup;
+    each_vector(d, smaller(end * kGroup, n) - first,
+                [&](int64_t i, auto part) MILL_LAMBDA_INLINE { body(first + i, part); });
+  });
+}
+
+template <class S>
+mill_status sgd_step(const mill_kernel_args* args) {
+  using C = Compute<S>;  // also the dtype of velocity
+  using V = Vec<Tag<C>>;
+  const Tag<C> d;
+  const int64_t n = args->in[0]->numel;
+  if (n == 0) return MILL_OK;
+  const S* param = data_of<const S>(args->in[0]);
+  const S* grad = data_of<const S>(args->in[1]);
+  const C* velocity = data_of<const C>(input(args, 2));
+  S* param_out = data_of<S>(args->out[0]);
+  C* velocity_out = data_of<C>(output(args, 1));
+  const V rate = hn::Set(d, static_cast<C>(read_stat(args->in[3])));
+  const V clip = hn::Set(d, static_cast<C>(stat_or_one(input(args, 4))));
+  const V momentum = hn::Set(d, static_cast<C>(args->attr[0].f));
+  const V decay = hn::Set(d, static_cast<C>(args->attr[1].f));
+  const bool nesterov = args->attr[2].i != 0;
+  if (velocity == nullptr) {
+    each_parallel(args, d, n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE {
+      const V p = get(d, param + i, part);
+      const V g = hn::MulAdd(decay, p, hn::Mul(get(d, grad + i, part), clip));
+      put(d, hn::NegMulAdd(rate, g, p), param_out + i, part);
+    });
+    return MILL_OK;
+  }
+  each_parallel(args, d, n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE {
+    const V p = get(d, param + i, part);
+    const V g = hn::MulAdd(decay, p, hn::Mul(get(d, grad + i, part), clip));
+    const V v = hn::MulAdd(momentum, get(d, velocity + i, part), g);
+    if (velocity_out != nullptr) put(d, v, velocity_out + i, part);
+    const V direction = nesterov ? hn::MulAdd(momentum, v, g) : v;
+    put(d, hn::NegMulAdd(rate, direction, p), param_out + i, part);
+  });
+  return MILL_OK;
+}
+
+template <class S>
+mill_status adamw_step(const mill_kernel_args* args) {
+  using C = Compute<S>;  // also the dtype of the moments
+  using V = Vec<Tag<C>>;
+  const Tag<C> d;
+  const int64_t n = args->in[0]->numel;
+  if (n == 0) return MILL_OK;
+  const S* param = data_of<const S>(args->in[0]);
+  const S* grad = data_of<const S>(args->in[1]);
+  const C* m = data_of<const C>(args->in[2]);
+  const C* v = data_of<const C>(args->in[3]);
+  S* param_out = data_of<S>(args->out[0]);
+  C* m_out = data_of<C>(args->out[1]);
+  C* v_out = data_of<C>(args->out[2]);
+  const double rate = read_stat(args->in[4]);
+  const double step = static_cast<double>(*data_of<const int64_t>(args->in[5]));
+  const double beta1 = args->attr[0].f;
+  const double beta2 = args->attr[1].f;
+  // Scalars in f64: 1 - beta^step cancels in f32.
+  const double correction1 = 1 - std::pow(beta1, step);
+  const double correction2 = 1 - std::pow(beta2, step);
+  const V clip = hn::Set(d, static_cast<C>(stat_or_one(input(args, 6))));
+  const V keep1 = hn::Set(d, static_cast<C>(beta1));
+  const V take1 = hn::Set(d, static_cast<C>(1 - beta1));
+  const V keep2 = hn::Set(d, static_cast<C>(beta2));
+  const V take2 = hn::Set(d, static_cast<C>(1 - beta2));
+  const V shrink = hn::Set(d, static_cast<C>(1 - rate * args->attr[3].f));
+  const V scale2 = hn::Set(d, static_cast<C>(1 / std::sqrt(correction2)));
+  const V eps = hn::Set(d, static_cast<C>(args->attr[2].f));
+  const V size = hn::Set(d, static_cast<C>(rate / correction1));
+  each_parallel(args, d, n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE {
+    const V g = hn::Mul(get(d, grad + i, part), clip);
+    const V first = hn::MulAdd(keep1, get(d, m + i, part), hn::Mul(take1, g));
+    const V second = hn::MulAdd(keep2, get(d, v + i, part), hn::Mul(take2, hn::Mul(g, g)));
+    const V root = hn::MulAdd(hn::Sqrt(second), scale2, eps);
+    const V shrunk = hn::Mul(get(d, param + i, part), shrink);
+    put(d, first, m_out + i, part);
+    put(d, second, v_out + i, part);
+    put(d, hn::NegMulAdd(size, hn::Div(first, root), shrunk), param_out + i, part);
+  });
+  return MILL_OK;
+}
+
+// ---- norm and clipping --------------------------------------------------------------------------
+
+constexpr int64_t kNormChunk = 32768;
+
+int64_t norm_chunks(const mill_kernel_args* args) {
+  int64_t chunks = 0;
+  for (uint32_t k = 0; k < args->n_in; ++k) chunks += ceil_div(args->in[k]->numel, kNormChunk);
+  return chunks;
+}
+
+uint64_t squared_norm_workspace(const mill_kernel_args* args) {
+  return static_cast<uint64_t>(norm_chunks(args)) * sizeof(double);
+}
+
+template <class S>
+__attribute__((noinline)) double sum_of_squares(const S* x, int64_t n) {
+  const Tag<Compute<S>> d;
+  return sum_terms(d, n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE {
+    const auto value = get(d, x + i, part);
+    return hn::Mul(value, value);
+  });
+}
+
+double squares_of(const mill_kernel_tensor* t, int64_t begin, int64_t end) {
+  switch (t->dtype) {
+    case MILL_F64: return sum_of_squares(static_cast<const double*>(t->data) + begin, end - begin);
+    case MILL_BF16: return sum_of_squares(static_cast<const bf16*>(t->data) + begin, end - begin);
+    case MILL_F16: return sum_of_squares(static_cast<const f16*>(t->data) + begin, end - begin);
+    default: return sum_of_squares(static_cast<const float*>(t->data) + begin, end - begin);
+  }
+}
+
+mill_status squared_norm(const mill_kernel_args* args) {
+  for (uint32_t k = 0; k < args->n_in; ++k) {
+    if ((bit(args->in[k]->dtype) & kFloatBits) == 0) {
+      return refuse(args, MILL_E_DTYPE,
+                    "squared_norm: input %u has dtype number %d, which is no float it reads", k,
+                    args->in[k]->dtype);
+    }
+  }
+  const uint64_t needed = squared_norm_workspace(args);
+  if (args->workspace_bytes < needed) return refuse_workspace(args, needed);
+  double* partial = static_cast<double*>(args->workspace);
+  const int64_t chunks = norm_chunks(args);
+  parallel(args, chunks, 1, [=](int64_t begin, int64_t end) {
+    uint32_t k = 0;
+    int64_t before = 0;  // chunks of the tensors before k
+    for (int64_t chunk = begin; chunk < end; ++chunk) {
+      while (chunk - before >= ceil_div(args->in[k]->numel, kNormChunk)) {
+        before += ceil_div(args->in[k]->numel, kNormChunk);
+        ++k;
+      }
+      const int64_t first = (chunk - before) * kNormChunk;
+      partial[chunk] =
+          squares_of(args->in[k], first, smaller(first + kNormChunk, args->in[k]->numel));
+    }
+  });
+  double total = 0;
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) total += partial[chunk];
+  write_stat(args->out[0], 0, total);
+  return MILL_OK;
+}
+
+mill_status clip_factor(const mill_kernel_args* args) {
+  const double norm = std::sqrt(read_stat(args->in[0]));
+  const double factor = args->attr[0].f / (norm + 1e-6);
+  // A NaN norm gives a NaN factor, as in PyTorch.
+  write_stat(args->out[0], 0, factor > 1 ? 1 : factor);
+  const mill_kernel_tensor* norm_out = output(args, 1);
+  if (norm_out != nullptr) write_stat(norm_out, 0, norm);
+  return MILL_OK;
+}
+
+// ---- schedules ----------------------------------------------------------------------------------
+
+mill_status schedule(const mill_kernel_args* args) {
+  const int64_t step = *data_of<const int64_t>(args->in[0]);
+  const double base = read_stat(args->in[1]);
+  const int64_t shape = args->attr[0].i;
+  const int64_t warmup = args->attr[1].i;
+  const int64_t total = args->attr[2].i;
+  const double floor = args->attr[3].f;
+  double rate = base;
+  if (step <= warmup && warmup > 0) {
+    rate = base * (static_cast<double>(step) / static_cast<double>(warmup));
+  } else if (shape == 1) {
+    const double length = static_cast<double>(total - warmup);
+    const double done = static_cast<double>(step - warmup);
+    const double progress = done >= length ? 1 : done / length;
+    constexpr double kPi = 3.14159265358979323846;
+    rate = base * (floor + (1 - floor) * 0.5 * (1 + std::cos(kPi * progress)));
+  }
+  write_stat(args->out[0], 0, rate);
+  return MILL_OK;
+}
+
+mill_status increment(const mill_kernel_args* args) {
+  const int64_t* x = data_of<const int64_t>(args->in[0]);
+  int64_t* out = data_of<int64_t>(args->out[0]);
+  for (int64_t i = 0; i < args->out[0]->numel; ++i) {
+    out[i] = static_cast<int64_t>(static_cast<uint64_t>(x[i]) + 1);
+  }
+  return MILL_OK;
+}
+
+#define MILL_OPTIM_ENTRIES(dtype, S)                        \
+  {MILL_OP_SGD_STEP, bit(dtype), {sgd_step<S>, nullptr}}, { \
+    MILL_OP_ADAMW_STEP, bit(dtype), {                       \
+      adamw_step<S>, nullptr                                \
+    }                                                       \
+  }
+
+constexpr KernelEntry kEntries[] = {
+    MILL_OPTIM_ENTRIES(MILL_F32, float),
+    MILL_OPTIM_ENTRIES(MILL_F64, double),
+    MILL_OPTIM_ENTRIES(MILL_BF16, bf16),
+    MILL_OPTIM_ENTRIES(MILL_F16, f16),
+    {MILL_OP_SQUARED_NORM, kFloatBits, {squared_norm, squared_norm_workspace}},
+    {MILL_OP_CLIP_FACTOR, bit(MILL_F32) | bit(MILL_F64), {clip_factor, nullptr}},
+    {MILL_OP_SCHEDULE, bit(MILL_I64), {schedule, nullptr}},
+    {MILL_OP_INCREMENT, bit(MILL_I64), {increment, nullptr}},
+};
+#undef MILL_OPTIM_ENTRIES
+
+}  // namespace
+
+KernelList optim_kernels() {
+  return {kEntries, sizeof(kEntries) / sizeof(kEntries[0])};
+}
+
+}  // namespace mill::cpu::MILL_TARGET

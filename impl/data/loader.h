@@ -1,0 +1,128 @@
+// Shuffled batches of the rows of a dataset, gathered ahead on a worker thread.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "data/gather.h"
+
+namespace mill {
+
+struct LoaderOptions {
+  static constexpr uint32_t kMaxPrefetch = 64;
+
+  uint64_t seed = 0;
+  int64_t batch = 1;
+  bool shuffle = false;
+  bool drop_last = false;  // leave out an epoch's last batch if it has fewer rows
+  uint32_t prefetch = 2;   // batches gathered ahead; 0 = no thread, next() gathers
+};
+
+// Where next() will go on. `batch` may equal batches(): the next answer is then the end of the
+// epoch. Together with the dataset and the options it determines every batch that follows.
+struct LoaderPosition {
+  uint64_t seed = 0;
+  uint64_t epoch = 0;
+  int64_t batch = 0;
+};
+
+// One batch. The memory belongs to the loader and is valid until next(), release_batch(),
+// set_position() or rewind().
+struct LoaderBatch {
+  void* const* columns =
+      nullptr;  // per column a dense array of `rows` rows in the transform's dtype
+  const int64_t* indices = nullptr;  // which rows of the dataset these are
+  int64_t rows = 0;
+  uint64_t epoch = 0;
+  int64_t batch = 0;  // of the epoch
+  uint32_t slot = 0;  // for set_buffer()
+  uint64_t wait_ns =
+      0;  // how long next() waited for the worker; without a worker, how long it gathered
+  uint64_t gather_ns = 0;        // how long filling the batch took, wherever it ran
+  uint64_t gather_start_ns = 0;  // when that began, on CLOCK_MONOTONIC
+  uint32_t gather_thread = 0;    // the worker's thread id; 0 = the caller gathered
+};
+
+// The worker "mill-loader" starts at the first next() and blocks all signals. The ring has prefetch
+// + 1 slots: the caller holds one while the worker fills the others, also across the end of an
+// epoch. After the first next() nothing is allocated. The destructor waits for at most one batch to
+// be gathered.
+//
+// One thread at a time (MILL_E_BUSY otherwise). After fork() the child has no worker: there next()
+// of a loader whose worker had started answers MILL_E_FORKED, and the destructor leaks what the
+// worker was using instead of waiting.
+class BatchLoader {
+ public:
+  // Columns must have the same number of rows. With no columns, `rows` says how many there are and
+  // a batch is its indices only.
+  BatchLoader(const LoaderColumn* columns, uint32_t count, int64_t rows,
+              const LoaderOptions& options);
+  ~BatchLoader();
+  BatchLoader(const BatchLoader&) = delete;
+  BatchLoader& operator=(const BatchLoader&) = delete;
+
+  int64_t rows() const { return rows_; }
+  int64_t batches() const { return batches_; }  // per epoch
+  int64_t batch_rows() const {
+    return options_.batch;
+  }  // of a full batch: the option, or rows() if that is less
+  uint32_t columns() const { return static_cast<uint32_t>(columns_.size()); }
+  uint32_t slots() const { return options_.prefetch + 1; }
+  int32_t column_dtype(uint32_t column) const { return plans_[column].dtype(); }
+  // Bytes of a column's buffer in one slot: batch_rows() rows in the transform's dtype.
+  uint64_t column_bytes(uint32_t column) const;
+
+  // Before the first next() only.
+  void set_transform(uint32_t column, const LoaderTransform& transform);
+
+  // Makes a slot use the caller's memory, column_bytes(column) bytes at any alignment, instead of
+  // memory of its own. Before the first next() any slot may be set. Later only that of the batch
+  // being held: memory that was the caller's is then the caller's again, with the batch in it, and
+  // memory that was the loader's is freed. The last buffer set for each slot and column must
+  // outlive the loader.
+  void set_buffer(uint32_t slot, uint32_t column, void* to);
+
+  // False at the end of an epoch; the call after that begins the next one.
+  bool next(LoaderBatch& batch);
+  // Lets the worker refill the batch being held before the next next().
+  void release_batch();
+
+  LoaderPosition position() const { return position_; }
+  void set_position(const LoaderPosition& position);
+  void rewind();  // to the first batch of the current epoch
+
+ private:
+  struct Slot;
+  struct State;
+  class Exclusive;
+
+  int64_t rows_of(int64_t batch) const;
+  void check_slot(uint32_t slot, uint32_t column) const;
+  void make_state();
+  void start();
+  bool forked() const;
+  void refuse_if_forked() const;
+  void restart();
+  void fill(Slot& slot, const LoaderPosition& at) const;
+  LoaderPosition after(const LoaderPosition& at) const;
+  void work() noexcept;
+  static void* work_entry(void* self);
+
+  LoaderOptions options_;
+  int64_t rows_ = 0;
+  int64_t batches_ = 0;
+  std::vector<LoaderColumn> columns_;
+  std::vector<Gather> plans_;
+  std::vector<std::vector<void*>>
+      given_;  // buffers set before the state exists, per slot and column
+  LoaderPosition position_;
+  std::atomic<bool> busy_ = false;
+  // What the worker touches: a heap object, so that a forked child can leak it.
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace mill

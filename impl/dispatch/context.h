@@ -1,0 +1,81 @@
+// The context: devices, custom ops, the trace. Ends when its last child is gone.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/handle.h"
+#include "device/device.h"
+#include "dispatch/op_rules.h"
+#include "millrace/context.h"
+#include "millrace/op.h"
+#include "trace/tracer.h"
+
+namespace mill {
+
+// A user's op. The row points into the strings beside it; both live as long as the context.
+struct CustomOp {
+  std::string name;
+  std::vector<InputRow> inputs;
+  std::vector<OutputRow> outputs;
+  OpRow row{};
+  mill_custom_op callbacks{};
+};
+
+// The rules of every custom op: what a tape keeps for its backward callback, and the call of it.
+extern const OpRules custom_rules;
+
+}  // namespace mill
+
+struct mill_context : mill::Handle {
+  static constexpr mill::HandleKind kKind = mill::HandleKind::context;
+  static constexpr uint32_t kMaxCustomOps = 4096;
+
+  explicit mill_context(const mill_context_opts& opts);
+  ~mill_context();
+
+  uint32_t fork_generation = 0;
+  std::vector<std::unique_ptr<mill::Device>> devices;
+  mill::Tracer tracer;
+  std::atomic<uint64_t> next_id{1};  // storages, execs, tensors as the trace names them
+
+  // Throws MILL_E_ARG for an unknown number. No lock: custom rows are published with release order
+  // and never move.
+  const mill::OpRow& row(int32_t op) const {
+    if (op >= 0 && op < kTableSpan && rows_[op]) [[likely]]
+      return *rows_[op];
+    return custom_row(op);
+  }
+  const mill::OpRow* find(const char* name);
+  const mill::CustomOp* custom(int32_t op) const;
+  int32_t add_custom(const mill_custom_op& op);
+  uint32_t custom_count() const { return n_custom_.load(std::memory_order_acquire); }
+  uint32_t tag(const char* name);
+  int32_t find_tag(const char* name);  // -1: never set
+  const char* tag_name(uint32_t tag);  // null when there is none; lives as long as the context
+
+ private:
+  static constexpr int32_t kTableSpan = 256;
+  const mill::OpRow& custom_row(int32_t op) const;
+
+  const mill::OpRow* rows_[kTableSpan] = {};
+  std::mutex custom_mutex_;
+  std::atomic<uint32_t> n_custom_{0};
+  std::unique_ptr<std::unique_ptr<mill::CustomOp>[]> custom_;
+  std::mutex tag_mutex_;
+  std::deque<std::string> tags_;  // never move: their texts are handed out
+};
+
+inline void retain(mill_context* context) noexcept {
+  context->retain();
+}
+void release_context(mill::Handle* context) noexcept;
+inline void release(mill_context* context) noexcept {
+  release_context(context);
+}

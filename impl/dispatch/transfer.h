@@ -1,0 +1,39 @@
+// Host memory to and from tensors, and the future behind an asynchronous read.
+#pragma once
+
+#include <cstdint>
+
+#include "dispatch/exec.h"
+#include "tensor/tensor.h"
+
+struct mill_future : mill::Handle {
+  static constexpr mill::HandleKind kKind = mill::HandleKind::future;
+
+  explicit mill_future(mill::TensorRef values) : staged(std::move(values)) {}
+
+  mill::TensorRef staged;  // row-major copy in host memory
+  mill::Ref<mill_event> done;
+
+  mill_status query();
+  mill_status wait(uint64_t timeout_ns);
+};
+
+inline void retain(mill_future* future) noexcept {
+  future->retain();
+}
+inline void release(mill_future* future) noexcept {
+  if (future->release()) mill::slab_delete(future);
+}
+
+namespace mill {
+
+// All elements in row-major order. `bytes` has been checked to be the tensor's exact size.
+void write_host(Exec& exec, mill_tensor& tensor, const void* data, uint64_t bytes);
+void read_host(Exec& exec, mill_tensor& tensor, void* data, uint64_t bytes);
+// For row-major tensors of an idle device, without an exec.
+void read_host_blocking(const mill_tensor& tensor, void* data, uint64_t bytes);
+Ref<mill_future> read_async(Exec& exec, mill_tensor& tensor);
+// One element as a double.
+double item(Exec& exec, mill_tensor& tensor);
+
+}  // namespace mill

@@ -1,0 +1,206 @@
+#include "optim/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/fork.h"
+#include "dispatch/transfer.h"
+#include "millrace/ops.h"
+#include "ops/calls.gen.h"
+
+namespace {
+
+void require_fraction(double value, const char* name, int32_t argument) {
+  if (!(value >= 0 && value < 1))
+    mill::fail_argument(MILL_E_ARG, argument, "%s is %g, it must be in [0, 1)", name, value);
+}
+
+void require_not_negative(double value, const char* name, int32_t argument) {
+  if (!(value >= 0) || !std::isfinite(value)) {
+    mill::fail_argument(MILL_E_ARG, argument, "%s is %g, it must be finite and not negative", name,
+                        value);
+  }
+}
+
+void check_options(const mill_optimizer::Options& o) {
+  require_not_negative(o.rate, "rate", 2);
+  if (o.rule == mill_optimizer::Rule::sgd) {
+    require_fraction(o.momentum, "momentum", 3);
+    require_not_negative(o.weight_decay, "weight_decay", 4);
+    if (o.nesterov && o.momentum == 0) {
+      mill::fail_argument(MILL_E_ARG, 5,
+                          "nesterov is true and momentum is 0, it needs momentum above 0");
+    }
+    return;
+  }
+  require_fraction(o.beta1, "beta1", 3);
+  require_fraction(o.beta2, "beta2", 4);
+  if (!(o.eps > 0) || !std::isfinite(o.eps)) {
+    mill::fail_argument(MILL_E_ARG, 5, "eps is %g, it must be finite and above 0", o.eps);
+  }
+  require_not_negative(o.weight_decay, "weight_decay", 6);
+}
+
+}  // namespace
+
+mill_optimizer::mill_optimizer(mill_exec& exec, mill_group& owner, const Options& chosen)
+    : group(mill::Ref<mill_group>::share(&owner)), options(chosen) {
+  check_options(chosen);
+  owner.require_built();
+  if (&owner.values->device() != &exec.device) {
+    mill::fail_argument(MILL_E_DEVICE, 0, "the exec is on device %u, the group on device %u",
+                        exec.device.index(), owner.values->device().index());
+  }
+  stat_dtype_ = owner.dtype == MILL_F64 ? MILL_F64 : MILL_F32;
+  const mill::RecorderScope quiet(exec, nullptr);
+  const int64_t one = 1;
+  base_rate = mill::op::fill(exec, &one, 1, stat_dtype_, chosen.rate);
+  rate = mill::op::fill(exec, &one, 1, stat_dtype_, chosen.rate);
+  factor = mill::op::fill(exec, &one, 1, stat_dtype_, 1);
+  norm = mill::op::fill(exec, &one, 1, stat_dtype_, 0);
+  step_count = mill::op::fill(exec, &one, 1, MILL_I64, 0);
+  const auto state = [&] { return mill::op::fill(exec, &owner.total, 1, stat_dtype_, 0); };
+  if (chosen.rule == Rule::adamw) {
+    m = state();
+    v = state();
+  } else if (chosen.momentum > 0) {
+    velocity = state();
+  }
+}
+
+void release(mill_optimizer* optimizer) noexcept {
+  if (optimizer->group->context->fork_generation != mill::fork_generation()) return;
+  if (!optimizer->release()) return;
+  const mill::Ref<mill_context> context = optimizer->group->context;
+  mill::slab_delete(optimizer);
+}
+
+const char* mill_optimizer::state_name(uint32_t k) const {
+  if (options.rule == Rule::sgd) return "velocity";
+  return k == 0 ? "m" : "v";
+}
+
+mill_tensor* mill_optimizer::state(uint32_t k) const {
+  if (options.rule == Rule::sgd) return velocity.get();
+  return k == 0 ? m.get() : v.get();
+}
+
+// Counter, learning rate and clip factor for this step, all computed where they live.
+void mill_optimizer::prepare(mill_exec& exec) {
+  mill::op::increment(exec, step_count.get(), step_count.get());
+  if (shape_ != MILL_SCHEDULE_CONSTANT || warmup_ > 0) {
+    mill::op::schedule(exec, step_count.get(), base_rate.get(), shape_, warmup_, total_, floor_,
+                       rate.get());
+  } else {
+    mill::op::copy(exec, base_rate.get(), rate.get());
+  }
+  if (max_norm_ > 0) clip(exec);
+}
+
+namespace {
+
+mill::TensorRef part_of(mill_tensor* flat, int64_t begin, int64_t end) {
+  const int64_t count = end - begin;
+  const int64_t stride = 1;
+  return mill::make_view(flat->storage.get(), flat->dtype(), &count, &stride, 1, begin);
+}
+
+}  // namespace
+
+void mill_optimizer::clip(mill_exec& exec) {
+  mill::TensorRef parts[MILL_MAX_OP_INPUTS];
+  mill_tensor* pointers[MILL_MAX_OP_INPUTS];
+  uint32_t n = 0;
+  mill::TensorRef total;
+  const auto flush = [&] {
+    mill::TensorRef sum = mill::op::squared_norm(exec, pointers, n);
+    total = total ? mill::op::add(exec, total.get(), sum.get()) : std::move(sum);
+    n = 0;
+  };
+  group->fresh_ranges([&](int64_t begin, int64_t end) {
+    if (n == MILL_MAX_OP_INPUTS) flush();
+    parts[n] = part_of(group->gradients.get(), begin, end);
+    pointers[n] = parts[n].get();
+    ++n;
+  });
+  flush();
+  mill::TensorRef out[2] = {factor, norm};
+  mill::op::clip_factor(exec, total.get(), max_norm_, out);
+}
+
+void mill_optimizer::update(mill_exec& exec, int64_t begin, int64_t end) {
+  const bool whole = begin == 0 && end == group->total;
+  const auto part = [&](const mill::TensorRef& flat) {
+    return whole ? flat : part_of(flat.get(), begin, end);
+  };
+  const mill::TensorRef p = part(group->values);
+  const mill::TensorRef g = part(group->gradients);
+  mill_tensor* scale = max_norm_ > 0 ? factor.get() : nullptr;
+  if (options.rule == Rule::adamw) {
+    const mill::TensorRef first = part(m);
+    const mill::TensorRef second = part(v);
+    mill::TensorRef out[3] = {p, first, second};
+    mill::op::adamw_step(exec, p.get(), g.get(), first.get(), second.get(), rate.get(),
+                         step_count.get(), scale, options.beta1, options.beta2, options.eps,
+                         options.weight_decay, out);
+    return;
+  }
+  const mill::TensorRef speed = velocity ? part(velocity) : mill::TensorRef();
+  mill::TensorRef out[2] = {p, speed};
+  mill::op::sgd_step(exec, p.get(), g.get(), speed.get(), rate.get(), scale, options.momentum,
+                     options.weight_decay, options.nesterov, out);
+}
+
+void mill_optimizer::step(mill_exec& exec) {
+  const mill::GroupUse use(*group);
+  if (&exec.device != &group->values->device()) {
+    mill::fail_argument(MILL_E_DEVICE, 1, "the exec is on device %u, the group on device %u",
+                        exec.device.index(), group->values->device().index());
+  }
+  if (group->fresh_ranges([](int64_t, int64_t) {}) == 0) return;
+  const mill::RecorderScope quiet(exec, nullptr);
+  prepare(exec);
+  group->fresh_ranges([&](int64_t begin, int64_t end) { update(exec, begin, end); });
+  for (mill_group::Param& param : group->params) param.fresh = false;
+}
+
+void mill_optimizer::set_rate(mill_exec& exec, double value) {
+  require_not_negative(value, "rate", 2);
+  const mill::RecorderScope quiet(exec, nullptr);
+  const int64_t one = 1;
+  mill::op::fill(exec, &one, 1, stat_dtype_, value, base_rate.get());
+  options.rate = value;
+}
+
+void mill_optimizer::set_schedule(int32_t shape, int64_t warmup, int64_t total, double floor) {
+  if (shape != MILL_SCHEDULE_CONSTANT && shape != MILL_SCHEDULE_COSINE) {
+    mill::fail_argument(MILL_E_ARG, 1, "shape is %d, it must be 0 (constant) or 1 (cosine)", shape);
+  }
+  if (warmup < 0) {
+    mill::fail_argument(MILL_E_ARG, 2, "warmup is %lld, it must not be negative",
+                        static_cast<long long>(warmup));
+  }
+  if (shape == MILL_SCHEDULE_COSINE && total <= warmup) {
+    mill::fail_argument(MILL_E_ARG, 3, "total is %lld, it must be more than warmup %lld",
+                        static_cast<long long>(total), static_cast<long long>(warmup));
+  }
+  if (!(floor >= 0 && floor <= 1))
+    mill::fail_argument(MILL_E_ARG, 4, "floor is %g, it must be in [0, 1]", floor);
+  const mill::GroupUse use(*group);
+  shape_ = shape;
+  warmup_ = warmup;
+  total_ = total;
+  floor_ = floor;
+}
+
+void mill_optimizer::set_clip_norm(double max_norm) {
+  require_not_negative(max_norm, "max_norm", 1);
+  const mill::GroupUse use(*group);
+  max_norm_ = max_norm;
+}
+
+int64_t mill_optimizer::steps() const {
+  int64_t count = 0;
+  mill::read_host_blocking(*step_count, &count, sizeof count);
+  return count;
+}

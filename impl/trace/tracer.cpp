@@ -1,0 +1,206 @@
+#include "trace/tracer.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "base/error.h"
+
+namespace mill {
+
+Tracer::Tracer(const TracerOptions& options)
+    : options_(options), process_(static_cast<int32_t>(getpid())) {}
+
+uint32_t Tracer::thread_id() const {
+  // Keyed by process, because the thread that survives a fork keeps this variable and gets a new
+  // id.
+  struct Known {
+    int32_t process;
+    uint32_t thread;
+  };
+  static thread_local Known known{0, 0};
+  if (known.process != process_) [[unlikely]]
+    known = {process_, static_cast<uint32_t>(gettid())};
+  return known.thread;
+}
+
+std::string Tracer::op_name(int32_t op) const {
+  const char* name =
+      options_.op_name == nullptr ? nullptr : options_.op_name(options_.op_name_self, op);
+  return name == nullptr ? "op " + std::to_string(op) : name;
+}
+
+void Tracer::arm(TraceLane& lane, uint64_t mask) const {
+  if ((mask & MILL_TRACE_RECORDS) != 0 && lane.ring_owner == nullptr) {
+    lane.ring_owner = std::make_unique<Ring<mill_trace_record>>(options_.ring_records);
+    lane.ring.store(lane.ring_owner.get(), std::memory_order_release);
+  }
+  if ((mask & (MILL_TRACE_OPS | MILL_TRACE_OP_STATS)) != 0 && lane.ops_owner == nullptr) {
+    lane.ops_owner = std::make_unique<OpTable>();
+    lane.ops.store(lane.ops_owner.get(), std::memory_order_release);
+  }
+}
+
+void Tracer::set_mask(uint64_t mask) {
+  if ((mask & ~kKnownTraceBits) != 0) {
+    fail(MILL_E_ARG, "trace mask %#llx has unknown bits %#llx",
+         static_cast<unsigned long long>(mask),
+         static_cast<unsigned long long>(mask & ~kKnownTraceBits));
+  }
+  const std::lock_guard lock(mutex_);
+  if ((mask & MILL_TRACE_NVTX) != 0) nvtx_.arm();
+  if (mask != 0 && map_.empty()) {
+    map_.reserve();
+    map_.add(clock_.pair());
+  }
+  if ((mask & MILL_TRACE_RECORDS) != 0 && shared_owner_ == nullptr) {
+    shared_owner_ = std::make_unique<SharedRing<mill_trace_record>>(options_.shared_ring_records);
+    shared_.store(shared_owner_.get(), std::memory_order_release);
+  }
+  for (const auto& lane : lanes_) {
+    if (!lane->free.load(std::memory_order_relaxed)) arm(*lane, mask);
+  }
+  armed_ |= mask;
+  mask_.store(mask, std::memory_order_release);
+}
+
+TraceLane* Tracer::open_lane(uint32_t* exec) {
+  const std::lock_guard lock(mutex_);
+  TraceLane* lane = nullptr;
+  for (const auto& candidate : lanes_) {
+    // Acquire: the former exec's thread was the producer up to its release.
+    if (candidate->free.load(std::memory_order_acquire)) {
+      lane = candidate.get();
+      break;
+    }
+  }
+  if (lane == nullptr) {
+    auto fresh = std::make_unique<TraceLane>();
+    fresh->free.store(true, std::memory_order_relaxed);
+    lanes_.push_back(std::move(fresh));
+    lane = lanes_.back().get();
+  }
+  arm(*lane, armed_);
+  lane->free.store(false, std::memory_order_relaxed);
+  *exec = ++execs_;
+  return lane;
+}
+
+void Tracer::record_shared(const mill_trace_record& record) {
+  SharedRing<mill_trace_record>* ring = shared_.load(std::memory_order_acquire);
+  if (ring == nullptr) return;
+  mill_trace_record copy = record;
+  copy.version = MILL_RECORD_VERSION;
+  copy.thread = thread_id();
+  ring->push(copy);
+}
+
+uint64_t Tracer::dropped() const {
+  uint64_t total = shared_owner_ == nullptr ? 0 : shared_owner_->dropped();
+  for (const auto& lane : lanes_) {
+    if (lane->ring_owner != nullptr) total += lane->ring_owner->dropped();
+  }
+  return total;
+}
+
+// The end is mapped, not the length: then what was nested in ticks is nested in nanoseconds.
+void Tracer::to_ns(mill_trace_record& record) const {
+  const uint64_t start = record.start_ns;
+  record.start_ns = map_.ns(start);
+  record.duration_ns = map_.ns(start + record.duration_ns) - record.start_ns;
+  if (record.wait_ns != 0) record.wait_ns = map_.span_ns(record.wait_ns, start);
+}
+
+mill_status Tracer::drain(mill_trace_record* out, uint32_t capacity, uint32_t* count,
+                          uint64_t* lost) {
+  const std::lock_guard lock(mutex_);
+  uint64_t waiting = 0;
+  const uint64_t shared_limit = shared_owner_ == nullptr ? 0 : shared_owner_->limit();
+  if (shared_owner_ != nullptr) waiting += shared_owner_->pending(shared_limit);
+  for (const auto& lane : lanes_) {
+    if (lane->ring_owner == nullptr) continue;
+    lane->limit = lane->ring_owner->limit();
+    waiting += lane->ring_owner->pending(lane->limit);
+  }
+  const uint64_t dropped_now = dropped();
+  if (lost != nullptr) *lost = dropped_now - reported_lost_;
+  if (capacity == 0) {
+    *count = static_cast<uint32_t>(std::min<uint64_t>(waiting, UINT32_MAX));
+    return waiting != 0 ? MILL_INCOMPLETE : dropped_now != reported_lost_ ? MILL_LOST : MILL_OK;
+  }
+  // After the limits, so that no record below them is younger than the pair.
+  if (waiting != 0) map_.add(clock_.pair());
+
+  uint64_t taken = 0;
+  if (shared_owner_ != nullptr) taken = shared_owner_->pop(out, capacity, shared_limit);
+  const std::size_t lanes = lanes_.size();
+  std::size_t last = next_lane_;
+  for (std::size_t i = 0; i < lanes && taken < capacity; ++i) {
+    last = (next_lane_ + i) % lanes;
+    TraceLane& lane = *lanes_[last];
+    if (lane.ring_owner != nullptr)
+      taken += lane.ring_owner->pop(out + taken, capacity - taken, lane.limit);
+  }
+  // The lane that filled the buffer comes last next time, so one busy exec cannot starve the
+  // others.
+  if (taken == capacity && lanes != 0) next_lane_ = (last + 1) % lanes;
+  for (uint64_t i = 0; i < taken; ++i) to_ns(out[i]);
+
+  *count = static_cast<uint32_t>(taken);
+  const bool had_lost = dropped_now != reported_lost_;
+  reported_lost_ = dropped_now;
+  // Less than capacity: what is left is a shared record that its thread has not finished yet.
+  if (taken == capacity && waiting > taken) return MILL_INCOMPLETE;
+  return had_lost ? MILL_LOST : MILL_OK;
+}
+
+Tracer::Totals Tracer::sum() const {
+  Totals totals{};
+  for (const auto& lane : lanes_) {
+    if (lane->ops_owner != nullptr) lane->ops_owner->sum_into(totals);
+  }
+  return totals;
+}
+
+std::vector<mill_trace_op_row> Tracer::op_stats() const {
+  std::vector<mill_trace_op_row> rows;
+  rows.reserve(kOpSlots);
+  const std::lock_guard lock(mutex_);
+  if (map_.empty()) return rows;
+  const TraceClock::Pair first = map_.first();
+  const TraceClock::Pair now = clock_.pair();
+  const double rate = now.ticks <= first.ticks ? 1.0
+                                               : static_cast<double>(now.ns - first.ns) /
+                                                     static_cast<double>(now.ticks - first.ticks);
+  const Totals totals = sum();
+  const Totals& baseline = baseline_ == nullptr ? Totals{} : *baseline_;
+  double all = 0;
+  for (uint32_t i = 0; i < kOpSlots; ++i) {
+    if (totals[i].calls == baseline[i].calls) continue;
+    mill_trace_op_row row{};
+    row.op = op_of_slot(i);
+    row.calls = totals[i].calls - baseline[i].calls;
+    row.share = static_cast<double>(totals[i].ticks - baseline[i].ticks) * rate;
+    row.time_ns = static_cast<uint64_t>(row.share);
+    row.bytes = totals[i].bytes - baseline[i].bytes;
+    row.flops = totals[i].flops - baseline[i].flops;
+    all += row.share;
+    rows.push_back(row);
+  }
+  for (mill_trace_op_row& row : rows) row.share = all > 0 ? row.share / all : 0;
+  std::sort(rows.begin(), rows.end(), [](const mill_trace_op_row& a, const mill_trace_op_row& b) {
+    return a.time_ns != b.time_ns ? a.time_ns > b.time_ns : a.op < b.op;
+  });
+  return rows;
+}
+
+// A baseline instead of zeros: only the exec's own thread may write its totals.
+void Tracer::reset_op_stats() {
+  auto baseline = std::make_unique<Totals>();
+  const std::lock_guard lock(mutex_);
+  *baseline = sum();
+  baseline_ = std::move(baseline);
+}
+
+}  // namespace mill

@@ -1,0 +1,38 @@
+# Checks of the structure rather than of behaviour. Exit status 77 is a skip; the output names what is missing.
+find_program(MILL_SH NAMES sh)
+set(gates "${CMAKE_CURRENT_SOURCE_DIR}/gates")
+
+function(mill_add_gate name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "COMMAND;LABELS")
+  add_test(NAME gate_${name} COMMAND ${arg_COMMAND} COMMAND_EXPAND_LISTS)
+  set_tests_properties(gate_${name} PROPERTIES LABELS "gate;${arg_LABELS}" TIMEOUT 600 SKIP_RETURN_CODE 77
+                       ENVIRONMENT "${test_environment};CC=${CMAKE_C_COMPILER};CXX=${CMAKE_CXX_COMPILER}")
+endfunction()
+
+if(TARGET millrace)
+  mill_label(millrace gate)
+endif()
+if(Python3_FOUND)
+  mill_add_gate(layering COMMAND ${Python3_EXECUTABLE} ${gates}/layering.py ${PROJECT_SOURCE_DIR})
+  mill_add_gate(layering_selftest COMMAND ${Python3_EXECUTABLE} ${gates}/layering_selftest.py)
+  mill_add_gate(paths COMMAND ${Python3_EXECUTABLE} ${gates}/paths.py ${PROJECT_SOURCE_DIR})
+  mill_add_gate(generated COMMAND ${Python3_EXECUTABLE} ${gates}/generated.py ${PROJECT_SOURCE_DIR})
+endif()
+foreach(check IN ITEMS gcc_c gcc_cpp clang_c clang_cpp luajit cffi bindgen swig)
+  mill_add_gate(headers_${check} COMMAND ${MILL_SH} ${gates}/headers.sh ${check} ${PROJECT_SOURCE_DIR})
+endforeach()
+
+# A sanitizer changes what a library needs and exports, and an unoptimised kernel keeps what the optimiser would inline.
+if(TARGET millrace AND NOT MILL_SANITIZE)
+  mill_add_gate(elf COMMAND ${MILL_SH} ${gates}/elf.sh $<TARGET_FILE:millrace> ${PROJECT_SOURCE_DIR})
+  mill_add_gate(elf_selftest COMMAND ${MILL_SH} ${gates}/elf_selftest.sh)
+  mill_add_gate(install COMMAND ${MILL_SH} ${gates}/install.sh ${CMAKE_BINARY_DIR})
+  if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
+    foreach(target IN ITEMS avx2 avx512)
+      if(TARGET mill_cpu_${target})
+        mill_add_gate(weak_${target} COMMAND ${MILL_SH} ${gates}/weak.sh ${target} $<TARGET_OBJECTS:mill_cpu_${target}>)
+      endif()
+    endforeach()
+    mill_add_gate(weak_selftest COMMAND ${MILL_SH} ${gates}/weak_selftest.sh)
+  endif()
+endif()
