@@ -1,5 +1,6 @@
-# tests/bench/NAME_bench.cpp is a program of its own; every other .cpp there is shared by all. What a program compares
-# with follows from what it includes, and a program is left out, by name, when that is not installed.
+# tests/bench/NAME_bench.cpp is a program of its own, NAME_torch.cpp its other half that knows libtorch; every other .cpp
+# there is shared by all. What a program compares with follows from what it includes, and a program is left out, by name,
+# when that is not installed. None is linked with libmillrace.so: they open it, as any program might.
 if(NOT TARGET millrace)
   return()
 endif()
@@ -13,14 +14,20 @@ mark_as_advanced(MILL_TORCH_INCLUDE MILL_TORCH_LIBRARY MILL_TORCH_CPU_LIBRARY MI
 
 file(GLOB mill_bench_programs CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/bench/*_bench.cpp")
 file(GLOB mill_bench_shared CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/bench/*.cpp")
-list(FILTER mill_bench_shared EXCLUDE REGEX "_bench\\.cpp$")
+list(FILTER mill_bench_shared EXCLUDE REGEX "_(bench|torch)\\.cpp$")
 
 foreach(source IN LISTS mill_bench_programs)
   cmake_path(GET source STEM name)
-  file(STRINGS "${source}" uses_torch REGEX "#include <torch/" LIMIT_COUNT 1)
+  set(sources "${source}")
+  string(REGEX REPLACE "_bench\\.cpp$" "_torch.cpp" torch_source "${source}")
+  set(uses_torch)
+  if(EXISTS "${torch_source}")
+    set(uses_torch "${torch_source}")
+    list(APPEND sources "${torch_source}")
+  endif()
   file(STRINGS "${source}" uses_dnnl REGEX "#include [<\"](oneapi/dnnl/)?dnnl" LIMIT_COUNT 1)
   file(STRINGS "${source}" uses_benchmark REGEX "#include <benchmark/" LIMIT_COUNT 1)
-  set(libraries millrace Threads::Threads ${CMAKE_DL_LIBS})
+  set(libraries Threads::Threads ${CMAKE_DL_LIBS})
   set(lacks)
   if(uses_benchmark)
     if(benchmark_FOUND)
@@ -48,10 +55,11 @@ foreach(source IN LISTS mill_bench_programs)
     message(STATUS "benchmark ${name} left out: needs ${lacks}")
     continue()
   endif()
-  add_executable(${name} ${source} ${mill_bench_shared})
+  add_executable(${name} ${sources} ${mill_bench_shared})
+  add_dependencies(${name} millrace)
   # No mill_flags: PyTorch's headers do not stand our warnings.
   target_link_libraries(${name} PRIVATE ${libraries})
-  target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
+  target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests" "${PROJECT_SOURCE_DIR}/api/include")
   target_compile_definitions(${name} PRIVATE "MILL_LIBRARY_PATH=\"$<TARGET_FILE:millrace>\"")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bench")
   if(uses_torch)

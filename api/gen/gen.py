@@ -30,6 +30,7 @@ OUTPUTS = {
     "api/src/ops.gen.cpp": gen_header.ops_source,
     "impl/ops/op_table.gen.cpp": gen_engine.op_table,
     "impl/ops/calls.gen.h": gen_engine.calls,
+    "impl/cpu/families.gen.h": gen_engine.families,
     "tests/conformance/cases.gen.inc": gen_cases.cases,
     "bindings/millrace_ops.gen.i": gen_docs.swig,
     "docs/ops.md": gen_docs.reference,
@@ -42,7 +43,7 @@ def outputs(ops):
     for path, text in texts.items():
         assert text.endswith("\n") and not text.endswith("\n\n"), path
         for op in ops:
-            assert op.name in text or op.enum in text or path.endswith(".i"), f"{path} lacks {op.name}"
+            assert op.name in text or op.enum in text or path.endswith((".i", "families.gen.h")), f"{path} lacks {op.name}"
     return texts
 
 

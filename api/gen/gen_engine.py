@@ -184,3 +184,14 @@ def calls(ops):
             '#pragma once\n\n#include <cstdint>\n\n#include "dispatch/invoke.h"\n#include "millrace/op_numbers.h"\n\n'
             "// clang-format off\nnamespace mill::op {\n\n")
     return text + "\n".join(wrapper(op) for op in ops) + "\n}  // namespace mill::op\n// clang-format on\n"
+
+
+def families(ops):
+    """The families that have kernels, for the CPU device's list of kernel lists."""
+    names = sorted({op.family for op in ops if op.kind != "view"})
+    rows = [f"  X({name})" for name in names]
+    longest = max(len(row) for row in rows + ["#define MILL_CPU_FAMILIES(X)"])
+    lines = ["#define MILL_CPU_FAMILIES(X)".ljust(longest) + " \\"]
+    lines += [row.ljust(longest) + " \\" for row in rows[:-1]] + [rows[-1]]
+    return ("// " + NOTICE + "\n//\n// The families with kernels: each is a file of this folder.\n#pragma once\n\n"
+            + "\n".join(lines) + "\n")

@@ -82,12 +82,15 @@ void mill_loader::make_buffers() {
   for (auto& slot : made) {
     for (uint32_t k = 0; k < core.columns(); ++k) slot.push_back(new_buffer(k));
   }
-  spare.resize(core.columns());
+  // Together: a loader without its first batch keeps nothing that a failure interrupted.
+  std::vector<TensorRef> first_spare;
+  for (uint32_t k = 0; k < core.columns(); ++k) first_spare.push_back(new_buffer(k));
   indices.reserve(static_cast<size_t>(core.batch_rows()));
   for (uint32_t s = 0; s < core.slots(); ++s) {
     for (uint32_t k = 0; k < core.columns(); ++k) core.set_buffer(s, k, made[s][k]->storage->data);
   }
   buffers = std::move(made);
+  spare = std::move(first_spare);
 }
 
 void mill_loader::refill_spare() {

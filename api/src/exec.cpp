@@ -39,7 +39,9 @@ void mill_exec_release(mill_exec* exec) {
 mill_status mill_exec_get_context(mill_exec* exec, mill_context** out_context, mill_error* err) {
   return guard("mill_exec_get_context", err, [&] {
     clear_out(out_context, 1, "out_context");
-    *out_context = Ref<mill_context>(need(exec, 0, "exec").context).release();
+    mill_exec& e = need(exec, 0, "exec");
+    check_fork(*e.context);
+    *out_context = Ref<mill_context>(e.context).release();
   });
 }
 

@@ -99,6 +99,7 @@ inline mill_tensor& need_tensor(const mill_tensor* tensor, int32_t argument, con
 inline void check_same_device(const mill_exec& exec, const mill_tensor& tensor, int32_t argument,
                               const char* name) {
   if (&tensor.device() != &exec.device) {
+    check_fork(context_of(tensor));
     fail_argument(MILL_E_DEVICE, argument, "%s is on %s %u, the exec is on %s %u", name,
                   tensor.device().table().name, tensor.device().index(), exec.device.table().name,
                   exec.device.index());

@@ -32,6 +32,14 @@ void check_output_array(mill_tensor* const* out, uint32_t n_out) {
   }
 }
 
+// For the sentence of a failure that comes before the exec, and with it the context's rows, is known.
+const char* op_name(int32_t op) {
+  for (uint32_t k = 0; k < op_table_size(); ++k) {
+    if (op_table()[k].number == op) return op_table()[k].name;
+  }
+  return "op";
+}
+
 // Runs an op and notes what it allocated. `run` fills out.
 template <class Run>
 void run_noted(mill_exec& exec, mill_tensor** out, uint32_t n_out, Run&& run) {
@@ -51,28 +59,27 @@ void run_noted(mill_exec& exec, mill_tensor** out, uint32_t n_out, Run&& run) {
 mill_status invoke_op(mill_exec* exec, int32_t op, mill_tensor* const* in, uint32_t n_in,
                       const mill_attr* attrs, uint32_t n_attrs, mill_tensor** const* out,
                       uint32_t n_out, mill_error* err) noexcept {
-  return guard("op", err, [&] {
+  try {
+    fault_point();
     mill_exec& e = need(exec, -1, "exec");
     const ExecGuard entered(e);
     const OpRow& row = e.context->row(op);
-    try {
-      check_input_array(in, n_in);
-      mill_tensor* results[MILL_MAX_OP_OUTPUTS];
-      for (uint32_t k = 0; k < n_out; ++k) {
-        if (!out[k])
-          fail(MILL_E_ARG, "output %s is NULL, it must point to a tensor or NULL handle",
-               row.outputs[k].name);
-        results[k] = *out[k];
-        if (results[k]) need(results[k], -1, row.outputs[k].name);
-      }
-      run_noted(e, results, n_out,
-                [&] { invoke(e, op, in, n_in, attrs, n_attrs, results, n_out); });
-      for (uint32_t k = 0; k < n_out; ++k) *out[k] = results[k];
-    } catch (Error& error) {
-      error.with_operation(row.name);
-      throw;
+    check_input_array(in, n_in);
+    mill_tensor* results[MILL_MAX_OP_OUTPUTS];
+    for (uint32_t k = 0; k < n_out; ++k) {
+      if (!out[k])
+        fail(MILL_E_ARG, "output %s is NULL, it must point to a tensor or NULL handle",
+             row.outputs[k].name);
+      results[k] = *out[k];
+      if (results[k]) need(results[k], -1, row.outputs[k].name);
     }
-  });
+    run_noted(e, results, n_out,
+              [&] { invoke(e, op, in, n_in, attrs, n_attrs, results, n_out); });
+    for (uint32_t k = 0; k < n_out; ++k) *out[k] = results[k];
+    return MILL_OK;
+  } catch (...) {
+    return translate(err, op_name(op));
+  }
 }
 
 }  // namespace mill::api
@@ -110,7 +117,8 @@ mill_status mill_op_prepare(mill_exec* exec, int32_t op, mill_tensor* const* inp
     mill_exec& e = need(exec, 0, "exec");
     const ExecGuard entered(e);
     check_input_array(inputs, n_inputs);
-    *out_call = slab_new<mill_call>(e, op, inputs, n_inputs, attrs, n_attrs);
+    give(e, Ref<mill_call>::adopt(slab_new<mill_call>(e, op, inputs, n_inputs, attrs, n_attrs)),
+         out_call);
   });
 }
 

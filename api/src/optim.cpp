@@ -54,6 +54,7 @@ mill_status mill_group_add(mill_group* group, const char* name, const int64_t* d
   return guard("mill_group_add", err, [&] {
     mill_group& g = need_group(group, 0);
     need_out(name, 1, "name");
+    if (rank > 0 && !dims) fail_argument(MILL_E_ARG, 2, "dims is NULL, rank is %u", rank);
     const uint32_t index = g.add(name, dims, rank);
     if (out_index) *out_index = index;
   });

@@ -15,8 +15,13 @@ void check_dtype(mill_dtype dtype, int32_t argument) {
   }
 }
 
+void need_dims(const int64_t* dims, uint32_t rank, int32_t argument) {
+  if (rank > 0 && !dims) fail_argument(MILL_E_ARG, argument, "dims is NULL, rank is %u", rank);
+}
+
 TensorRef create(mill_exec& e, mill_dtype dtype, const int64_t* dims, uint32_t rank) {
   check_dtype(dtype, 1);
+  need_dims(dims, rank, 2);
   checked_count(dims, rank, dtype);
   return make_tensor(e.device, dtype, dims, static_cast<int32_t>(rank), e.stream_id(), e.tag);
 }
@@ -88,6 +93,7 @@ mill_status mill_tensor_from_host(mill_exec* exec, mill_dtype dtype, const int64
     mill_exec& e = need(exec, 0, "exec");
     const ExecGuard entered(e);
     check_dtype(dtype, 1);
+    need_dims(dims, rank, 2);
     const int64_t numel = checked_count(dims, rank, dtype);
     const uint64_t want = static_cast<uint64_t>(numel) * static_cast<uint64_t>(dtype_size(dtype));
     if (bytes != want) {
@@ -115,6 +121,7 @@ mill_status mill_tensor_import(mill_exec* exec, mill_dtype dtype, const int64_t*
     mill_exec& e = need(exec, 0, "exec");
     const ExecGuard entered(e);
     check_dtype(dtype, 1);
+    need_dims(dims, rank, 2);
     const int64_t numel = checked_count(dims, rank, dtype);
     int64_t dense[MILL_MAX_RANK];
     if (!strides) dense_strides(dims, static_cast<int32_t>(rank), dense);
@@ -153,6 +160,7 @@ mill_status mill_tensor_view(mill_tensor* tensor, const int64_t* dims, const int
   return guard("mill_tensor_view", err, [&] {
     clear_out(out_view, 5, "out_view");
     mill_tensor& t = need_tensor(tensor, 0, "tensor");
+    need_dims(dims, rank, 1);
     const int64_t numel = checked_count(dims, rank, t.dtype());
     int64_t dense[MILL_MAX_RANK];
     if (!strides) dense_strides(dims, static_cast<int32_t>(rank), dense);

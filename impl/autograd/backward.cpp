@@ -187,15 +187,16 @@ void Pass::mark_reached(uint32_t last) {
 
 void Pass::tell_final(const Node& node, uint32_t index) {
   for (uint32_t k = 0; k < node.n_in; ++k) {
+    bool again = false;  // the op uses it twice
+    for (uint32_t j = 0; j < k; ++j) again = again || node.values[j].value == node.values[k].value;
+    if (again) continue;
     const int32_t at = tape_.leaf_of(node.values[k].value);
     if (at < 0) continue;
     Leaf& leaf = tape_.leaves[static_cast<size_t>(at)];
     if (!leaf.sink || leaf.first_node != index || !leaf.sink->fresh(leaf.sink_index)) continue;
-    leaf.first_node = UINT32_MAX - 1;  // told, should the op use it twice
     UserError error;
     const mill_status status =
         tape_.hook(tape_.hook_user, &exec_, leaf.sink->group(), leaf.sink_index, error.handle());
-    leaf.first_node = index;
     if (status < 0) error.rethrow(status, "on_gradient");
   }
 }

@@ -2,6 +2,7 @@
 
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -116,7 +117,7 @@ int64_t ThreadPool::shares(int64_t n, int64_t grain) const noexcept {
 
 void ThreadPool::parallel_for(int64_t n, int64_t grain, Body body, void* data) noexcept {
   if (n <= 0) return;
-  const Job job{body, data, n, shares(n, grain)};
+  Job job{body, data, n, shares(n, grain), -1};
   if (job.shares == 1) {
     body(data, 0, n);
     return;
@@ -127,6 +128,7 @@ void ThreadPool::parallel_for(int64_t n, int64_t grain, Body body, void* data) n
     return;
   }
 
+  job.core = sched_getcpu();
   job_ = job;
   const int64_t helpers = start_threads(job.shares - 1);
   unfinished_.store(static_cast<uint32_t>(helpers), std::memory_order_relaxed);
@@ -138,11 +140,23 @@ void ThreadPool::parallel_for(int64_t n, int64_t grain, Body body, void* data) n
   }
   job.run(0);
   for (int64_t share = helpers + 1; share < job.shares; ++share) job.run(share);
-  if (helpers > 0) await_shares();
+  // What no worker has begun by now, because it sleeps deeply or its core is taken, is done sooner
+  // here.
+  uint32_t taken_back = 0;
+  for (int64_t k = 0; k < helpers; ++k) {
+    uint32_t expected = kWork;
+    if (workers_[static_cast<size_t>(k)].mailbox.compare_exchange_strong(
+            expected, kEmpty, std::memory_order_acq_rel)) {
+      job.run(k + 1);
+      ++taken_back;
+    }
+  }
+  if (helpers > 0) await_shares(taken_back);
   at_work_.store(false, std::memory_order_release);
 }
 
-void ThreadPool::await_shares() noexcept {
+void ThreadPool::await_shares(uint32_t taken_back) noexcept {
+  if (unfinished_.fetch_sub(taken_back, std::memory_order_acq_rel) == taken_back) return;
   const auto finished = [this] { return unfinished_.load(std::memory_order_acquire) == 0; };
   if (spin_until(finished)) return;
   uint32_t left = unfinished_.fetch_or(kCallerSleeps, std::memory_order_acq_rel) | kCallerSleeps;
@@ -184,21 +198,30 @@ void* ThreadPool::thread_main(void* argument) {
 }
 
 void ThreadPool::serve(Worker& worker) noexcept {
+  const auto arrived = [&worker] {
+    const uint32_t mail = worker.mailbox.load(std::memory_order_relaxed);
+    return mail == kWork || mail == kStop;
+  };
+  bool spins = true;
   for (;;) {
-    uint32_t mail = kEmpty;
-    const auto arrived = [&] {
-      mail = worker.mailbox.load(std::memory_order_acquire);
-      return mail == kWork || mail == kStop;
-    };
-    while (!spin_until(arrived)) {
-      uint32_t empty = kEmpty;
-      worker.mailbox.compare_exchange_strong(empty, kSleeps, std::memory_order_acq_rel);
-      while (!arrived()) futex_wait(worker.mailbox, kSleeps);
+    if (!spins || !spin_until(arrived)) {
+      // A wake-up that finds the share taken back leads straight back to sleep.
+      do {
+        uint32_t empty = kEmpty;
+        worker.mailbox.compare_exchange_strong(empty, kSleeps, std::memory_order_relaxed);
+        futex_wait(worker.mailbox, kSleeps);
+      } while (!arrived());
+      spins = true;
     }
-    if (mail == kStop) return;
     // Emptied before the share is reported: after the report the next job may already arrive.
-    worker.mailbox.store(kEmpty, std::memory_order_relaxed);
+    uint32_t work = kWork;
+    if (!worker.mailbox.compare_exchange_strong(work, kEmpty, std::memory_order_acquire)) {
+      if (work == kStop) return;
+      continue;
+    }
     job_.run(worker.share);
+    // On a crowded machine both may be on one core; the caller then needs it more.
+    spins = job_.core != sched_getcpu();
     const uint32_t before = unfinished_.fetch_sub(1, std::memory_order_acq_rel);
     if (before == (kCallerSleeps | 1)) futex_wake(unfinished_);
   }

@@ -43,18 +43,20 @@ class ThreadPool {
     void* data = nullptr;
     int64_t n = 0;
     int64_t shares = 0;
+    int core = -1;  // where the caller runs
     void run(int64_t share) const noexcept;
   };
 
   static void* thread_main(void* worker);
   void serve(Worker& worker) noexcept;
   int64_t start_threads(int64_t wanted) noexcept;
-  void await_shares() noexcept;
+  void await_shares(uint32_t taken_back) noexcept;
 
   const int threads_;
   const uint32_t fork_generation_;
-  std::unique_ptr<Worker[]> workers_;  // worker k runs share k + 1
-  std::atomic<int64_t> started_{0};    // written only by the call that holds at_work_
+  std::unique_ptr<Worker[]>
+      workers_;                      // worker k runs share k + 1, unless the caller is there first
+  std::atomic<int64_t> started_{0};  // written only by the call that holds at_work_
   void (*start_hook_)(void*) = nullptr;
   void* start_data_ = nullptr;
   Job job_;

@@ -234,7 +234,21 @@ MILL_INLINE Vec<float> load(const bf16* from) {
 #endif
 }
 MILL_INLINE void store(Vec<float> value, bf16* to) {
+#if MILL_GEMM_PLAIN_VECTORS
   store_each(value, to);
+#else
+  const hn::RebindToUnsigned<Tag<float>> d32;
+  const hn::RebindToSigned<Tag<float>> signed32;
+  const hn::Rebind<uint16_t, Tag<float>> d16;
+  const auto bits = hn::BitCast(d32, value);
+  const auto high = hn::ShiftRight<16>(bits);
+  const auto half = hn::Add(hn::Set(d32, 0x7fffu), hn::And(high, hn::Set(d32, 1u)));
+  const auto rounded = hn::ShiftRight<16>(hn::Add(bits, half));
+  const auto quiet = hn::Or(high, hn::Set(d32, 0x40u));
+  const auto result = hn::IfThenElse(hn::RebindMask(d32, hn::IsNaN(value)), quiet, rounded);
+  hn::StoreU(hn::DemoteTo(d16, hn::BitCast(signed32, result)), d16,
+             reinterpret_cast<uint16_t*>(to));
+#endif
 }
 
 MILL_INLINE Vec<float> load(const f16* from) {
@@ -316,25 +330,29 @@ MILL_INLINE void transpose_block(const T* const* rows, int64_t c, T* to, int64_t
   }
 }
 #else
+// 16 bytes, from column c on, of every fourth row (f64: every second), lowest row first.
+template <class D, class T>
+MILL_INLINE hn::Vec<D> gather_blocks(D d, const T* const* rows, int64_t c) {
+  if constexpr (hn::MaxLanes(D()) * sizeof(T) <= 16) {
+    return hn::LoadU(d, rows[0] + c);
+  } else {
+    constexpr int kHalf = static_cast<int>(hn::MaxLanes(D()) / 2);
+    const hn::Half<D> half;
+    return hn::Combine(d, gather_blocks(half, rows + kHalf, c), gather_blocks(half, rows, c));
+  }
+}
+
 MILL_INLINE void transpose_block(const float* const* rows, int64_t c, float* to, int64_t to_row) {
   const Tag<float> d;
   const hn::RepartitionToWide<Tag<float>> wide;
-  constexpr int kBlocks = static_cast<int>(kLanes<float> / 4);
-  Vec<float> in[4];
-  MILL_UNROLL
-  for (int j = 0; j < 4; ++j) {
-    in[j] = hn::LoadDup128(d, rows[j] + c);
-    MILL_UNROLL
-    for (int block = 1; block < kBlocks; ++block) {
-      // Lanes below 4 * block keep what they have; those above are overwritten by later blocks.
-      in[j] = hn::IfThenElse(hn::FirstN(d, static_cast<size_t>(4 * block)), in[j],
-                             hn::LoadDup128(d, rows[4 * block + j] + c));
-    }
-  }
-  const auto low01 = hn::BitCast(wide, hn::InterleaveLower(d, in[0], in[1]));
-  const auto low23 = hn::BitCast(wide, hn::InterleaveLower(d, in[2], in[3]));
-  const auto high01 = hn::BitCast(wide, hn::InterleaveUpper(d, in[0], in[1]));
-  const auto high23 = hn::BitCast(wide, hn::InterleaveUpper(d, in[2], in[3]));
+  const auto in0 = gather_blocks(d, rows, c);
+  const auto in1 = gather_blocks(d, rows + 1, c);
+  const auto in2 = gather_blocks(d, rows + 2, c);
+  const auto in3 = gather_blocks(d, rows + 3, c);
+  const auto low01 = hn::BitCast(wide, hn::InterleaveLower(d, in0, in1));
+  const auto low23 = hn::BitCast(wide, hn::InterleaveLower(d, in2, in3));
+  const auto high01 = hn::BitCast(wide, hn::InterleaveUpper(d, in0, in1));
+  const auto high23 = hn::BitCast(wide, hn::InterleaveUpper(d, in2, in3));
   hn::StoreU(hn::BitCast(d, hn::InterleaveLower(wide, low01, low23)), d, to);
   hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(wide, low01, low23)), d, to + to_row);
   hn::StoreU(hn::BitCast(d, hn::InterleaveLower(wide, high01, high23)), d, to + 2 * to_row);
@@ -342,19 +360,10 @@ MILL_INLINE void transpose_block(const float* const* rows, int64_t c, float* to,
 }
 MILL_INLINE void transpose_block(const double* const* rows, int64_t c, double* to, int64_t to_row) {
   const Tag<double> d;
-  constexpr int kBlocks = static_cast<int>(kLanes<double> / 2);
-  Vec<double> in[2];
-  MILL_UNROLL
-  for (int j = 0; j < 2; ++j) {
-    in[j] = hn::LoadDup128(d, rows[j] + c);
-    MILL_UNROLL
-    for (int block = 1; block < kBlocks; ++block) {
-      in[j] = hn::IfThenElse(hn::FirstN(d, static_cast<size_t>(2 * block)), in[j],
-                             hn::LoadDup128(d, rows[2 * block + j] + c));
-    }
-  }
-  hn::StoreU(hn::InterleaveLower(d, in[0], in[1]), d, to);
-  hn::StoreU(hn::InterleaveUpper(d, in[0], in[1]), d, to + to_row);
+  const auto in0 = gather_blocks(d, rows, c);
+  const auto in1 = gather_blocks(d, rows + 1, c);
+  hn::StoreU(hn::InterleaveLower(d, in0, in1), d, to);
+  hn::StoreU(hn::InterleaveUpper(d, in0, in1), d, to + to_row);
 }
 #endif
 

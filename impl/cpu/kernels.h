@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/families.gen.h"
 #include "device/plugin.h"
 
 namespace mill::cpu {
@@ -19,20 +20,6 @@ struct KernelList {
   const KernelEntry* entries;
   size_t count;
 };
-
-#define MILL_CPU_FAMILIES(X) \
-  X(binary)                  \
-  X(create)                  \
-  X(embedding)               \
-  X(join)                    \
-  X(loss)                    \
-  X(matmul)                  \
-  X(norm)                    \
-  X(optim)                   \
-  X(random)                  \
-  X(reduce)                  \
-  X(softmax)                 \
-  X(unary)
 
 #define MILL_CPU_DECLARE(family) KernelList family##_kernels();
 namespace baseline {

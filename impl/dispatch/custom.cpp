@@ -9,14 +9,22 @@ namespace mill {
 
 namespace {
 
-void check_outputs(const OpCall& call, mill_tensor** out, uint32_t given) {
+// What a callback stored and is no tensor becomes NULL, so that nobody releases it. The first such
+// place, or -1.
+int64_t drop_invalid(mill_tensor** stored, uint32_t n) {
+  int64_t first = -1;
+  for (uint32_t k = n; k-- > 0;) {
+    if (!stored[k] || valid(stored[k], HandleKind::tensor)) continue;
+    stored[k] = nullptr;
+    first = k;
+  }
+  return first;
+}
+
+void check_outputs(const OpCall& call, mill_tensor** out) {
   for (uint32_t k = 0; k < call.n_out; ++k) {
-    if (((given >> k) & 1u) != 0) continue;
-    if (!out[k] || !valid(out[k], HandleKind::tensor)) {
-      out[k] = nullptr;
-      fail(MILL_E_STATE, "forward left output %u without a tensor, it has %u outputs", k,
-           call.n_out);
-    }
+    if (out[k]) continue;
+    fail(MILL_E_STATE, "forward left output %u without a tensor, it has %u outputs", k, call.n_out);
   }
 }
 
@@ -45,7 +53,6 @@ void run_custom(OpCall& call, mill_tensor* const* in, uint32_t n_in, uint32_t n_
   bool tracked = false;
   for (uint32_t k = 0; recorder && k < n_in; ++k) tracked = tracked || recorder->tracks(in[k]);
   if (differentiate_through || !tracked) recorder = nullptr;
-  if (recorder) recorder->reserve(call);
 
   OutputOwner made(out, n_out);
   {
@@ -53,9 +60,12 @@ void run_custom(OpCall& call, mill_tensor* const* in, uint32_t n_in, uint32_t n_
     const RecorderScope scope(call.exec, differentiate_through ? call.exec.recorder : nullptr);
     const mill_status status = custom.callbacks.forward(custom.callbacks.user, &call.exec, call.in,
                                                         n_in, out, n_out, error.handle());
+    drop_invalid(out, n_out);
     if (status < 0) error.rethrow(status, row.name);
   }
-  check_outputs(call, out, 0);
+  check_outputs(call, out);
+  // Not before the callback, which may record on the same tape.
+  if (recorder) recorder->reserve(call);
   for (uint32_t k = 0; k < n_out; ++k) {
     call.out[k].dtype = out[k]->dtype();
     call.set_dims(k, out[k]->view.dims, out[k]->rank());
@@ -86,13 +96,14 @@ void gradient_custom(GradCall& c) {
   const mill_status status =
       custom.callbacks.backward(custom.callbacks.user, &c.exec, inputs, c.n_in, outputs, gradients,
                                 c.n_out, wanted, results, error.handle());
+  const int64_t invalid = drop_invalid(results, c.n_in);
   if (status < 0) error.rethrow(status, c.row.name);
+  if (invalid >= 0) {
+    fail(MILL_E_BAD_HANDLE, "backward stored no tensor as the gradient by input %lld",
+         static_cast<long long>(invalid));
+  }
   for (uint32_t k = 0; k < c.n_in; ++k) {
     if (!results[k]) continue;
-    if (!valid(results[k], HandleKind::tensor)) {
-      results[k] = nullptr;
-      fail(MILL_E_BAD_HANDLE, "backward stored no tensor as the gradient by input %u", k);
-    }
     const SavedValue& input = c.input(k);
     bool same = results[k]->rank() == input.rank && results[k]->dtype() == input.dtype;
     for (int32_t i = 0; same && i < input.rank; ++i)

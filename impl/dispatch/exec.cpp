@@ -4,6 +4,7 @@
 
 #include "base/fork.h"
 #include "dispatch/generator.h"
+#include "dispatch/prepared.h"
 #include "dispatch/transfer.h"
 
 mill_exec::mill_exec(mill_context* owner, mill::Device& on, mill::Ref<mill_stream> queue)
@@ -58,6 +59,14 @@ const mill_kernel& mill_exec::resolve(const mill::OpRow& row, const int32_t* dty
   return cached.kernel;
 }
 
+const mill_kernel& mill_exec::resolve_quick(const mill::OpRow& row, const int32_t* dtypes,
+                                            uint32_t n_in) {
+  mill::CachedKernel& cached = quick[quick_slot(row.number, dtypes[0])];
+  cached.kernel = resolve(row, dtypes, n_in, 1);
+  cached.key = quick_key(row.number, dtypes[0]);
+  return cached.kernel;
+}
+
 void mill_exec::enter() {
   if (context->fork_generation != mill::fork_generation()) [[unlikely]] {
     mill::fail(MILL_E_FORKED, "the exec was made before fork(); make a new context in the child");
@@ -81,6 +90,7 @@ void release_any(mill::Handle* handle) noexcept {
   switch (handle->kind()) {
     case mill::HandleKind::tensor: release(static_cast<mill_tensor*>(handle)); break;
     case mill::HandleKind::future: release(static_cast<mill_future*>(handle)); break;
+    case mill::HandleKind::call: release(static_cast<mill_call*>(handle)); break;
     default: break;
   }
 }

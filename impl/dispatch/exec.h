@@ -51,6 +51,12 @@ struct mill_exec : mill::Handle {
   void set_recorder(mill::Recorder* next) noexcept;
   const mill_kernel& resolve(const mill::OpRow& row, const int32_t* dtypes, uint32_t n_in,
                              uint32_t n_out);
+  // The kernel of a pointwise op whose tensors all have this dtype, if it was asked for before.
+  const mill_kernel* resolved(int32_t op, int32_t dtype) const {
+    const mill::CachedKernel& cached = quick[quick_slot(op, dtype)];
+    return cached.key == quick_key(op, dtype) ? &cached.kernel : nullptr;
+  }
+  const mill_kernel& resolve_quick(const mill::OpRow& row, const int32_t* dtypes, uint32_t n_in);
 
   // Scopes: one list with marks, since scopes nest. A mark knows how deep in callbacks it was made,
   // so that handles which a callback makes for itself do not land on the list of the program around
@@ -82,6 +88,15 @@ struct mill_exec : mill::Handle {
   }
 
  private:
+  static constexpr uint32_t kQuickSlots = 64;
+  static uint32_t quick_slot(int32_t op, int32_t dtype) {
+    return (static_cast<uint32_t>(op) + static_cast<uint32_t>(dtype) * 16u) % kQuickSlots;
+  }
+  static uint64_t quick_key(int32_t op, int32_t dtype) {
+    return (static_cast<uint64_t>(op) << 8) | static_cast<uint64_t>(dtype);
+  }
+  mill::CachedKernel quick[kQuickSlots];
+
   void grow_notes(size_t n);
 
   mill::OwnerLock lock_;
@@ -108,13 +123,18 @@ class ExecGuard {
   Exec& exec_;
 };
 
-// Runs what follows with another recorder (null: none), and puts the old one back.
+// Runs what follows with another recorder (null: none), and puts the old one back. The exec's
+// reference stays with the old one; a callback may meanwhile set another tape.
 class RecorderScope {
  public:
   RecorderScope(Exec& exec, Recorder* recorder) : exec_(exec), saved_(exec.recorder) {
+    if (recorder) recorder->retain_recorder();
     exec.recorder = recorder;
   }
-  ~RecorderScope() { exec_.recorder = saved_; }
+  ~RecorderScope() {
+    if (exec_.recorder) exec_.recorder->release_recorder();
+    exec_.recorder = saved_;
+  }
   RecorderScope(const RecorderScope&) = delete;
   RecorderScope& operator=(const RecorderScope&) = delete;
 

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/fork.h"
 #include "dispatch/exec.h"
 #include "dispatch/generator.h"
 #include "dispatch/launch.h"
+#include "dispatch/quick.h"
 #include "dispatch/trace_op.h"
 #include "millrace/op_numbers.h"
 
@@ -44,6 +46,10 @@ void load_inputs(OpCall& call, mill_tensor* const* in, uint32_t n_in) {
       fail_argument(MILL_E_ARG, static_cast<int32_t>(k), "%s is NULL, it is required", input.name);
     }
     if (&tensor->device() != &call.exec.device) [[unlikely]] {
+      if (tensor->device().fork_generation() != fork_generation()) {
+        fail_argument(MILL_E_FORKED, static_cast<int32_t>(k),
+                      "%s was made before fork(); make a new one in the child", input.name);
+      }
       fail_argument(MILL_E_DEVICE, static_cast<int32_t>(k),
                     "%s is on %s %u of %s context, the exec is on %s %u", input.name,
                     tensor->device().table().name, tensor->device().index(),
@@ -81,9 +87,8 @@ void check_attr(const OpRow& row, const AttrRow& want, const mill_attr& have) {
     fail(MILL_E_ARG, "%s is NaN, it must be a number", want.name);
 }
 
-void load_attrs(OpCall& call, const mill_attr* attrs, uint32_t n_attrs) {
-  const OpRow& row = call.row;
-  for (uint32_t k = 0; k < row.n_attrs; ++k) call.attr[k] = row.attrs[k].value;
+void load_attrs(const OpRow& row, mill_attr* to, const mill_attr* attrs, uint32_t n_attrs) {
+  for (uint32_t k = 0; k < row.n_attrs; ++k) to[k] = row.attrs[k].value;
   if (n_attrs > 0 && !attrs) fail(MILL_E_ARG, "attrs is NULL, their number is %u", n_attrs);
   uint32_t given = 0;
   for (uint32_t j = 0; j < n_attrs; ++j) {
@@ -93,7 +98,7 @@ void load_attrs(OpCall& call, const mill_attr* attrs, uint32_t n_attrs) {
     }
     if (have.kind == MILL_ATTR_ABSENT) continue;
     check_attr(row, row.attrs[have.id], have);
-    call.attr[have.id] = have;
+    to[have.id] = have;
     given |= 1u << static_cast<uint32_t>(have.id);
   }
   for (uint32_t k = 0; k < row.n_attrs; ++k) {
@@ -140,6 +145,8 @@ int32_t common_dtype(const OpCall& call, uint32_t lead) {
     }
   };
   if (rank_of(scalar) <= rank_of(wide)) return wide;
+  // Of a floating tensor and a complex scalar: complex parts as wide as the tensor's elements.
+  if (dtype_kind(wide) == Kind::floating) return promote(wide, MILL_C64);
   return promote(wide, scalar);
 }
 
@@ -206,6 +213,8 @@ void strides_like(OutputSpec& spec, const mill_kernel_tensor& model) {
   spec.strided = true;
 }
 
+}  // namespace
+
 void infer_pointwise(OpCall& call) {
   OutputSpec& spec = call.out[0];
   int32_t rank = 0;
@@ -242,6 +251,8 @@ void infer_pointwise(OpCall& call) {
     }
   }
 }
+
+namespace {
 
 // True if the result is a view of the input and no kernel is needed.
 bool run_view(OpCall& call, mill_tensor** out) {
@@ -320,13 +331,18 @@ void run_any(OpCall& call, mill_tensor* const* in, uint32_t n_in, const mill_att
 
 }  // namespace
 
+void check_attrs(const OpRow& row, const mill_attr* attrs, uint32_t n_attrs) {
+  mill_attr unused[MILL_MAX_OP_ATTRS];
+  load_attrs(row, unused, attrs, n_attrs);
+}
+
 void infer_call(OpCall& call, mill_tensor* const* in, uint32_t n_in, const mill_attr* attrs,
                 uint32_t n_attrs, uint32_t n_out, Temporaries& keep) {
   const OpRow& row = call.row;
   if (n_out != row.n_outputs) wrong_count("outputs", row, n_out, row.n_outputs);
   call.n_out = n_out;
   load_inputs(call, in, n_in);
-  load_attrs(call, attrs, n_attrs);
+  load_attrs(row, call.attr, attrs, n_attrs);
   if (row.random && !call.in[row.n_inputs - 1] && row.inputs[row.n_inputs - 1].optional) {
     call.in[row.n_inputs - 1] = keep.adopt(next_key(call.exec).release());
   }
@@ -347,7 +363,14 @@ void run_inferred(OpCall& call, mill_tensor** out) {
 
 void invoke(Exec& exec, int32_t op, mill_tensor* const* in, uint32_t n_in, const mill_attr* attrs,
             uint32_t n_attrs, mill_tensor** out, uint32_t n_out) {
-  OpCall call(exec, exec.context->row(op));
+  const OpRow& row = exec.context->row(op);
+  try {
+    if (n_out == 1 && run_quick(exec, row, in, n_in, n_attrs, out)) return;
+  } catch (Error& error) {
+    error.with_operation(row.name);
+    throw;
+  }
+  OpCall call(exec, row);
   run_any(call, in, n_in, attrs, n_attrs, out, n_out);
 }
 

@@ -17,6 +17,9 @@ void invoke(Exec& exec, int32_t op, mill_tensor* const* in, uint32_t n_in, const
 void invoke_accumulate(Exec& exec, int32_t op, mill_tensor* const* in, uint32_t n_in,
                        const mill_attr* attrs, uint32_t n_attrs, mill_tensor* out);
 
+// The shape rule of pointwise ops, for those that check more than shapes.
+void infer_pointwise(OpCall& call);
+
 inline mill_attr int_attr(int32_t id, int64_t value) {
   return {id, MILL_ATTR_INT, value, 0.0, nullptr, 0};
 }

@@ -61,6 +61,8 @@ class OutputOwner {
 // made on the way.
 void infer_call(OpCall& call, mill_tensor* const* in, uint32_t n_in, const mill_attr* attrs,
                 uint32_t n_attrs, uint32_t n_out, Temporaries& keep);
+// The part of it that looks at the attributes only.
+void check_attrs(const OpRow& row, const mill_attr* attrs, uint32_t n_attrs);
 // Runs and records an inferred call.
 void run_inferred(OpCall& call, mill_tensor** out);
 

@@ -35,6 +35,8 @@ mill_call::mill_call(mill_exec& exec, int32_t op, mill_tensor* const* in, uint32
   texts_.reserve(n_attrs);
   if (n_attrs > MILL_MAX_OP_ATTRS)
     mill::fail(MILL_E_ARG, "%u attributes given, the limit is %d", n_attrs, MILL_MAX_OP_ATTRS);
+  // Before the arrays behind the attributes are read.
+  mill::check_attrs(row_, attrs, n_attrs);
   for (uint32_t k = 0; k < n_attrs; ++k) attrs_.push_back(own(attrs[k], payloads_, texts_));
   for (uint32_t k = 0; k < n_in; ++k) {
     inputs_.push_back({in[k] != nullptr, in[k] ? in[k]->view : mill_kernel_tensor{}});

@@ -80,6 +80,20 @@ void gradient_where(GradCall& c) {
   if (c.wanted(2)) set_reduced(c, 2, op::where(c.exec, c.in(0), zero.get(), c.gradient()));
 }
 
+void infer_compare(OpCall& call) {
+  const int64_t relation = call.integer(0);
+  if (relation < MILL_COMPARE_EQ || relation > MILL_COMPARE_GE) {
+    fail(MILL_E_ARG, "relation is %lld, it must be %d to %d", static_cast<long long>(relation),
+         MILL_COMPARE_EQ, MILL_COMPARE_GE);
+  }
+  const int32_t dtype = call.in[0]->dtype();
+  if (relation > MILL_COMPARE_NE && dtype_kind(dtype) == Kind::complex) {
+    fail(MILL_E_ARG, "relation is %lld, %s values have no order: it must be %d or %d",
+         static_cast<long long>(relation), dtype_name(dtype), MILL_COMPARE_EQ, MILL_COMPARE_NE);
+  }
+  infer_pointwise(call);
+}
+
 constexpr uint32_t kBoth = 3;
 
 }  // namespace
@@ -92,7 +106,7 @@ extern const OpRules rules_pow = {
     .gradient = gradient_pow, .saved_inputs = kBoth, .saved_outputs = 1};
 extern const OpRules rules_maximum = {.gradient = gradient_maximum, .saved_inputs = kBoth};
 extern const OpRules rules_minimum = {.gradient = gradient_minimum, .saved_inputs = kBoth};
-extern const OpRules rules_compare = {};
+extern const OpRules rules_compare = {.infer = infer_compare};
 extern const OpRules rules_where = {.gradient = gradient_where, .saved_inputs = 1};
 
 }  // namespace mill::ops

@@ -10,9 +10,9 @@
 
 static mill_error* err;
 
-static void check(mill_status status) {
-  if (status >= 0) return;
-  fprintf(stderr, "\nerror: %s (%s)\n", mill_error_message(err), mill_status_name(status));
+static mill_status check(mill_status status) {
+  if (status >= 0) return status;
+  fprintf(stderr, "error: %s (%s)\n", mill_error_message(err), mill_status_name(status));
   exit(1);
 }
 
@@ -53,14 +53,14 @@ static void progress_show(progress* p, int64_t step, double loss) {
   p->shown_ns = now;
   const double seconds = (double)(now - p->start_ns) / 1e9;
   const double rate = (double)(step - p->first) / (seconds > 0 ? seconds : 1);
-  const int left = (int)((double)(p->total - step) / (rate > 0 ? rate : 1) + 0.5);
+  const int done = step == p->total;
+  const int shown = (int)(done ? seconds : (double)(p->total - step) / (rate > 0 ? rate : 1) + 0.5);
   char bar[21];
   for (int i = 0; i < 20; i++) bar[i] = i < (int)(20 * step / p->total) ? '#' : '.';
   bar[20] = 0;
-  printf("%s[%s] step %lld/%lld  loss %.3f  %.0f chars/s  %d:%02d left%s", p->terminal ? "\r" : "",
-         bar, (long long)step, (long long)p->total, loss, rate * (double)p->batch, left / 60,
-         left % 60, p->terminal ? "  " : "\n");
-  if (p->terminal && step == p->total) putchar('\n');
+  printf("%s[%s] step %lld/%lld  loss %.3f  %.0f chars/s  %d:%02d %s%s", p->terminal ? "\r" : "",
+         bar, (long long)step, (long long)p->total, loss, rate * (double)p->batch, shown / 60,
+         shown % 60, done ? "in all" : "left  ", p->terminal && !done ? "" : "\n");
   fflush(stdout);
 }
 
@@ -99,9 +99,7 @@ static void draw_curve(const float* loss, int64_t n, int64_t first) {
 // ---- where the time went ------------------------------------------------------------------------
 
 static const char* op_name(mill_context* context, int32_t op) {
-  mill_op_schema schema = {0};
-  schema.size = sizeof schema;
-  schema.type = MILL_STRUCT_OP_SCHEMA;
+  mill_op_schema schema = {.size = sizeof schema, .type = MILL_STRUCT_OP_SCHEMA};
   return mill_op_query(context, op, &schema, NULL) == MILL_OK ? schema.name : "(custom ops)";
 }
 
@@ -129,6 +127,34 @@ static void print_op_table(mill_context* context, int rows_shown) {
     printf("  %-25s%10llu%12.1f%7.1f%%\n", "others", (unsigned long long)rest_calls,
            (double)rest_ns / 1e6, 100 * rest_share);
   }
+}
+
+// ---- memory and timeline ------------------------------------------------------------------------
+
+static mill_memory_stats memory_stats(mill_context* context) {
+  mill_memory_stats stats = {.size = sizeof stats, .type = MILL_STRUCT_MEMORY_STATS};
+  check(mill_memory_stats_query(context, 0, &stats, err));
+  return stats;
+}
+
+static void print_memory(const mill_memory_stats* before, const mill_memory_stats* after,
+                         int steps) {
+  printf(
+      "\nMemory: %.1f MB at most. In the last %d steps %llu allocations, %llu calls to the system "
+      "for more\n",
+      (double)after->in_use_peak / 1e6, steps,
+      (unsigned long long)(after->allocations - before->allocations),
+      (unsigned long long)(after->source_calls - before->source_calls));
+}
+
+static void append_trace(mill_context* context, mill_trace_writer* writer) {
+  static mill_trace_record records[1024];
+  mill_status status;
+  do {
+    uint32_t n = 0;
+    status = check(mill_trace_drain(context, records, 1024, &n, NULL, err));
+    check(mill_trace_writer_append(writer, records, n, err));
+  } while (status == MILL_INCOMPLETE);
 }
 
 #endif

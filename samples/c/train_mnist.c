@@ -1,4 +1,5 @@
-// Learns to recognise digits with a few linear layers: MNIST's IDX files, or lines of numbers that end in a class.
+// Learns to recognise digits with a few linear layers: MNIST's IDX files, or lines of numbers that
+// end in a class.
 //
 //   train_mnist --data DIR                 784-128-10 on the files of MNIST in DIR, plain or .gz
 //   train_mnist --data DIR --hidden 512,512
@@ -46,7 +47,8 @@ static void read_options(int argc, char** argv) {
       for (char* at = (char*)value; opt.layers < MAX_LAYERS && *at; at += *at == ',') {
         char* end = at;
         opt.hidden[opt.layers++] = strtoll(at, &end, 10);
-        if (end == at || (*end && *end != ',')) die("--hidden takes widths with commas, not ", value);
+        if (end == at || (*end && *end != ','))
+          die("--hidden takes widths with commas, not ", value);
         at = end;
       }
     } else if (strcmp(name, "--epochs") == 0) {
@@ -137,7 +139,8 @@ static dataset read_csv(mill_exec* exec, const char* path) {
   fclose(file);
   if (dims[0] == 0) die("no numbers in ", path);
   dataset set = {NULL, NULL};
-  check(mill_tensor_from_host(exec, MILL_U8, dims, 2, inputs, (uint64_t)(dims[0] * dims[1]), &set.inputs, err));
+  check(mill_tensor_from_host(exec, MILL_U8, dims, 2, inputs, (uint64_t)(dims[0] * dims[1]),
+                              &set.inputs, err));
   check(mill_tensor_from_host(exec, MILL_U8, dims, 1, labels, (uint64_t)dims[0], &set.labels, err));
   free(inputs);
   free(labels);
@@ -154,7 +157,8 @@ static double largest(mill_exec* exec, mill_tensor* tensor) {
 }
 
 // Batches of a set with the inputs as floats from 0 to 1.
-static mill_loader* make_loader(mill_context* context, const dataset* set, int64_t batch, uint64_t flags, double max) {
+static mill_loader* make_loader(mill_context* context, const dataset* set, int64_t batch,
+                                uint64_t flags, double max) {
   mill_loader_opts opts = {0};
   opts.size = sizeof opts;
   opts.type = MILL_STRUCT_LOADER_OPTS;
@@ -175,11 +179,13 @@ typedef struct {
   mill_tensor *weight[MAX_LAYERS + 1], *bias[MAX_LAYERS + 1];
 } network;
 
-static void make_network(network* net, mill_context* context, mill_exec* exec, int64_t columns, int64_t classes) {
+static void make_network(network* net, mill_context* context, mill_exec* exec, int64_t columns,
+                         int64_t classes) {
   char name[32];
   check(mill_group_create(context, MILL_F32, &net->group, err));
   for (int k = 0; k <= opt.layers; k++) {
-    const int64_t dims[2] = {k < opt.layers ? opt.hidden[k] : classes, k == 0 ? columns : opt.hidden[k - 1]};
+    const int64_t dims[2] = {k < opt.layers ? opt.hidden[k] : classes,
+                             k == 0 ? columns : opt.hidden[k - 1]};
     snprintf(name, sizeof name, "layer%d.weight", k);
     check(mill_group_add(net->group, name, dims, 2, NULL, err));
     snprintf(name, sizeof name, "layer%d.bias", k);
@@ -244,16 +250,19 @@ int main(int argc, char** argv) {
   check(mill_generator_create(exec, opt.seed, &generator, err));
   check(mill_exec_set_generator(exec, generator, err));
 
-  const dataset train = opt.data ? read_mnist(context, exec, train_sets) : read_csv(exec, opt.train);
+  const dataset train =
+      opt.data ? read_mnist(context, exec, train_sets) : read_csv(exec, opt.train);
   const dataset test = opt.data ? read_mnist(context, exec, test_sets) : read_csv(exec, opt.test);
   const double max = largest(exec, train.inputs);
   mill_loader* batches = make_loader(context, &train, opt.batch, MILL_LOADER_SHUFFLE, max);
   mill_loader* test_batches = make_loader(context, &test, 1000, 0, max);
-  make_network(&net, context, exec, mill_tensor_dim(train.inputs, 1), 1 + (int64_t)largest(exec, train.labels));
+  make_network(&net, context, exec, mill_tensor_dim(train.inputs, 1),
+               1 + (int64_t)largest(exec, train.labels));
 
   int64_t steps_per_epoch = 0;
   check(mill_loader_batches(batches, &steps_per_epoch, err));
-  check(mill_optimizer_create_adamw(exec, net.group, opt.rate, 0.9, 0.999, 1e-8, 0.01, &optimizer, err));
+  check(mill_optimizer_create_adamw(exec, net.group, opt.rate, 0.9, 0.999, 1e-8, 0.01, &optimizer,
+                                    err));
   check(mill_optimizer_set_schedule(optimizer, MILL_SCHEDULE_COSINE, steps_per_epoch / 5,
                                     opt.epochs * steps_per_epoch, 0, err));
   check(mill_tape_create(context, &tape, err));
@@ -268,8 +277,8 @@ int main(int argc, char** argv) {
       const mill_status status = mill_loader_next(batches, exec, batch, 2, err);
       check(status);
       if (status != MILL_END) {
-        check(mill_cross_entropy(exec, forward(&net, exec, batch[0]), batch[1], MILL_REDUCE_MEAN, 0, -100, &loss,
-                                 &lse, err));
+        check(mill_cross_entropy(exec, forward(&net, exec, batch[0]), batch[1], MILL_REDUCE_MEAN, 0,
+                                 -100, &loss, &lse, err));
         check(mill_tape_backward(tape, exec, loss, NULL, 0, err));
         check(mill_optimizer_step(optimizer, exec, err));
         if (step == steps_per_epoch) check(mill_tensor_item(exec, loss, &last, err));

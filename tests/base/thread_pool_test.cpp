@@ -20,12 +20,19 @@ namespace {
 using Range = std::pair<int64_t, int64_t>;
 
 struct Recorder {
+  int64_t meet =
+      0;  // if not 0: as many shares wait for each other, so that each has its own thread
+  std::atomic<int64_t> met{0};
   std::mutex mutex;
   std::vector<Range> ranges;
   std::vector<pthread_t> threads;
 
   static void body(void* self, int64_t begin, int64_t end) {
     auto* recorder = static_cast<Recorder*>(self);
+    if (recorder->meet > 0) {
+      ++recorder->met;
+      while (recorder->met.load() < recorder->meet) std::this_thread::yield();
+    }
     const std::lock_guard<std::mutex> lock(recorder->mutex);
     recorder->ranges.emplace_back(begin, end);
     recorder->threads.push_back(pthread_self());
@@ -90,11 +97,32 @@ TEST(ThreadPool, OneThreadMeansTheCaller) {
 TEST(ThreadPool, GivesEachShareItsOwnThread) {
   ThreadPool pool(3);
   Recorder recorder;
+  recorder.meet = 3;
   pool.parallel_for(3, 1, Recorder::body, &recorder);
   ASSERT_EQ(recorder.threads.size(), 3u);
   EXPECT_FALSE(pthread_equal(recorder.threads[0], recorder.threads[1]));
   EXPECT_FALSE(pthread_equal(recorder.threads[1], recorder.threads[2]));
   EXPECT_FALSE(pthread_equal(recorder.threads[0], recorder.threads[2]));
+}
+
+TEST(ThreadPool, TheCallerTakesBackSharesThatNoThreadHasBegun) {
+  // Both workers are held in the start hook; the call must come back nevertheless.
+  ThreadPool pool(3);
+  std::atomic<bool> released{false};
+  pool.on_thread_start(
+      [](void* gate) {
+        while (!static_cast<std::atomic<bool>*>(gate)->load()) std::this_thread::yield();
+      },
+      &released);
+  Recorder recorder;
+  pool.parallel_for(30, 1, Recorder::body, &recorder);
+  released = true;
+  ASSERT_EQ(recorder.threads.size(), 3u);
+  for (const pthread_t thread : recorder.threads)
+    EXPECT_TRUE(pthread_equal(thread, pthread_self()));
+  const std::vector<Range> expected = {{0, 10}, {10, 20}, {20, 30}};
+  EXPECT_EQ(recorder.sorted(), expected);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(ranges_of(pool, 30, 1), expected);
 }
 
 TEST(ThreadPool, WakesSleepingThreads) {
@@ -165,7 +193,11 @@ TEST(ThreadPool, RunsTheStartHookOnceOnEveryThreadOfItsOwn) {
   const auto hook = [](void* count) { ++*static_cast<std::atomic<int>*>(count); };
   EXPECT_TRUE(pool.on_thread_start(hook, &calls));
   EXPECT_EQ(calls.load(), 0);
-  for (int i = 0; i < 10; ++i) ranges_of(pool, 3, 1);
+  for (int i = 0; i < 10; ++i) {
+    Recorder recorder;
+    recorder.meet = 3;
+    pool.parallel_for(3, 1, Recorder::body, &recorder);
+  }
   EXPECT_EQ(calls.load(), 2);
   EXPECT_FALSE(pool.on_thread_start(hook, &calls));
 }
@@ -176,8 +208,11 @@ TEST(ThreadPool, NamesItsThreadsAndBlocksTheirSignals) {
     pthread_t caller;
     std::string name;
     bool blocked = false;
+    std::atomic<int> met{0};
     static void body(void* self, int64_t, int64_t) {
       auto* seen = static_cast<Seen*>(self);
+      ++seen->met;
+      while (seen->met.load() < 2) std::this_thread::yield();
       if (pthread_equal(seen->caller, pthread_self())) return;
       char name[16] = {};
       pthread_getname_np(pthread_self(), name, sizeof(name));
@@ -187,7 +222,7 @@ TEST(ThreadPool, NamesItsThreadsAndBlocksTheirSignals) {
       seen->name = name;
       seen->blocked = sigismember(&mask, SIGINT) == 1 && sigismember(&mask, SIGUSR1) == 1;
     }
-  } seen{pthread_self(), {}};
+  } seen{pthread_self(), {}, false, {}};
   sigset_t before;
   sigset_t after;
   pthread_sigmask(SIG_SETMASK, nullptr, &before);
@@ -228,6 +263,7 @@ TEST(ThreadPool, AChildCanMakeAPoolOfItsOwn) {
   EXPECT_EQ(in_child([] {
               ThreadPool pool(3);
               Recorder recorder;
+              recorder.meet = 3;
               pool.parallel_for(3, 1, Recorder::body, &recorder);
               return recorder.threads.size() == 3 &&
                      !pthread_equal(recorder.threads[0], recorder.threads[1]);

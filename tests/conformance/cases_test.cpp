@@ -83,7 +83,8 @@ class Conformance : public testing::TestWithParam<Point> {
 
   void expect_inputs_untouched() {
     for (size_t k = 0; k < placed_.size(); ++k) {
-      if (p_.present[k]) EXPECT_EQ(read_bytes(w_, placed_[k].buffer.get()), placed_[k].bytes) << "input " << k;
+      if (!p_.present[k]) continue;
+      EXPECT_EQ(read_bytes(w_, placed_[k].buffer.get()), placed_[k].bytes) << "input " << k;
     }
   }
 
@@ -121,7 +122,8 @@ void Conformance::check_given(Layout layout, const std::vector<Expected>& expect
     if (!out[k]) continue;
     EXPECT_EQ(first_touched(w_, places[k], expected[k].dims, expected[k].dtype), -1) << "output " << k << " wrote outside its elements";
     EXPECT_EQ(judge(*p_.c->op, expected[k], mill_tensor_dtype(out[k]), dims_of(out[k]), read_host(w_, out[k])), "") << "output " << k;
-    if (layout == Layout::contiguous) EXPECT_EQ(read_bytes(w_, out[k]), bits[k]) << "output " << k;
+    if (layout != Layout::contiguous) continue;
+    EXPECT_EQ(read_bytes(w_, out[k]), bits[k]) << "output " << k;
   }
 }
 
@@ -234,7 +236,8 @@ TEST_P(Conformance, MatchesReference) {
   // With every attribute spelled out, and once more: the same bits.
   const std::vector<Tensor> again = run(p_.attrs);
   for (uint32_t k = 0; k < n_out_; ++k) {
-    if (again[k]) EXPECT_EQ(read_bytes(w_, again[k].get()), bits[k]) << "all attributes given, output " << k;
+    if (!again[k]) continue;
+    EXPECT_EQ(read_bytes(w_, again[k].get()), bits[k]) << "all attributes given, output " << k;
   }
 
   PreparedCall call;

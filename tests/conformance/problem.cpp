@@ -20,8 +20,7 @@ constexpr mill_dtype kIndexDtypes[] = {MILL_I64, MILL_I32, MILL_U8, MILL_I16, MI
 
 Dims case_dims(const CaseInput& in) { return Dims(in.dims, in.dims + in.rank); }
 
-// The axis that the broadcast layout repeats; -1 if all are of size 1 or 0. For a maximum, one that is not reduced: of
-// more than two equal values central differences and the shared gradient disagree.
+// The axis that the broadcast layout repeats; -1 if all are of size 1 or 0.
 int32_t broadcast_axis(const Dims& dims, uint32_t sample) {
   int32_t first = -1;
   int32_t last = -1;

@@ -101,7 +101,11 @@ struct Expected {
   Dims dims;
   std::vector<int64_t> i;            // of dtypes that are no computing float
   std::vector<long double> truth;    // of the others
-  std::vector<long double> naive;    // in the arithmetic of the output's dtype
+  std::vector<double> exact;         // the one correct value of each, where the op's definition leaves only one
+  // Error of the naive implementation, as the 2-norm and as the largest absolute value: the largest of several draws of the
+  // same case, because over few elements one draw is sometimes exact by chance.
+  long double naive_norm = -1;
+  long double naive_worst = -1;
 };
 std::vector<Expected> expected_of(const Problem& p);
 

@@ -20,7 +20,8 @@ MILL_API MILL_SINCE(1) void mill_tape_retain(mill_tape* tape);
  * Since: 1 */
 MILL_API MILL_SINCE(1) void mill_tape_release(mill_tape* tape);
 
-/* Makes the tape track a floating-point tensor from now on: gradients by it can be asked for.
+/* Makes the tape track a floating-point tensor from now on: gradients by it can be asked for. A tensor that is no
+ * parameter is tracked by one tape at a time, the last that watched it.
  * Errors: MILL_E_ARG, MILL_E_DTYPE, MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY.
  * Since: 1 */
 MILL_API MILL_SINCE(1) mill_status

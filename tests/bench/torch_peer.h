@@ -1,0 +1,41 @@
+// What the programs know of libtorch. Its headers stay in NAME_torch.cpp: they take long to compile.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bench/common.h"
+#include "bench/mill_api.h"
+
+namespace bench::peer {
+
+std::string torch_name();
+// Every combination of one and two OpenMP and BLAS threads (one and all CPUs on larger machines).
+std::vector<Config> thread_configs();
+
+// dispatch_torch.cpp
+Side add_one();  // one element, no gradient
+struct Chain {
+  Side side;
+  std::function<std::vector<float>()> gradient;
+};
+Chain mul_sum_backward(const std::vector<float>& x, const std::vector<float>& w);
+// nodes elementwise ops in a row: mul by w, add b, mul by w, ...; then sum and backward.
+Chain chain(const std::vector<float>& x, const std::vector<float>& w, const std::vector<float>& b, int nodes);
+
+// train_torch.cpp
+class Mlp {
+ public:
+  Mlp(const MlpShape& shape, const MlpData& data);
+  ~Mlp();
+  void reset(const MlpData& data);
+  void step(double* loss = nullptr);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace bench::peer

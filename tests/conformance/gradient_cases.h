@@ -1,0 +1,31 @@
+// The samples of the table as gradient checks, shared by the conformance binary's `grad` mode and the gradient suite.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "conformance/problem.h"
+
+namespace mill_test {
+
+// Why a sample cannot be compared with central differences; "" if it can.
+inline std::string gradcheck_obstacle(const mill_cases::Case& c, Layout layout) {
+  // f32 results are too coarse for steps of 1e-5.
+  if (c.op->number == MILL_OP_CAST && c.attrs[0].i != MILL_F64) return "the result is not f64";
+  // Of n > 2 equal values each gets 1/n of the gradient; central differences see 1/2 for any n.
+  const bool repeats = layout == Layout::broadcast || layout == Layout::mixed;
+  if (c.op->number == MILL_OP_MAX && repeats && c.sample == 2) return "more than two equal values";
+  return "";
+}
+
+// Largest difference between analytic and numeric gradients, as mill_gradcheck defines it.
+inline mill_status gradcheck_case(World& w, const mill_cases::Case& c, Layout layout, bool second, uint64_t seed, double* worst) {
+  const Problem p = make_problem(c, MILL_F64, layout, seed);
+  const std::vector<Placed> placed = p.place(w);
+  std::vector<mill_tensor*> in;
+  for (const Placed& one : placed) in.push_back(one.view.get());
+  return mill_gradcheck(w.exec(), c.op->number, in.data(), static_cast<uint32_t>(in.size()), p.given.data(),
+                        static_cast<uint32_t>(p.given.size()), second ? 1 : 0, 0, worst, w.error());
+}
+
+}  // namespace mill_test
