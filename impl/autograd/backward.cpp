@@ -56,6 +56,7 @@ class Pass {
   void add(uint32_t value, TensorRef gradient);
   void add_to_sink(Leaf& leaf, mill_tensor* gradient);
   void tell_final(const Node& node, uint32_t index);
+  TensorRef one_like(const mill_tensor& from, bool shared);
 
   mill_tape& tape_;
   Exec& exec_;
@@ -189,8 +190,10 @@ void Pass::tell_final(const Node& node, uint32_t index) {
   for (uint32_t k = 0; k < node.n_in; ++k) {
     bool again = false;  // the op uses it twice
     for (uint32_t j = 0; j < k; ++j) again = again || node.values[j].value == node.values[k].value;
-    if (again) continue;
-    const int32_t at = tape_.leaf_of(node.values[k].value);
+    const uint32_t value = node.values[k].value;
+    // A gradient that an earlier backward left is none of this one's.
+    if (again || tape_.reached[value] == 0) continue;
+    const int32_t at = tape_.leaf_of(value);
     if (at < 0) continue;
     Leaf& leaf = tape_.leaves[static_cast<size_t>(at)];
     if (!leaf.sink || leaf.first_node != index || !leaf.sink->fresh(leaf.sink_index)) continue;
@@ -221,6 +224,21 @@ void Pass::run_node(Node& node, uint32_t index) {
   }
   if (tape_.hook && !functional_) tell_final(node, index);
   if (!keep_) tape_.free_node(node);
+}
+
+// The gradient of a one-element tensor by itself. A scalar is kept on the tape from pass to pass, as
+// long as nobody has written to it: a gradient that the caller gets may be a view of it.
+TensorRef Pass::one_like(const mill_tensor& from, bool shared) {
+  TensorRef& kept = tape_.one;
+  if (shared && from.rank() == 0 && kept && kept->dtype() == from.dtype() &&
+      &kept->device() == &exec_.device &&
+      kept->storage->version.load(std::memory_order_relaxed) == 0) {
+    return kept;
+  }
+  TensorRef made =
+      op::fill(exec_, from.view.dims, static_cast<uint32_t>(from.rank()), from.dtype(), 1);
+  if (shared && from.rank() == 0) kept = made;
+  return made;
 }
 
 void Pass::run(mill_tensor& from, mill_tensor* seed) {
@@ -257,7 +275,7 @@ void Pass::run(mill_tensor& from, mill_tensor* seed) {
       fail_argument(MILL_E_SHAPE, 2, "the tensor is %s, without a seed it must have one element",
                     format_dims(from).text);
     }
-    start = op::fill(exec_, from.view.dims, static_cast<uint32_t>(from.rank()), from.dtype(), 1);
+    start = one_like(from, tape_.leaf_of(value) < 0 && !functional_);
   }
   running_ = true;
   add(value, std::move(start));

@@ -125,6 +125,7 @@ struct mill_tape : mill::Handle {
   // Scratch of backward, kept for its memory.
   std::vector<mill::TensorRef> gradients;
   std::vector<uint8_t> reached;
+  mill::TensorRef one;  // scalar 1: where most backward passes begin
 
  private:
   struct SinkValues {

@@ -52,12 +52,28 @@ void infer_argmax(OpCall& call) {
 // A reduction's result with its axes put back as 1, spread over the input's dims.
 TensorRef spread(GradCall& c, mill_tensor* reduced) {
   const SavedValue& x = c.input(0);
-  int64_t kept[MILL_MAX_RANK];
-  for (int32_t i = 0; i < x.rank; ++i) kept[i] = x.dims[i];
   const auto* axes = static_cast<const int64_t*>(c.attr[0].p);
-  for (uint64_t j = 0; j < c.attr[0].n; ++j) kept[axes[j]] = 1;
-  const TensorRef shaped = reshape(c.exec, reduced, kept, x.rank);
-  return expand_like(c.exec, shaped.get(), x);
+  const uint64_t n = c.attr[0].n;
+  if (c.exec.recorder) {
+    int64_t kept[MILL_MAX_RANK];
+    for (int32_t i = 0; i < x.rank; ++i) kept[i] = x.dims[i];
+    for (uint64_t j = 0; j < n; ++j) kept[axes[j]] = 1;
+    const TensorRef shaped = reshape(c.exec, reduced, kept, x.rank);
+    return expand_like(c.exec, shaped.get(), x);
+  }
+  // Nobody records: the two views in one step.
+  const bool keeps_rank = reduced->rank() == x.rank;
+  int64_t strides[MILL_MAX_RANK];
+  uint64_t at = 0;
+  int32_t from = 0;
+  for (int32_t i = 0; i < x.rank; ++i) {
+    const bool gone = at < n && axes[at] == i;
+    strides[i] = gone ? 0 : reduced->view.strides[from];
+    if (gone) ++at;
+    if (!gone || keeps_rank) ++from;
+  }
+  return make_view(reduced->storage.get(), reduced->dtype(), x.dims, strides, x.rank,
+                   reduced->offset);
 }
 
 void gradient_sum(GradCall& c) {

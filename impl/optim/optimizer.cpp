@@ -180,6 +180,10 @@ void mill_optimizer::set_schedule(int32_t shape, int64_t warmup, int64_t total, 
     mill::fail_argument(MILL_E_ARG, 2, "warmup is %lld, it must not be negative",
                         static_cast<long long>(warmup));
   }
+  if (total < 0) {
+    mill::fail_argument(MILL_E_ARG, 3, "total is %lld, it must not be negative",
+                        static_cast<long long>(total));
+  }
   if (shape == MILL_SCHEDULE_COSINE && total <= warmup) {
     mill::fail_argument(MILL_E_ARG, 3, "total is %lld, it must be more than warmup %lld",
                         static_cast<long long>(total), static_cast<long long>(warmup));

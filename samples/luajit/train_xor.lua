@@ -91,6 +91,6 @@ for step = 1, 400 do
   if step % 100 == 0 then print(("step %d  loss %.6f"):format(step, value[0])) end
 end
 for i, name in ipairs({ "0 xor 0", "0 xor 1", "1 xor 0", "1 xor 1" }) do
-  print(("%s = %.3f"):format(name, y[i - 1]))
+  print(("%s = %d"):format(name, math.floor(y[i - 1] + 0.5)))
 end
 os.exit(value[0] < 1e-3 and 0 or 1, true)

@@ -75,6 +75,7 @@ class Handle:
     """One reference to an object of the library, released with the Python object."""
 
     KIND = None
+    pointer = None
 
     def __init__(self, lib, pointer):
         self.lib, self.pointer = lib, pointer
@@ -82,7 +83,8 @@ class Handle:
         self.end.argtypes, self.end.restype = [c_void_p], None
 
     def __del__(self):
-        self.end(self.pointer)
+        if self.pointer:
+            self.end(self.pointer)
 
     @classmethod
     def make(cls, lib, function, *arguments):

@@ -39,7 +39,7 @@ TEST_F(BadOps, ShapesThatDoNotFit) {
   refuse(MILL_E_SHAPE, {"embedding", "[3]"},
          [&](auto out) { return mill_embedding(f.exec(), f.tensor({3}), f.ids({2}), out, f.err()); });
   mill_tensor* lse = nullptr;
-  refuse(MILL_E_SHAPE, {"cross_entropy", "[2, 3]", "[3]"}, [&](auto out) {
+  refuse(MILL_E_SHAPE, {"cross_entropy", "labels", "[3]", "[2]"}, [&](auto out) {
     return mill_cross_entropy(f.exec(), a, f.ids({3}), 0, 0, -100, out, &lse, f.err());
   });
   EXPECT_EQ(lse, nullptr);

@@ -110,6 +110,13 @@ void Fixture::clear_slots() {
 }
 
 void* Fixture::make(Kind kind) {
+  const uint64_t before = unexplained();
+  void* const out = make_unseen(kind);
+  made_bytes_ += unexplained() - before;
+  return out;
+}
+
+void* Fixture::make_unseen(Kind kind) {
   const auto finish = [&](mill_status status, auto* handle) -> void* {
     check(status, kind_name(kind));
     return handle;
@@ -216,9 +223,11 @@ void* Fixture::make(Kind kind) {
 }
 
 mill_tensor* Fixture::tensor(std::initializer_list<int64_t> dims, mill_dtype dtype, double value) {
+  const uint64_t before = unexplained();
   mill_tensor* out = nullptr;
   check(mill_fill(exec_, dims.begin(), static_cast<uint32_t>(dims.size()), dtype, value, &out, err_),
         "mill_fill");
+  made_bytes_ += unexplained() - before;
   return own(out);
 }
 

@@ -75,6 +75,8 @@ class Fixture {
   mill_exec* exec() const { return exec_; }
   std::string message() const { return mill_error_message(err_); }
   uint64_t in_use() const;
+  // Of that, what the fixture's own tensors and other objects do not account for.
+  uint64_t unexplained() const { return in_use() - made_bytes_; }
 
   template <class T>
   T* own(T* handle) {
@@ -144,6 +146,8 @@ class Fixture {
   const char* checkpoint_path(mill_group* group);
 
  private:
+  void* make_unseen(Kind kind);
+
   struct Slot {
     virtual ~Slot() = default;
     virtual void clear() = 0;
@@ -161,6 +165,7 @@ class Fixture {
   mill_context* context_ = nullptr;
   mill_exec* exec_ = nullptr;
   mill_tensor* loss_ = nullptr;
+  uint64_t made_bytes_ = 0;
   mill_group* group_ = nullptr;  // these are made once, on first use
   mill_tape* tape_ = nullptr;
   mill_optimizer* optimizer_ = nullptr;

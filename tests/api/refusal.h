@@ -80,12 +80,12 @@ class BadInput : public testing::Test {
   // `call` gets an output that is NULL and must stay so.
   template <class Run>
   void refuse(mill_status want, std::initializer_list<const char*> words, Run&& call) {
-    const uint64_t before = f.in_use();
+    const uint64_t before = f.unexplained();
     mill_tensor* out = nullptr;
     const mill_status got = call(&out);
     EXPECT_EQ(out, nullptr);
     expect_refused(f, got, want, words);
-    EXPECT_EQ(f.in_use(), before);
+    EXPECT_EQ(f.unexplained(), before);
   }
   // `call` writes into a tensor, whose values and version must stay.
   template <class T, class Run>
@@ -93,12 +93,12 @@ class BadInput : public testing::Test {
     const std::vector<T> values = read_all<T>(f, given);
     uint64_t version = 0;
     mill_tensor_version(given, &version, nullptr);
-    const uint64_t before = f.in_use();
+    const uint64_t before = f.unexplained();
     mill_tensor* out = given;
     const mill_status got = call(&out);
     EXPECT_EQ(out, given);
     expect_refused(f, got, want, words);
-    EXPECT_EQ(f.in_use(), before);
+    EXPECT_EQ(f.unexplained(), before);
     EXPECT_EQ(read_all<T>(f, given), values);
     uint64_t after = 0;
     mill_tensor_version(given, &after, nullptr);

@@ -192,6 +192,7 @@ double Session::block_of(Lane& lane, const Side& side, const Config& config, int
   double took = 0;
   lane.run([&] {
     if (config.enter) config.enter();
+    if (repetitions > 1) side.run(1);  // wakes what went to sleep
     const double begin = now();
     side.run(repetitions);
     took = now() - begin;
@@ -199,7 +200,7 @@ double Session::block_of(Lane& lane, const Side& side, const Config& config, int
   return took / static_cast<double>(repetitions);
 }
 
-// The fastest configuration by the median of five short blocks each, taken in turns.
+// The fastest configuration by the lower quartile of nine short blocks each, taken in turns.
 size_t Session::choose(Lane& lane, const Side& side, double* best) {
   const size_t n = std::max<size_t>(side.configs.size(), 1);
   std::vector<std::vector<double>> times(n);
@@ -209,7 +210,7 @@ size_t Session::choose(Lane& lane, const Side& side, double* best) {
     const double once = block_of(lane, side, config_of(side, k), 2);
     repetitions[k] = std::max<int64_t>(1, static_cast<int64_t>(options_.block / std::max(once, 1e-9)));
   }
-  for (int round = 0; round < 5; ++round) {
+  for (int round = 0; round < 9; ++round) {
     for (size_t k = 0; k < n; ++k) {
       times[k].push_back(block_of(lane, side, config_of(side, k), repetitions[k]));
       rest(config_of(side, k).settle);
@@ -217,9 +218,9 @@ size_t Session::choose(Lane& lane, const Side& side, double* best) {
   }
   size_t chosen = 0;
   for (size_t k = 1; k < n; ++k) {
-    if (spread_of(times[k]).median < spread_of(times[chosen]).median) chosen = k;
+    if (spread_of(times[k]).low < spread_of(times[chosen]).low) chosen = k;
   }
-  if (best) *best = spread_of(times[chosen]).median;
+  if (best) *best = spread_of(times[chosen]).low;
   return chosen;
 }
 
@@ -245,7 +246,7 @@ Result Session::run(const Case& c) {
   const int64_t peer_n = repetitions(peer_trial);
   const double pair = static_cast<double>(ours_n) * ours_trial + static_cast<double>(peer_n) * peer_trial + ours.settle + peer.settle;
   int blocks = options_.blocks;
-  if (blocks == 0) blocks = static_cast<int>(std::clamp(options_.seconds / pair, 9.0, 61.0));
+  if (blocks == 0) blocks = static_cast<int>(std::clamp(options_.seconds / pair, 9.0, 201.0));
   std::vector<double> ours_times, peer_times, ratios;
   for (int k = 0; k < blocks; ++k) {
     double a = 0;
@@ -260,8 +261,8 @@ Result Session::run(const Case& c) {
       }
     }
     ours_times.push_back(a);
-    peer_times.push_back(b);
-    ratios.push_back(b / a);
+    peer_times.push_back(b * c.peer_scale);
+    ratios.push_back(b * c.peer_scale / a);
   }
   out.ours = spread_of(ours_times);
   out.peer = spread_of(peer_times);
@@ -284,12 +285,15 @@ Result Session::run(const Case& c) {
   char goal[32] = "";
   if (c.goal > 0) std::snprintf(goal, sizeof goal, "%.2fx", c.goal);
   if (c.limit > 0) std::snprintf(goal, sizeof goal, "<= %s", format_time(c.limit).c_str());
-  std::printf("%-4s %-34s %11s [%s..%s] %11s [%s..%s]  %6.2fx [%.2f..%.2f] best %.2fx  %-12s %-5s %s%s%s\n", c.id.c_str(),
-              c.name.c_str(), shown(out.ours.median).c_str(), shown(c.rate ? out.ours.high : out.ours.low).c_str(),
-              shown(c.rate ? out.ours.low : out.ours.high).c_str(), shown(out.peer.median).c_str(),
-              shown(c.rate ? out.peer.high : out.peer.low).c_str(), shown(c.rate ? out.peer.low : out.peer.high).c_str(), ratio,
-              out.ratio.low, out.ratio.high, best_ratio, goal, verdict.c_str(), c.peer.name.c_str(),
-              out.peer_config.empty() ? "" : ", ", out.peer_config.c_str());
+  const auto spread = [&](const Spread& times) {
+    return "[" + shown(c.rate ? times.high : times.low) + " .. " + shown(c.rate ? times.low : times.high) + "]";
+  };
+  char ratios_text[64];
+  std::snprintf(ratios_text, sizeof ratios_text, "%.2fx [%.2f .. %.2f]", ratio, out.ratio.low, out.ratio.high);
+  const std::string against = out.peer_config.empty() ? c.peer.name : c.peer.name + ", " + out.peer_config;
+  std::printf("%-4s %-42s %10s %-24s %10s %-24s %-22s %5.2fx %-10s %-5s %s\n", c.id.c_str(), c.name.c_str(),
+              shown(out.ours.median).c_str(), spread(out.ours).c_str(), shown(out.peer.median).c_str(), spread(out.peer).c_str(),
+              ratios_text, best_ratio, goal, verdict.c_str(), against.c_str());
   if (!out.ours_config.empty()) std::printf("     ours: %s\n", out.ours_config.c_str());
   if (!out.correct) std::printf("     wrong: %s\n", wrong.c_str());
   std::fflush(stdout);
@@ -317,8 +321,9 @@ void Session::report(const std::string& id, const std::string& name, double valu
 
 void Session::heading(const std::string& text, const char* rate) {
   if (trial) return;
-  std::printf("\n%s   (%s: median [quartiles]; ratio = peer's time / ours)\n", text.c_str(), rate ? rate : "time");
-  std::printf("%-4s %-34s %11s %19s %11s %19s %8s\n", "", "", "ours", "", "peer", "", "ratio");
+  std::printf("\n%s   (%s, medians; ratio = peer's time / ours)\n", text.c_str(), rate ? rate : "time");
+  std::printf("%-4s %-42s %10s %-24s %10s %-24s %-22s %-6s %-10s\n", "", "", "ours", "[quartiles]", "peer", "[quartiles]",
+              "ratio [quartiles]", "best", "goal");
 }
 
 void Session::line(const std::string& json) {

@@ -57,6 +57,7 @@ struct Case {
   std::function<std::string()> check;  // "" when both computed the same, else how they differ
   double work = 0;                     // per repetition: FLOPs, or bytes
   const char* rate = nullptr;          // "GFLOP/s", "GB/s"; null: times are printed
+  double peer_scale = 1;               // the peer's times are multiplied by it: it does a part of the work
   double goal = 0;                     // ratio peer / ours that is asked for; 0: none
   double limit = 0;                    // seconds that ours may take; 0: none
 };
@@ -70,8 +71,8 @@ struct Result {
 
 struct Options {
   int blocks = 0;         // 0: as many as fit `seconds`, at least 7
-  double seconds = 1.5;   // for one case, both sides
-  double block = 0.004;   // seconds of one block
+  double seconds = 2.0;   // for one case, both sides
+  double block = 0.001;   // seconds of one block: short, so that the system seldom takes the CPU away within one
   std::string only;       // part of an id or name
   std::string json;       // file to which one line a case is appended
   std::string library;    // libmillrace.so

@@ -275,6 +275,24 @@ TEST_F(Hook, IsNotCalledForUnusedParametersNorByTheFunctionalForm) {
   EXPECT_EQ(seen_.order, (std::vector<uint32_t>{0}));
 }
 
+TEST_F(Hook, IsNotCalledForWhatAnEarlierBackwardLeft) {
+  Parameters p(w_, MILL_F64, {{"a", {2}}, {"b", {2}}});
+  backward(op::sum(w_, p[1]));
+  set_hook();
+  const Tensor off_the_way = op::mul(w_, p[1], p[1]);
+  backward(op::sum(w_, p[0]));
+  EXPECT_EQ(seen_.order, (std::vector<uint32_t>{0}));
+  EXPECT_EQ(p.gradient(1), (Doubles{1, 1}));
+}
+
+TEST_F(Hook, IsCalledForAParameterWhoseFirstUseIsOffTheWay) {
+  Parameters p(w_, MILL_F64, {{"a", {2}}});
+  set_hook();
+  const Tensor off_the_way = op::mul(w_, p[0], p[0]);
+  backward(op::sum(w_, p[0]));
+  EXPECT_EQ(seen_.order, (std::vector<uint32_t>{0}));
+}
+
 TEST_F(Hook, ItsErrorStopsBackwardAndNoGradientIsFresh) {
   Parameters p(w_, MILL_F64, {{"a", {2}}, {"b", {2}}});
   set_hook();
