@@ -186,12 +186,15 @@ def calls(ops):
     return text + "\n".join(wrapper(op) for op in ops) + "\n}  // namespace mill::op\n// clang-format on\n"
 
 
+def x_macro(name, entries):
+    rows = [f"#define {name}(X)"] + [f"  X({entry})" for entry in entries]
+    longest = max(len(row) for row in rows)
+    return "".join(row.ljust(longest) + " \\\n" for row in rows[:-1]) + rows[-1] + "\n"
+
+
 def families(ops):
-    """The families that have kernels, for the CPU device's list of kernel lists."""
-    names = sorted({op.family for op in ops if op.kind != "view"})
-    rows = [f"  X({name})" for name in names]
-    longest = max(len(row) for row in rows + ["#define MILL_CPU_FAMILIES(X)"])
-    lines = ["#define MILL_CPU_FAMILIES(X)".ljust(longest) + " \\"]
-    lines += [row.ljust(longest) + " \\" for row in rows[:-1]] + [rows[-1]]
-    return ("// " + NOTICE + "\n//\n// The families with kernels: each is a file of this folder.\n#pragma once\n\n"
-            + "\n".join(lines) + "\n")
+    """The families that have kernels, for the CPU device's list of kernel lists, and the ops, for its messages."""
+    kernels = [op for op in ops if op.kind != "view"]
+    return ("// " + NOTICE + "\n#pragma once\n\n// The families with kernels: each is a file of this folder.\n"
+            + x_macro("MILL_CPU_FAMILIES", sorted({op.family for op in kernels}))
+            + "\n// The ops with kernels.\n" + x_macro("MILL_CPU_OPS", [op.name.upper() for op in kernels]))

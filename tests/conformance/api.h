@@ -1,5 +1,5 @@
-// The public ABI with owners: what the suites share. An unexpected status throws, which fails the test with the library's
-// own sentence.
+// The public ABI with owners: what the suites share. An unexpected status throws, which fails the
+// test with the library's own sentence.
 #pragma once
 
 #include <map>
@@ -75,7 +75,8 @@ inline std::string text_of(const Dims& dims) {
 class World {
  public:
   explicit World(uint32_t threads = MILL_THREADS_CALLER_ONLY, int32_t gemm = MILL_GEMM_AUTO) {
-    if (mill_error_create(error_.out()) != MILL_OK) throw std::runtime_error("mill_error_create failed");
+    if (mill_error_create(error_.out()) != MILL_OK)
+      throw std::runtime_error("mill_error_create failed");
     mill_context_opts opts{};
     opts.size = sizeof opts;
     opts.type = MILL_STRUCT_CONTEXT_OPTS;
@@ -110,7 +111,8 @@ inline World& world(uint32_t threads = MILL_THREADS_CALLER_ONLY) {
 
 inline Dims dims_of(const mill_tensor* tensor) {
   Dims dims;
-  for (uint32_t i = 0; i < mill_tensor_rank(tensor); ++i) dims.push_back(mill_tensor_dim(tensor, static_cast<int32_t>(i)));
+  for (uint32_t i = 0; i < mill_tensor_rank(tensor); ++i)
+    dims.push_back(mill_tensor_dim(tensor, static_cast<int32_t>(i)));
   return dims;
 }
 
@@ -140,7 +142,8 @@ struct DtypeOf<uint8_t> {
 template <class T>
 Tensor make(World& w, const Dims& dims, const std::vector<T>& values) {
   Tensor tensor;
-  w.ok(mill_tensor_from_host(w.exec(), DtypeOf<T>::value, dims.data(), static_cast<uint32_t>(dims.size()), values.data(),
+  w.ok(mill_tensor_from_host(w.exec(), DtypeOf<T>::value, dims.data(),
+                             static_cast<uint32_t>(dims.size()), values.data(),
                              values.size() * sizeof(T), tensor.out(), w.error()));
   return tensor;
 }

@@ -1,5 +1,5 @@
-// Every op, on every sample of its row, in every dtype it takes, in every memory layout: against the reference, by the rule
-// of architecture section 10, through every way of calling it.
+// Every op, on every sample of its row, in every dtype it takes, in every memory layout: against
+// the reference, by the rule of architecture section 10, through every way of calling it.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -20,7 +20,8 @@ struct Point {
 };
 
 void PrintTo(const Point& point, std::ostream* os) {
-  *os << point.c->op->name << " \"" << point.c->text << "\" " << dtype_text(point.dtype) << " " << layout_name(point.layout);
+  *os << point.c->op->name << " \"" << point.c->text << "\" " << dtype_text(point.dtype) << " "
+      << layout_name(point.layout);
 }
 
 std::vector<Point> all_points() {
@@ -30,8 +31,9 @@ std::vector<Point> all_points() {
       for (const Layout layout : kLayouts) {
         // Layouts matter to how memory is walked, which the common dtypes show.
         const bool common = is_float(dtype) || dtype == MILL_I32 || dtype == MILL_I64;
-        if (layout_applies(c, layout) && (common || layout == Layout::contiguous || layout == Layout::mixed ||
-                                          layout == Layout::transposed)) {
+        if (layout_applies(c, layout) &&
+            (common || layout == Layout::contiguous || layout == Layout::mixed ||
+             layout == Layout::transposed)) {
           points.push_back({&c, dtype, layout});
         }
       }
@@ -42,8 +44,8 @@ std::vector<Point> all_points() {
 
 std::string point_name(const testing::TestParamInfo<Point>& info) {
   const Point& p = info.param;
-  return std::string(p.c->op->name) + "_" + std::to_string(p.c->sample) + "_" + dtype_text(p.dtype) + "_" +
-         layout_name(p.layout);
+  return std::string(p.c->op->name) + "_" + std::to_string(p.c->sample) + "_" +
+         dtype_text(p.dtype) + "_" + layout_name(p.layout);
 }
 
 std::vector<mill_tensor*> raw(const std::vector<Placed>& placed) {
@@ -65,8 +67,9 @@ class Conformance : public testing::TestWithParam<Point> {
 
   mill_status invoke_into(std::vector<mill_tensor*>& out, const std::vector<mill_tensor*>& in,
                           const std::vector<mill_attr>& attrs) {
-    return mill_op_invoke(w_.exec(), p_.c->op->number, in.data(), static_cast<uint32_t>(in.size()), attrs.data(),
-                          static_cast<uint32_t>(attrs.size()), out.data(), n_out_, w_.error());
+    return mill_op_invoke(w_.exec(), p_.c->op->number, in.data(), static_cast<uint32_t>(in.size()),
+                          attrs.data(), static_cast<uint32_t>(attrs.size()), out.data(), n_out_,
+                          w_.error());
   }
 
   std::vector<Tensor> run(const std::vector<mill_attr>& attrs) {
@@ -78,7 +81,8 @@ class Conformance : public testing::TestWithParam<Point> {
   }
 
   bool ordered_complex() const {
-    return p_.c->op->number == MILL_OP_COMPARE && is_complex(p_.dtype) && p_.attrs[0].i > MILL_COMPARE_NE;
+    return p_.c->op->number == MILL_OP_COMPARE && is_complex(p_.dtype) &&
+           p_.attrs[0].i > MILL_COMPARE_NE;
   }
 
   void expect_inputs_untouched() {
@@ -88,7 +92,8 @@ class Conformance : public testing::TestWithParam<Point> {
     }
   }
 
-  void check_given(Layout layout, const std::vector<Expected>& expected, const std::vector<Bytes>& bits);
+  void check_given(Layout layout, const std::vector<Expected>& expected,
+                   const std::vector<Bytes>& bits);
   void check_inplace(const std::vector<Expected>& expected, const std::vector<Bytes>& bits);
   void check_alias(const std::vector<Expected>& expected);
   void check_view(mill_tensor* out);
@@ -101,7 +106,8 @@ class Conformance : public testing::TestWithParam<Point> {
 };
 
 // Outputs of the caller's: NaN inside, a pattern around and between.
-void Conformance::check_given(Layout layout, const std::vector<Expected>& expected, const std::vector<Bytes>& bits) {
+void Conformance::check_given(Layout layout, const std::vector<Expected>& expected,
+                              const std::vector<Bytes>& bits) {
   std::vector<Placed> places(n_out_);
   std::vector<mill_tensor*> out(n_out_, nullptr);
   for (uint32_t k = 0; k < n_out_; ++k) {
@@ -114,26 +120,34 @@ void Conformance::check_given(Layout layout, const std::vector<Expected>& expect
   EXPECT_EQ(out, before);
   if (p_.c->op->kind == OpKind::view) {
     EXPECT_EQ(status, MILL_E_ARG);
-    for (uint32_t k = 0; k < n_out_; ++k) EXPECT_EQ(read_bytes(w_, places[k].buffer.get()), places[k].bytes);
+    for (uint32_t k = 0; k < n_out_; ++k)
+      EXPECT_EQ(read_bytes(w_, places[k].buffer.get()), places[k].bytes);
     return;
   }
   ASSERT_EQ(status, MILL_OK) << w_.message();
   for (uint32_t k = 0; k < n_out_; ++k) {
     if (!out[k]) continue;
-    EXPECT_EQ(first_touched(w_, places[k], expected[k].dims, expected[k].dtype), -1) << "output " << k << " wrote outside its elements";
-    EXPECT_EQ(judge(*p_.c->op, expected[k], mill_tensor_dtype(out[k]), dims_of(out[k]), read_host(w_, out[k])), "") << "output " << k;
+    EXPECT_EQ(first_touched(w_, places[k], expected[k].dims, expected[k].dtype), -1)
+        << "output " << k << " wrote outside its elements";
+    EXPECT_EQ(judge(*p_.c->op, expected[k], mill_tensor_dtype(out[k]), dims_of(out[k]),
+                    read_host(w_, out[k])),
+              "")
+        << "output " << k;
     if (layout != Layout::contiguous) continue;
     EXPECT_EQ(read_bytes(w_, out[k]), bits[k]) << "output " << k;
   }
 }
 
-// Every pair that the row allows gives the same bits as without sharing; every other one is refused.
-void Conformance::check_inplace(const std::vector<Expected>& expected, const std::vector<Bytes>& bits) {
+// Every pair that the row allows gives the same bits as without sharing; every other one is
+// refused.
+void Conformance::check_inplace(const std::vector<Expected>& expected,
+                                const std::vector<Bytes>& bits) {
   for (uint32_t o = 0; o < n_out_; ++o) {
     for (uint32_t k = 0; k < in_.size(); ++k) {
       if (!expected[o].present || !p_.present[k]) continue;
       const Host& input = p_.inputs[k];
-      if (input.dtype != expected[o].dtype || input.dims != expected[o].dims || input.size() == 0) continue;
+      if (input.dtype != expected[o].dtype || input.dims != expected[o].dims || input.size() == 0)
+        continue;
       if (p_.layout_of(k) == Layout::broadcast) continue;
       bool allowed = false;
       for (uint32_t j = 0; j < p_.c->op->n_inplace; ++j) {
@@ -176,13 +190,15 @@ void Conformance::check_alias(const std::vector<Expected>& expected) {
     const int64_t elements = input_size + n;
     Tensor buffer;
     std::vector<unsigned char> bytes(static_cast<size_t>(elements) * dtype_bytes(input.dtype), 0);
-    for (size_t i = 0; i < input.size(); ++i) encode(input.dtype, input, i, bytes.data() + i * dtype_bytes(input.dtype));
-    w_.ok(mill_tensor_from_host(w_.exec(), input.dtype, &elements, 1, bytes.data(), bytes.size(), buffer.out(), w_.error()));
+    for (size_t i = 0; i < input.size(); ++i)
+      encode(input.dtype, input, i, bytes.data() + i * dtype_bytes(input.dtype));
+    w_.ok(mill_tensor_from_host(w_.exec(), input.dtype, &elements, 1, bytes.data(), bytes.size(),
+                                buffer.out(), w_.error()));
     const auto view = [&](const Dims& dims, int64_t offset) {
       const Strided s = strides_for(dims, Layout::contiguous, 0);
       Tensor out;
-      w_.ok(mill_tensor_view(buffer.get(), dims.data(), s.strides.data(), static_cast<uint32_t>(dims.size()), offset, out.out(),
-                             w_.error()));
+      w_.ok(mill_tensor_view(buffer.get(), dims.data(), s.strides.data(),
+                             static_cast<uint32_t>(dims.size()), offset, out.out(), w_.error()));
       return out;
     };
     const Tensor shared_in = view(input.dims, 0);
@@ -202,7 +218,8 @@ void Conformance::check_alias(const std::vector<Expected>& expected) {
 void Conformance::check_view(mill_tensor* out) {
   const int32_t number = p_.c->op->number;
   // A reshape may copy; the other three are always views, a reshape of dense memory too.
-  if (number == MILL_OP_RESHAPE && p_.layout != Layout::contiguous && p_.layout != Layout::offset) return;
+  if (number == MILL_OP_RESHAPE && p_.layout != Layout::contiguous && p_.layout != Layout::offset)
+    return;
   void* data = nullptr;
   void* base = nullptr;
   w_.ok(mill_tensor_data(out, 0, &data, w_.error()));
@@ -228,7 +245,9 @@ TEST_P(Conformance, MatchesReference) {
     ASSERT_EQ(static_cast<bool>(out[k]), expected[k].present) << "output " << k;
     if (!out[k]) continue;
     bits.back() = read_bytes(w_, out[k].get());
-    ASSERT_EQ(judge(*p_.c->op, expected[k], mill_tensor_dtype(out[k].get()), dims_of(out[k].get()), read_host(w_, out[k].get())), "")
+    ASSERT_EQ(judge(*p_.c->op, expected[k], mill_tensor_dtype(out[k].get()), dims_of(out[k].get()),
+                    read_host(w_, out[k].get())),
+              "")
         << "output " << k;
   }
   if (p_.c->op->kind == OpKind::view) check_view(out[0].get());
@@ -241,11 +260,13 @@ TEST_P(Conformance, MatchesReference) {
   }
 
   PreparedCall call;
-  w_.ok(mill_op_prepare(w_.exec(), p_.c->op->number, in_.data(), static_cast<uint32_t>(in_.size()), p_.given.data(),
-                        static_cast<uint32_t>(p_.given.size()), call.out(), w_.error()));
+  w_.ok(mill_op_prepare(w_.exec(), p_.c->op->number, in_.data(), static_cast<uint32_t>(in_.size()),
+                        p_.given.data(), static_cast<uint32_t>(p_.given.size()), call.out(),
+                        w_.error()));
   for (int round = 0; round < 2; ++round) {
     std::vector<mill_tensor*> prepared(n_out_, nullptr);
-    w_.ok(mill_call_run(call.get(), w_.exec(), in_.data(), static_cast<uint32_t>(in_.size()), prepared.data(), n_out_, w_.error()));
+    w_.ok(mill_call_run(call.get(), w_.exec(), in_.data(), static_cast<uint32_t>(in_.size()),
+                        prepared.data(), n_out_, w_.error()));
     for (uint32_t k = 0; k < n_out_; ++k) {
       const Tensor owned(prepared[k]);
       ASSERT_EQ(static_cast<bool>(owned), expected[k].present);
@@ -264,6 +285,36 @@ TEST_P(Conformance, MatchesReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ops, Conformance, testing::ValuesIn(all_points()), point_name);
+
+TEST(ConformanceAlias, OutputsThatOverlapEachOtherAreRefused) {
+  World& w = world();
+  const Tensor x = make<float>(w, {2, 3}, {1, 2, 3, 4, 5, 6});
+  const Tensor both = make<float>(w, {3}, {7, 8, 9});
+  const int64_t dims[] = {2};
+  const int64_t strides[] = {1};
+  Tensor mean, rstd;
+  w.ok(mill_tensor_view(both.get(), dims, strides, 1, 0, mean.out(), w.error()));
+  w.ok(mill_tensor_view(both.get(), dims, strides, 1, 1, rstd.out(), w.error()));
+  mill_tensor* out[] = {nullptr, mean.get(), rstd.get()};
+  EXPECT_EQ(mill_layer_norm(w.exec(), x.get(), nullptr, nullptr, 1, 1e-5, &out[0], &out[1], &out[2],
+                            w.error()),
+            MILL_E_ALIAS);
+  EXPECT_EQ(out[0], nullptr);
+  EXPECT_EQ(values_of<float>(w, both.get()), (std::vector<float>{7, 8, 9}));
+}
+
+TEST(ConformanceAlias, AnOutputWhoseElementsOverlapIsRefused) {
+  World& w = world();
+  const Tensor x = make<float>(w, {3}, {1, 2, 3});
+  const Tensor memory = make<float>(w, {3}, {7, 8, 9});
+  const int64_t dims[] = {3};
+  const int64_t strides[] = {0};
+  Tensor view;
+  w.ok(mill_tensor_view(memory.get(), dims, strides, 1, 0, view.out(), w.error()));
+  mill_tensor* out = view.get();
+  EXPECT_EQ(mill_neg(w.exec(), x.get(), &out, w.error()), MILL_E_ALIAS);
+  EXPECT_EQ(values_of<float>(w, memory.get()), (std::vector<float>{7, 8, 9}));
+}
 
 TEST(ConformanceTable, LibraryHasEveryOpOfTheTable) {
   World& w = world();
@@ -302,7 +353,8 @@ TEST(ConformanceTable, SchemaAgreesWithTheCases) {
     EXPECT_STREQ(schema.family, c.op->family);
     EXPECT_EQ(schema.n_outputs, c.op->n_outputs);
     EXPECT_EQ(schema.n_attrs, c.n_attrs);
-    EXPECT_EQ((schema.flags & MILL_OP_GRADIENT) != 0, c.op->gradient == mill_cases::Gradient::yes) << c.op->name;
+    EXPECT_EQ((schema.flags & MILL_OP_GRADIENT) != 0, c.op->gradient == mill_cases::Gradient::yes)
+        << c.op->name;
     EXPECT_EQ((schema.flags & MILL_OP_RANDOM) != 0, c.op->random);
     int32_t found = 0;
     w.ok(mill_op_find(w.context(), c.op->name, &found, w.error()));

@@ -79,15 +79,17 @@ Norms distance(const std::vector<long double>& a, const std::vector<long double>
 }
 
 template <class Format>
-void naive_error(const Problem& p, const std::vector<Result<Number<Exact>>>& truth, std::vector<Expected>& out,
-                 mill_dtype dtype) {
+void naive_error(const Problem& p, const std::vector<Result<Number<Exact>>>& truth,
+                 std::vector<Expected>& out, mill_dtype dtype) {
   std::vector<Result<Number<Format>>> results;
   for (size_t k = 0; k < out.size(); ++k) {
     if (!out[k].present || out[k].dtype != dtype) continue;
     if (results.empty()) results = run<Number<Format>>(p);
-    // One operation of the processor is correctly rounded; by way of long double there would be two roundings.
+    // One operation of the processor is correctly rounded; by way of long double there would be two
+    // roundings.
     if (dtype == MILL_F64 && !out[k].exact.empty() && out[k].naive_norm < 0) {
-      for (size_t i = 0; i < results[k].v.size(); ++i) out[k].exact[i] = static_cast<double>(results[k].v[i].value());
+      for (size_t i = 0; i < results[k].v.size(); ++i)
+        out[k].exact[i] = static_cast<double>(results[k].v[i].value());
     }
     const Norms n = distance(widen(results[k].v), widen(truth[k].v));
     out[k].naive_norm = std::max(out[k].naive_norm, n.error);
@@ -96,10 +98,12 @@ void naive_error(const Problem& p, const std::vector<Result<Number<Exact>>>& tru
 }
 
 bool draws(Reference reference) {
-  return reference == Reference::uniform_ || reference == Reference::normal_ || reference == Reference::dropout_;
+  return reference == Reference::uniform_ || reference == Reference::normal_ ||
+         reference == Reference::dropout_;
 }
 
-void naive_errors(const Problem& p, const std::vector<Result<Number<Exact>>>& truth, std::vector<Expected>& out) {
+void naive_errors(const Problem& p, const std::vector<Result<Number<Exact>>>& truth,
+                  std::vector<Expected>& out) {
   naive_error<F64>(p, truth, out, MILL_F64);
   naive_error<F32>(p, truth, out, MILL_F32);
   // Draws and masks are defined in f32 for the narrow types.
@@ -153,7 +157,8 @@ std::string number(long double x) {
 std::string judge_whole(const Expected& expected, const Host& got) {
   for (size_t i = 0; i < expected.i.size(); ++i) {
     if (got.i[i] != expected.i[i]) {
-      return "element " + std::to_string(i) + " is " + std::to_string(got.i[i]) + ", must be " + std::to_string(expected.i[i]);
+      return "element " + std::to_string(i) + " is " + std::to_string(got.i[i]) + ", must be " +
+             std::to_string(expected.i[i]);
     }
   }
   return "";
@@ -198,10 +203,12 @@ std::vector<Expected> expected_of(const Problem& p) {
   return out;
 }
 
-std::string judge(const mill_cases::CaseOp& op, const Expected& expected, mill_dtype dtype, const Dims& dims,
-                  const Host& got) {
-  if (dtype != expected.dtype) return std::string("dtype is ") + dtype_text(dtype) + ", must be " + dtype_text(expected.dtype);
-  if (dims != expected.dims) return "dims are " + text_of(dims) + ", must be " + text_of(expected.dims);
+std::string judge(const mill_cases::CaseOp& op, const Expected& expected, mill_dtype dtype,
+                  const Dims& dims, const Host& got) {
+  if (dtype != expected.dtype)
+    return std::string("dtype is ") + dtype_text(dtype) + ", must be " + dtype_text(expected.dtype);
+  if (dims != expected.dims)
+    return "dims are " + text_of(dims) + ", must be " + text_of(expected.dims);
   if (!is_float(dtype)) return judge_whole(expected, got);
 
   std::vector<long double> have;
@@ -228,8 +235,9 @@ std::string judge(const mill_cases::CaseOp& op, const Expected& expected, mill_d
   const long double norm_limit = std::max(factor * expected.naive_norm, 2 * eps * size.error);
   const long double worst_limit = std::max(factor * expected.naive_worst, 4 * eps * size.worst);
   if (error.error <= norm_limit && error.worst <= worst_limit) return "";
-  return "error " + number(error.error) + " (largest " + number(error.worst) + " at element " + std::to_string(error.at) + ": " +
-         number(have[error.at]) + " for " + number(want[error.at]) + "), allowed " + number(norm_limit) + " (largest " +
+  return "error " + number(error.error) + " (largest " + number(error.worst) + " at element " +
+         std::to_string(error.at) + ": " + number(have[error.at]) + " for " +
+         number(want[error.at]) + "), allowed " + number(norm_limit) + " (largest " +
          number(worst_limit) + "), a naive loop makes " + number(expected.naive_norm);
 }
 

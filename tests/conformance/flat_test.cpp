@@ -19,8 +19,8 @@ class Flat : public testing::Test {
     EXPECT_EQ(mill_tensor_dtype(flat.get()), mill_tensor_dtype(generic.get()));
     EXPECT_EQ(read_bytes(w_, flat.get()), read_bytes(w_, generic.get()));
   }
-  std::vector<Tensor> generic(int32_t op, const std::vector<const Tensor*>& in, const std::vector<mill_attr>& attrs = {},
-                              uint32_t n_out = 1) {
+  std::vector<Tensor> generic(int32_t op, const std::vector<const Tensor*>& in,
+                              const std::vector<mill_attr>& attrs = {}, uint32_t n_out = 1) {
     std::vector<mill_tensor*> raw;
     for (const Tensor* tensor : in) raw.push_back(tensor ? tensor->get() : nullptr);
     return invoke(w_, op, raw, attrs, n_out);
@@ -56,7 +56,9 @@ TEST_F(Flat, SumPassesAxesAndKeepdim) {
   const Tensor x = drawn({4, 3, 5});
   const int64_t axes[] = {0, -1};
   w_.ok(mill_sum(w_.exec(), x.get(), axes, 2, 1, out_.out(), w_.error()));
-  same(out_, generic(MILL_OP_SUM, {&x}, {{0, MILL_ATTR_INTS, 0, 0, axes, 2}, {1, MILL_ATTR_INT, 1, 0, nullptr, 0}})[0]);
+  same(out_,
+       generic(MILL_OP_SUM, {&x},
+               {{0, MILL_ATTR_INTS, 0, 0, axes, 2}, {1, MILL_ATTR_INT, 1, 0, nullptr, 0}})[0]);
 }
 
 TEST_F(Flat, SoftmaxPassesItsAxis) {
@@ -76,9 +78,10 @@ TEST_F(Flat, LayerNormHasThreeOutputs) {
   const Tensor weight = drawn({6});
   Tensor mean;
   Tensor rstd;
-  w_.ok(mill_layer_norm(w_.exec(), x.get(), weight.get(), nullptr, 1, 1e-3, out_.out(), mean.out(), rstd.out(), w_.error()));
-  const std::vector<Tensor> want =
-      generic(MILL_OP_LAYER_NORM, {&x, &weight, nullptr}, {{1, MILL_ATTR_FLOAT, 0, 1e-3, nullptr, 0}}, 3);
+  w_.ok(mill_layer_norm(w_.exec(), x.get(), weight.get(), nullptr, 1, 1e-3, out_.out(), mean.out(),
+                        rstd.out(), w_.error()));
+  const std::vector<Tensor> want = generic(MILL_OP_LAYER_NORM, {&x, &weight, nullptr},
+                                           {{1, MILL_ATTR_FLOAT, 0, 1e-3, nullptr, 0}}, 3);
   same(out_, want[0]);
   same(mean, want[1]);
   same(rstd, want[2]);
@@ -88,7 +91,8 @@ TEST_F(Flat, CrossEntropyPassesAllItsOptions) {
   const Tensor logits = drawn({6, 4});
   const Tensor labels = make<int64_t>(w_, {6}, {0, 1, 2, 3, 2, 1});
   Tensor lse;
-  w_.ok(mill_cross_entropy(w_.exec(), logits.get(), labels.get(), MILL_REDUCE_SUM, 0.1, 2, out_.out(), lse.out(), w_.error()));
+  w_.ok(mill_cross_entropy(w_.exec(), logits.get(), labels.get(), MILL_REDUCE_SUM, 0.1, 2,
+                           out_.out(), lse.out(), w_.error()));
   const std::vector<Tensor> want = generic(MILL_OP_CROSS_ENTROPY, {&logits, &labels},
                                            {{0, MILL_ATTR_INT, MILL_REDUCE_SUM, 0, nullptr, 0},
                                             {1, MILL_ATTR_FLOAT, 0, 0.1, nullptr, 0},
@@ -111,7 +115,9 @@ TEST_F(Flat, UniformWithAKeyDependsOnTheKeyOnly) {
   const int64_t dims[] = {3, 5};
   w_.ok(mill_uniform(w_.exec(), key.get(), dims, 2, MILL_F32, -1, 2, out_.out(), w_.error()));
   same(out_, generic(MILL_OP_UNIFORM, {&key},
-                     {{0, MILL_ATTR_INTS, 0, 0, dims, 2}, {2, MILL_ATTR_FLOAT, 0, -1, nullptr, 0}, {3, MILL_ATTR_FLOAT, 0, 2, nullptr, 0}})[0]);
+                     {{0, MILL_ATTR_INTS, 0, 0, dims, 2},
+                      {2, MILL_ATTR_FLOAT, 0, -1, nullptr, 0},
+                      {3, MILL_ATTR_FLOAT, 0, 2, nullptr, 0}})[0]);
 }
 
 TEST_F(Flat, GivenOutputIsWrittenAndKeepsItsReference) {
@@ -148,7 +154,8 @@ TEST_F(Flat, RandomOpsWithoutKeyDrawFromTheGenerator) {
 
 TEST_F(Flat, RandomOpsWithoutKeyAndGeneratorFail) {
   const int64_t dims[] = {6};
-  EXPECT_EQ(mill_uniform(w_.exec(), nullptr, dims, 1, MILL_F32, 0, 1, out_.out(), w_.error()), MILL_E_STATE);
+  EXPECT_EQ(mill_uniform(w_.exec(), nullptr, dims, 1, MILL_F32, 0, 1, out_.out(), w_.error()),
+            MILL_E_STATE);
   EXPECT_FALSE(out_);
 }
 

@@ -1,4 +1,5 @@
-// The samples of the table as gradient checks, shared by the conformance binary's `grad` mode and the gradient suite.
+// The samples of the table as gradient checks, shared by the conformance binary's `grad` mode and
+// the gradient suite.
 #pragma once
 
 #include <string>
@@ -19,13 +20,15 @@ inline std::string gradcheck_obstacle(const mill_cases::Case& c, Layout layout) 
 }
 
 // Largest difference between analytic and numeric gradients, as mill_gradcheck defines it.
-inline mill_status gradcheck_case(World& w, const mill_cases::Case& c, Layout layout, bool second, uint64_t seed, double* worst) {
+inline mill_status gradcheck_case(World& w, const mill_cases::Case& c, Layout layout, bool second,
+                                  uint64_t seed, double* worst) {
   const Problem p = make_problem(c, MILL_F64, layout, seed);
   const std::vector<Placed> placed = p.place(w);
   std::vector<mill_tensor*> in;
   for (const Placed& one : placed) in.push_back(one.view.get());
-  return mill_gradcheck(w.exec(), c.op->number, in.data(), static_cast<uint32_t>(in.size()), p.given.data(),
-                        static_cast<uint32_t>(p.given.size()), second ? 1 : 0, 0, worst, w.error());
+  return mill_gradcheck(w.exec(), c.op->number, in.data(), static_cast<uint32_t>(in.size()),
+                        p.given.data(), static_cast<uint32_t>(p.given.size()), second ? 1 : 0, 0,
+                        worst, w.error());
 }
 
 }  // namespace mill_test

@@ -67,25 +67,35 @@ TEST_F(Judge, TakesTheRoundedTruthInEveryDtype) {
 TEST_F(Judge, RefusesTwentyUnitsInTheLastPlaceOfOneElement) {
   for (const mill_dtype dtype : {MILL_F32, MILL_F64, MILL_BF16, MILL_F16}) {
     for (const int32_t op : {MILL_OP_EXP, MILL_OP_TANH, MILL_OP_MUL}) {
-      EXPECT_NE(verdict(dtype, op, [&](Host& host) { host.f[0] += 20 * epsilon_of(dtype) * 2; }), "") << dtype_text(dtype) << " " << op;
+      EXPECT_NE(verdict(dtype, op, [&](Host& host) { host.f[0] += 20 * epsilon_of(dtype) * 2; }),
+                "")
+          << dtype_text(dtype) << " " << op;
     }
   }
 }
 
 TEST_F(Judge, RefusesNanInfinityAndASwap) {
-  EXPECT_NE(verdict(MILL_F32, MILL_OP_EXP, [](Host& host) { host.f[1] = std::numeric_limits<double>::quiet_NaN(); }), "");
+  EXPECT_NE(verdict(MILL_F32, MILL_OP_EXP,
+                    [](Host& host) { host.f[1] = std::numeric_limits<double>::quiet_NaN(); }),
+            "");
   EXPECT_NE(verdict(MILL_F32, MILL_OP_EXP, [](Host& host) { host.f[1] = HUGE_VAL; }), "");
-  EXPECT_NE(verdict(MILL_F32, MILL_OP_EXP, [](Host& host) { std::swap(host.f[0], host.f[1]); }), "");
+  EXPECT_NE(verdict(MILL_F32, MILL_OP_EXP, [](Host& host) { std::swap(host.f[0], host.f[1]); }),
+            "");
 }
 
 TEST_F(Judge, AnExactOpMayNotBeOneUnitOff) {
   EXPECT_NE(verdict(MILL_F32, MILL_OP_ADD,
-                    [](Host& host) { host.f[0] = static_cast<double>(std::nextafter(static_cast<float>(host.f[0]), 9.0f)); }),
+                    [](Host& host) {
+                      host.f[0] =
+                          static_cast<double>(std::nextafter(static_cast<float>(host.f[0]), 9.0f));
+                    }),
             "");
 }
 
 TEST_F(Judge, RefusesOtherDimsAndDtypes) {
-  EXPECT_NE(verdict(MILL_F32, MILL_OP_EXP, [](Host& host) { std::swap(host.dims[0], host.dims[1]); }), "");
+  EXPECT_NE(
+      verdict(MILL_F32, MILL_OP_EXP, [](Host& host) { std::swap(host.dims[0], host.dims[1]); }),
+      "");
   EXPECT_NE(verdict(MILL_F32, MILL_OP_EXP, [](Host& host) { host.dtype = MILL_F64; }), "");
 }
 

@@ -12,7 +12,9 @@ namespace {
 using mill_cases::Case;
 using mill_cases::Gradient;
 
-bool first_sample(const Case& c) { return c.sample == 0; }
+bool first_sample(const Case& c) {
+  return c.sample == 0;
+}
 
 }  // namespace
 
@@ -39,7 +41,9 @@ int print_support() {
 
 int print_gradients() {
   World& w = world();
-  std::printf("seed %" PRIu64 "; largest |analytic - numeric| / max(1, |analytic|, |numeric|) over all layouts\n", run_seed());
+  std::printf("seed %" PRIu64
+              "; largest |analytic - numeric| / max(1, |analytic|, |numeric|) over all layouts\n",
+              run_seed());
   std::printf("%-24s %-44s %10s %10s\n", "op", "sample", "first", "second");
   for (const Case& c : mill_cases::cases) {
     if (c.op->gradient != Gradient::yes) continue;

@@ -1,6 +1,7 @@
-// Numbers that the reference implementations compute with: one template runs exactly (long double), naively (rounding to
-// the tested type after every operation), and on integers. The formats are written out here a second time, from IEEE 754
-// and the OCP FP8 specification, so that a mistake in the engine's own conversions shows.
+// Numbers that the reference implementations compute with: one template runs exactly (long double),
+// naively (rounding to the tested type after every operation), and on integers. The formats are
+// written out here a second time, from IEEE 754 and the OCP FP8 specification, so that a mistake in
+// the engine's own conversions shows.
 #pragma once
 
 #include <cmath>
@@ -47,12 +48,14 @@ inline double decode_small(uint32_t code, SmallFormat f) {
   return negative ? -value : value;
 }
 
-// To nearest, ties to even; past the largest finite value: infinity, or saturation where there is none.
+// To nearest, ties to even; past the largest finite value: infinity, or saturation where there is
+// none.
 inline uint32_t encode_small(double x, SmallFormat f) {
   const uint32_t sign = std::signbit(x) ? 1u << (f.fraction_bits + f.exponent_bits) : 0u;
   const uint32_t all_exponent = ((1u << f.exponent_bits) - 1) << f.fraction_bits;
   const uint32_t all_fraction = (1u << f.fraction_bits) - 1;
-  if (std::isnan(x)) return sign | all_exponent | (f.has_infinity ? 1u << (f.fraction_bits - 1) : all_fraction);
+  if (std::isnan(x))
+    return sign | all_exponent | (f.has_infinity ? 1u << (f.fraction_bits - 1) : all_fraction);
   const double magnitude = std::fabs(x);
   const uint32_t largest = f.has_infinity ? all_exponent - 1 : (all_exponent | all_fraction) - 1;
   if (magnitude == 0) return sign;
@@ -61,17 +64,22 @@ inline uint32_t encode_small(double x, SmallFormat f) {
   const int lowest = 2 - f.bias();  // frexp's exponent of the smallest normal value
   const int step = (exponent < lowest ? lowest : exponent) - 1 - f.fraction_bits;
   // The default rounding mode of nearbyint is the one wanted.
-  const double scaled = std::isinf(magnitude) ? magnitude : std::nearbyint(std::ldexp(magnitude, -step));
-  if (std::ldexp(scaled, step) > decode_small(largest, f)) return sign | (f.has_infinity ? all_exponent : largest);
+  const double scaled =
+      std::isinf(magnitude) ? magnitude : std::nearbyint(std::ldexp(magnitude, -step));
+  if (std::ldexp(scaled, step) > decode_small(largest, f))
+    return sign | (f.has_infinity ? all_exponent : largest);
   const auto units = static_cast<uint32_t>(scaled);
   const auto base = static_cast<uint32_t>(step + f.bias() + f.fraction_bits - 1);
   // A carry out of the fraction lands in the exponent, where it belongs.
   return sign | ((base << f.fraction_bits) + units);
 }
 
-inline double round_small(double x, SmallFormat f) { return decode_small(encode_small(x, f), f); }
+inline double round_small(double x, SmallFormat f) {
+  return decode_small(encode_small(x, f), f);
+}
 
-// ---- arithmetic types ----------------------------------------------------------------------------------------------
+// ---- arithmetic types
+// ----------------------------------------------------------------------------------------------
 
 struct Exact {
   using Carrier = long double;
@@ -87,11 +95,15 @@ struct F32 {
 };
 struct Bf16 {
   using Carrier = float;
-  static Carrier round(Carrier x) { return static_cast<float>(round_small(static_cast<double>(x), kBf16)); }
+  static Carrier round(Carrier x) {
+    return static_cast<float>(round_small(static_cast<double>(x), kBf16));
+  }
 };
 struct F16 {
   using Carrier = float;
-  static Carrier round(Carrier x) { return static_cast<float>(round_small(static_cast<double>(x), kF16)); }
+  static Carrier round(Carrier x) {
+    return static_cast<float>(round_small(static_cast<double>(x), kF16));
+  }
 };
 // Wraps to the tested width only at the end, which is the same for sums, differences and products.
 struct Integer {
@@ -108,7 +120,7 @@ class Number {
 
   Number() = default;
   template <class U>
-    requires std::is_arithmetic_v<U>
+  requires std::is_arithmetic_v<U>
   explicit Number(U x) : value_(Format::round(static_cast<Carrier>(x))) {}
 
   Carrier value() const { return value_; }
@@ -164,11 +176,18 @@ Number<F> pow(Number<F> x, Number<F> y) {
   return Number<F>(std::pow(x.real(), y.real()));
 }
 
-// ---- dtypes --------------------------------------------------------------------------------------------------------
+// ---- dtypes
+// --------------------------------------------------------------------------------------------------------
 
-inline bool is_float(mill_dtype d) { return d >= MILL_F16 && d <= MILL_F64; }
-inline bool is_complex(mill_dtype d) { return d == MILL_C64 || d == MILL_C128; }
-inline bool is_f8(mill_dtype d) { return d == MILL_F8E4M3 || d == MILL_F8E5M2; }
+inline bool is_float(mill_dtype d) {
+  return d >= MILL_F16 && d <= MILL_F64;
+}
+inline bool is_complex(mill_dtype d) {
+  return d == MILL_C64 || d == MILL_C128;
+}
+inline bool is_f8(mill_dtype d) {
+  return d == MILL_F8E4M3 || d == MILL_F8E5M2;
+}
 inline bool is_unsigned(mill_dtype d) {
   return d == MILL_BOOL || d == MILL_U8 || d == MILL_U16 || d == MILL_U32 || d == MILL_U64;
 }
@@ -192,9 +211,9 @@ inline size_t dtype_bytes(mill_dtype d) {
 }
 
 inline const char* dtype_text(mill_dtype d) {
-  static constexpr const char* kNames[MILL_DTYPE_COUNT] = {"none", "bool", "u8",  "i8",     "u16",    "i16", "u32", "i32",
-                                                           "u64",  "i64",  "f16", "bf16",   "f32",    "f64", "f8e4m3",
-                                                           "f8e5m2", "c64", "c128"};
+  static constexpr const char* kNames[MILL_DTYPE_COUNT] = {
+      "none", "bool", "u8",   "i8",  "u16", "i16",    "u32",    "i32", "u64",
+      "i64",  "f16",  "bf16", "f32", "f64", "f8e4m3", "f8e5m2", "c64", "c128"};
   return d >= 0 && d < MILL_DTYPE_COUNT ? kNames[d] : "?";
 }
 
@@ -260,11 +279,16 @@ inline double decode_float(mill_dtype d, const void* from) {
   }
 }
 
-// Everything that is not a computing float travels as a small integer x: a complex element is (x, -x / 2).
+// Everything that is not a computing float travels as a small integer x: a complex element is (x,
+// -x / 2).
 inline void encode_integer(mill_dtype d, int64_t x, void* to) {
   switch (d) {
-    case MILL_F8E4M3: store_as(to, static_cast<uint8_t>(encode_small(static_cast<double>(x), kE4m3))); return;
-    case MILL_F8E5M2: store_as(to, static_cast<uint8_t>(encode_small(static_cast<double>(x), kE5m2))); return;
+    case MILL_F8E4M3:
+      store_as(to, static_cast<uint8_t>(encode_small(static_cast<double>(x), kE4m3)));
+      return;
+    case MILL_F8E5M2:
+      store_as(to, static_cast<uint8_t>(encode_small(static_cast<double>(x), kE5m2)));
+      return;
     case MILL_C64: {
       const float parts[2] = {static_cast<float>(x), x == 0 ? 0.0f : static_cast<float>(x) / -2};
       std::memcpy(to, parts, sizeof parts);
@@ -288,7 +312,8 @@ inline void encode_integer(mill_dtype d, int64_t x, void* to) {
 inline constexpr int64_t kNoInteger = std::numeric_limits<int64_t>::min();
 
 inline int64_t from_parts(double real, double imaginary) {
-  const bool fits = real == std::floor(real) && std::fabs(real) < 1e9 && imaginary == (real == 0 ? 0.0 : real / -2);
+  const bool fits = real == std::floor(real) && std::fabs(real) < 1e9 &&
+                    imaginary == (real == 0 ? 0.0 : real / -2);
   return fits ? static_cast<int64_t>(real) : kNoInteger;
 }
 
@@ -308,7 +333,8 @@ inline int64_t decode_integer(mill_dtype d, const void* from) {
     }
     case MILL_C64: {
       const auto* parts = static_cast<const unsigned char*>(from);
-      return from_parts(static_cast<double>(load_as<float>(parts)), static_cast<double>(load_as<float>(parts + 4)));
+      return from_parts(static_cast<double>(load_as<float>(parts)),
+                        static_cast<double>(load_as<float>(parts + 4)));
     }
     case MILL_C128: {
       const auto* parts = static_cast<const unsigned char*>(from);

@@ -29,9 +29,15 @@ struct Shape {
   double flops;
 };
 
-mill_attr ints(int32_t id, const Dims& values) { return {id, MILL_ATTR_INTS, 0, 0, values.data(), values.size()}; }
-mill_attr integer(int32_t id, int64_t value) { return {id, MILL_ATTR_INT, value, 0, nullptr, 0}; }
-mill_attr real(int32_t id, double value) { return {id, MILL_ATTR_FLOAT, 0, value, nullptr, 0}; }
+mill_attr ints(int32_t id, const Dims& values) {
+  return {id, MILL_ATTR_INTS, 0, 0, values.data(), values.size()};
+}
+mill_attr integer(int32_t id, int64_t value) {
+  return {id, MILL_ATTR_INT, value, 0, nullptr, 0};
+}
+mill_attr real(int32_t id, double value) {
+  return {id, MILL_ATTR_FLOAT, 0, value, nullptr, 0};
+}
 
 Tensor make_input(World& w, const Input& in) {
   Random random(7);
@@ -42,7 +48,9 @@ Tensor make_input(World& w, const Input& in) {
     if (is_float(in.dtype)) {
       host.f.push_back(random.between(0.2, 1.8));
     } else {
-      host.i.push_back(in.dtype == MILL_BOOL ? random.below(2) : random.below(in.bound > 0 ? in.bound : 100) + (in.bound > 0 ? 0 : 1));
+      host.i.push_back(in.dtype == MILL_BOOL
+                           ? random.below(2)
+                           : random.below(in.bound > 0 ? in.bound : 100) + (in.bound > 0 ? 0 : 1));
     }
   }
   Placed placed = place_host(w, host, Layout::contiguous, 0);
@@ -50,7 +58,9 @@ Tensor make_input(World& w, const Input& in) {
 }
 
 double bytes_of(mill_tensor* tensor) {
-  return tensor ? static_cast<double>(mill_tensor_count(tensor)) * static_cast<double>(dtype_bytes(mill_tensor_dtype(tensor))) : 0;
+  return tensor ? static_cast<double>(mill_tensor_count(tensor)) *
+                      static_cast<double>(dtype_bytes(mill_tensor_dtype(tensor)))
+                : 0;
 }
 
 double best_seconds(const std::function<void()>& call) {
@@ -82,10 +92,11 @@ void print_row(World& w, const char* name, const Shape& shape) {
   const auto call = [&] {
     for (Tensor& out : invoke(w, shape.op, in, shape.attrs, shape.n_out)) out.reset();
   };
-  for (const Tensor& out : invoke(w, shape.op, in, shape.attrs, shape.n_out)) bytes += bytes_of(out.get());
+  for (const Tensor& out : invoke(w, shape.op, in, shape.attrs, shape.n_out))
+    bytes += bytes_of(out.get());
   const double seconds = best_seconds(call);
-  std::printf("%-24s %10.1f us %8.2f GB/s %9.2f GFLOP/s\n", name, seconds * 1e6, bytes / seconds * 1e-9,
-              shape.flops / seconds * 1e-9);
+  std::printf("%-24s %10.1f us %8.2f GB/s %9.2f GFLOP/s\n", name, seconds * 1e6,
+              bytes / seconds * 1e-9, shape.flops / seconds * 1e-9);
 }
 
 }  // namespace
@@ -109,25 +120,29 @@ int print_performance() {
   const double n = static_cast<double>(kRows * kWidth);
   const double product = 2 * n * static_cast<double>(kWidth);
 
-  std::printf("f32, %lld x %lld, one thread\n", static_cast<long long>(kRows), static_cast<long long>(kWidth));
+  std::printf("f32, %lld x %lld, one thread\n", static_cast<long long>(kRows),
+              static_cast<long long>(kWidth));
   print_row(w, "fill", {MILL_OP_FILL, {}, {ints(0, square), real(2, 1)}, 1, 0});
   print_row(w, "arange", {MILL_OP_ARANGE, {}, {integer(0, kRows * kWidth)}, 1, 2 * n});
-  print_row(w, "cast to bf16", {MILL_OP_CAST, {x}, {{0, MILL_ATTR_DTYPE, MILL_BF16, 0, nullptr, 0}}, 1, 0});
+  print_row(w, "cast to bf16",
+            {MILL_OP_CAST, {x}, {{0, MILL_ATTR_DTYPE, MILL_BF16, 0, nullptr, 0}}, 1, 0});
   print_row(w, "copy", {MILL_OP_COPY, {x}, {}, 1, 0});
   print_row(w, "uniform", {MILL_OP_UNIFORM, {key}, {ints(0, square)}, 1, n});
   print_row(w, "normal", {MILL_OP_NORMAL, {key}, {ints(0, square)}, 1, n});
   print_row(w, "dropout", {MILL_OP_DROPOUT, {x, key}, {}, 1, n});
-  for (const int32_t op : {MILL_OP_NEG, MILL_OP_EXP, MILL_OP_LOG, MILL_OP_SQRT, MILL_OP_RSQRT, MILL_OP_TANH, MILL_OP_SIGMOID,
-                           MILL_OP_RELU, MILL_OP_GELU, MILL_OP_ABS, MILL_OP_SIGN, MILL_OP_AFFINE}) {
+  for (const int32_t op :
+       {MILL_OP_NEG, MILL_OP_EXP, MILL_OP_LOG, MILL_OP_SQRT, MILL_OP_RSQRT, MILL_OP_TANH,
+        MILL_OP_SIGMOID, MILL_OP_RELU, MILL_OP_GELU, MILL_OP_ABS, MILL_OP_SIGN, MILL_OP_AFFINE}) {
     mill_op_schema schema{};
     schema.size = sizeof schema;
     schema.type = MILL_STRUCT_OP_SCHEMA;
     w.ok(mill_op_query(w.context(), op, &schema, w.error()));
     print_row(w, schema.name, {op, {x}, {}, 1, n});
   }
-  for (const int32_t op : {MILL_OP_TANH_BACKWARD, MILL_OP_SIGMOID_BACKWARD, MILL_OP_RELU_BACKWARD, MILL_OP_GELU_BACKWARD,
-                           MILL_OP_ADD, MILL_OP_SUB, MILL_OP_MUL, MILL_OP_DIV, MILL_OP_POW, MILL_OP_MAXIMUM, MILL_OP_MINIMUM,
-                           MILL_OP_SOFTMAX_BACKWARD, MILL_OP_LOG_SOFTMAX_BACKWARD}) {
+  for (const int32_t op :
+       {MILL_OP_TANH_BACKWARD, MILL_OP_SIGMOID_BACKWARD, MILL_OP_RELU_BACKWARD,
+        MILL_OP_GELU_BACKWARD, MILL_OP_ADD, MILL_OP_SUB, MILL_OP_MUL, MILL_OP_DIV, MILL_OP_POW,
+        MILL_OP_MAXIMUM, MILL_OP_MINIMUM, MILL_OP_SOFTMAX_BACKWARD, MILL_OP_LOG_SOFTMAX_BACKWARD}) {
     mill_op_schema schema{};
     schema.size = sizeof schema;
     schema.type = MILL_STRUCT_OP_SCHEMA;
@@ -152,11 +167,14 @@ int print_performance() {
   print_row(w, "cross_entropy_backward",
             {MILL_OP_CROSS_ENTROPY_BACKWARD, {{MILL_F32, {}, 0}, x, labels, stat}, {}, 1, 5 * n});
   print_row(w, "layer_norm", {MILL_OP_LAYER_NORM, {x, weight, weight}, {}, 3, 8 * n});
-  print_row(w, "layer_norm_backward", {MILL_OP_LAYER_NORM_BACKWARD, {x, x, weight, stat, stat}, {}, 3, 14 * n});
+  print_row(w, "layer_norm_backward",
+            {MILL_OP_LAYER_NORM_BACKWARD, {x, x, weight, stat, stat}, {}, 3, 14 * n});
   print_row(w, "embedding", {MILL_OP_EMBEDDING, {x, labels}, {}, 1, 0});
-  print_row(w, "embedding_backward", {MILL_OP_EMBEDDING_BACKWARD, {x, labels}, {integer(0, kWidth)}, 1, n});
+  print_row(w, "embedding_backward",
+            {MILL_OP_EMBEDDING_BACKWARD, {x, labels}, {integer(0, kWidth)}, 1, n});
   print_row(w, "sgd_step", {MILL_OP_SGD_STEP, {x, x, x, scalar, absent}, {real(0, 0.9)}, 2, 6 * n});
-  print_row(w, "adamw_step", {MILL_OP_ADAMW_STEP, {x, x, x, x, scalar, count, absent}, {}, 3, 14 * n});
+  print_row(w, "adamw_step",
+            {MILL_OP_ADAMW_STEP, {x, x, x, x, scalar, count, absent}, {}, 3, 14 * n});
   print_row(w, "squared_norm", {MILL_OP_SQUARED_NORM, {x}, {}, 1, 2 * n});
   return 0;
 }

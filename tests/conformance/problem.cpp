@@ -18,7 +18,9 @@ using mill_cases::ResultType;
 
 constexpr mill_dtype kIndexDtypes[] = {MILL_I64, MILL_I32, MILL_U8, MILL_I16, MILL_I8};
 
-Dims case_dims(const CaseInput& in) { return Dims(in.dims, in.dims + in.rank); }
+Dims case_dims(const CaseInput& in) {
+  return Dims(in.dims, in.dims + in.rank);
+}
 
 // The axis that the broadcast layout repeats; -1 if all are of size 1 or 0.
 int32_t broadcast_axis(const Dims& dims, uint32_t sample) {
@@ -41,7 +43,8 @@ mill_dtype input_dtype(const Case& c, size_t k, mill_dtype tested, Layout layout
     case InputType::f32: return MILL_F32;
     case InputType::index: break;
   }
-  return kIndexDtypes[(c.sample + static_cast<uint32_t>(layout) + static_cast<uint32_t>(tested)) % std::size(kIndexDtypes)];
+  return kIndexDtypes[(c.sample + static_cast<uint32_t>(layout) + static_cast<uint32_t>(tested)) %
+                      std::size(kIndexDtypes)];
 }
 
 int64_t whole_value(Domain domain, mill_dtype dtype, Random& random) {
@@ -80,11 +83,13 @@ class Distinct {
   Distinct(const Case& c, Random& random) {
     size_t n = 0;
     for (uint32_t k = 0; k < c.n_inputs; ++k) {
-      if (c.inputs[k].present && c.inputs[k].domain == Domain::distinct) n += static_cast<size_t>(count_of(case_dims(c.inputs[k])));
+      if (c.inputs[k].present && c.inputs[k].domain == Domain::distinct)
+        n += static_cast<size_t>(count_of(case_dims(c.inputs[k])));
     }
     order_.resize(n);
     std::iota(order_.begin(), order_.end(), int64_t{0});
-    for (size_t i = n; i > 1; --i) std::swap(order_[i - 1], order_[static_cast<size_t>(random.below(static_cast<int64_t>(i)))]);
+    for (size_t i = n; i > 1; --i)
+      std::swap(order_[i - 1], order_[static_cast<size_t>(random.below(static_cast<int64_t>(i)))]);
   }
   double real() { return 0.0625 * static_cast<double>(next()) - 1.9375; }
   int64_t whole(mill_dtype dtype) { return next() - (is_unsigned(dtype) ? 0 : 25); }
@@ -142,7 +147,8 @@ uint64_t run_seed() {
 }
 
 const char* layout_name(Layout layout) {
-  static constexpr const char* kNames[] = {"contiguous", "transposed", "gaps", "offset", "broadcast", "mixed"};
+  static constexpr const char* kNames[] = {"contiguous", "transposed", "gaps",
+                                           "offset",     "broadcast",  "mixed"};
   return kNames[static_cast<size_t>(layout)];
 }
 
@@ -176,7 +182,8 @@ std::vector<mill_dtype> tested_dtypes(const Case& c) {
     for (mill_dtype d = MILL_U8; d <= MILL_I64; ++d) {
       // A negative real has no meaning in an unsigned type.
       bool negative = false;
-      for (uint32_t k = 0; k < c.n_attrs; ++k) negative = negative || (c.attrs[k].kind == MILL_ATTR_FLOAT && c.attrs[k].f < 0);
+      for (uint32_t k = 0; k < c.n_attrs; ++k)
+        negative = negative || (c.attrs[k].kind == MILL_ATTR_FLOAT && c.attrs[k].f < 0);
       if (!(negative && is_unsigned(d))) all.push_back(d);
     }
     return all;
@@ -187,11 +194,14 @@ std::vector<mill_dtype> tested_dtypes(const Case& c) {
     tested = tested || c.inputs[k].type == InputType::tested;
     stat = stat || c.inputs[k].type == InputType::stat;
   }
-  if (!tested) return stat ? std::vector<mill_dtype>{MILL_F32, MILL_F64} : std::vector<mill_dtype>{MILL_I64};
-  // The row's dtypes are those of its lead input; where that one is of another kind the tested inputs are floats.
+  if (!tested)
+    return stat ? std::vector<mill_dtype>{MILL_F32, MILL_F64} : std::vector<mill_dtype>{MILL_I64};
+  // The row's dtypes are those of its lead input; where that one is of another kind the tested
+  // inputs are floats.
   const InputType lead = c.inputs[0].type;
   uint32_t mask = c.op->dtypes;
-  if (lead == InputType::stat) mask = 1u << MILL_F16 | 1u << MILL_BF16 | 1u << MILL_F32 | 1u << MILL_F64;
+  if (lead == InputType::stat)
+    mask = 1u << MILL_F16 | 1u << MILL_BF16 | 1u << MILL_F32 | 1u << MILL_F64;
   if (lead == InputType::boolean) mask = ((1u << MILL_DTYPE_COUNT) - 1) & ~1u;
   std::vector<mill_dtype> out;
   for (mill_dtype d = MILL_BOOL; d < MILL_DTYPE_COUNT; ++d) {
@@ -202,13 +212,14 @@ std::vector<mill_dtype> tested_dtypes(const Case& c) {
 
 Layout Problem::layout_of(size_t input) const {
   if (layout != Layout::mixed) return layout;
-  static constexpr Layout kOrder[] = {Layout::gaps, Layout::broadcast, Layout::transposed, Layout::offset, Layout::contiguous};
+  static constexpr Layout kOrder[] = {Layout::gaps, Layout::broadcast, Layout::transposed,
+                                      Layout::offset, Layout::contiguous};
   return kOrder[(input + c->sample) % std::size(kOrder)];
 }
 
 std::string Problem::text() const {
-  return std::string(c->op->name) + " \"" + c->text + "\" " + dtype_text(dtype) + " " + layout_name(layout) +
-         ", MILL_TEST_SEED=" + std::to_string(seed);
+  return std::string(c->op->name) + " \"" + c->text + "\" " + dtype_text(dtype) + " " +
+         layout_name(layout) + ", MILL_TEST_SEED=" + std::to_string(seed);
 }
 
 Problem make_problem(const Case& c, mill_dtype dtype, Layout layout, uint64_t seed) {
@@ -236,16 +247,22 @@ Problem make_problem(const Case& c, mill_dtype dtype, Layout layout, uint64_t se
         const bool real = is_float(host.dtype);
         switch (in.domain) {
           case Domain::distinct:
-            if (real) host.f.push_back(distinct.real());
-            else host.i.push_back(distinct.whole(host.dtype));
+            if (real)
+              host.f.push_back(distinct.real());
+            else
+              host.i.push_back(distinct.whole(host.dtype));
             break;
-          case Domain::key: host.i.push_back(e == 0 ? static_cast<int64_t>(random.next()) : random.below(1000)); break;
+          case Domain::key:
+            host.i.push_back(e == 0 ? static_cast<int64_t>(random.next()) : random.below(1000));
+            break;
           case Domain::step: host.i.push_back(random.whole(1, 20)); break;
           case Domain::labels:
           case Domain::ids: host.i.push_back(random.below(std::max<int64_t>(in.bound, 1))); break;
           default:
-            if (real) host.f.push_back(round_to(host.dtype, real_value(in.domain, random)));
-            else host.i.push_back(whole_value(in.domain, host.dtype, random));
+            if (real)
+              host.f.push_back(round_to(host.dtype, real_value(in.domain, random)));
+            else
+              host.i.push_back(whole_value(in.domain, host.dtype, random));
             break;
         }
       }
@@ -281,7 +298,8 @@ Strided strides_for(const Dims& dims, Layout layout, uint32_t sample) {
   return s;
 }
 
-// ---- memory --------------------------------------------------------------------------------------------------------
+// ---- memory
+// --------------------------------------------------------------------------------------------------------
 
 void encode(mill_dtype dtype, const Host& host, size_t index, void* to) {
   if (is_float(dtype)) {
@@ -307,7 +325,8 @@ Host decode(mill_dtype dtype, const Dims& dims, const unsigned char* row_major) 
 }
 
 std::vector<unsigned char> read_bytes(World& w, mill_tensor* tensor) {
-  std::vector<unsigned char> bytes(static_cast<size_t>(mill_tensor_count(tensor)) * dtype_bytes(mill_tensor_dtype(tensor)));
+  std::vector<unsigned char> bytes(static_cast<size_t>(mill_tensor_count(tensor)) *
+                                   dtype_bytes(mill_tensor_dtype(tensor)));
   w.ok(mill_tensor_read(w.exec(), tensor, bytes.data(), bytes.size(), w.error()));
   return bytes;
 }
@@ -337,10 +356,11 @@ void each_address(const Dims& dims, const Dims& strides, int64_t offset, size_t 
 
 void finish(World& w, Placed& placed, mill_dtype dtype, const Dims& dims) {
   const auto elements = static_cast<int64_t>(placed.bytes.size() / dtype_bytes(dtype));
-  w.ok(mill_tensor_from_host(w.exec(), dtype, &elements, 1, placed.bytes.data(), placed.bytes.size(), placed.buffer.out(),
-                             w.error()));
-  w.ok(mill_tensor_view(placed.buffer.get(), dims.data(), placed.strides.data(), static_cast<uint32_t>(dims.size()),
-                        placed.offset, placed.view.out(), w.error()));
+  w.ok(mill_tensor_from_host(w.exec(), dtype, &elements, 1, placed.bytes.data(),
+                             placed.bytes.size(), placed.buffer.out(), w.error()));
+  w.ok(mill_tensor_view(placed.buffer.get(), dims.data(), placed.strides.data(),
+                        static_cast<uint32_t>(dims.size()), placed.offset, placed.view.out(),
+                        w.error()));
 }
 
 }  // namespace
@@ -366,9 +386,11 @@ Placed place_output(World& w, mill_dtype dtype, const Dims& dims, Layout layout)
   Placed placed;
   placed.strides = s.strides;
   placed.offset = s.offset + kGuard;
-  placed.bytes.assign(static_cast<size_t>(s.size + 2 * kGuard) * bytes, dtype == MILL_BOOL ? 1 : 0x5a);
+  placed.bytes.assign(static_cast<size_t>(s.size + 2 * kGuard) * bytes,
+                      dtype == MILL_BOOL ? 1 : 0x5a);
   each_address(dims, placed.strides, placed.offset, bytes, [&](size_t, size_t at) {
-    std::fill_n(placed.bytes.begin() + static_cast<std::ptrdiff_t>(at), bytes, static_cast<unsigned char>(dtype == MILL_BOOL ? 1 : 0xff));
+    std::fill_n(placed.bytes.begin() + static_cast<std::ptrdiff_t>(at), bytes,
+                static_cast<unsigned char>(dtype == MILL_BOOL ? 1 : 0xff));
   });
   finish(w, placed, dtype, dims);
   return placed;
@@ -378,7 +400,8 @@ int64_t first_touched(World& w, const Placed& placed, const Dims& dims, mill_dty
   std::vector<unsigned char> now = read_bytes(w, placed.buffer.get());
   const size_t bytes = dtype_bytes(dtype);
   each_address(dims, placed.strides, placed.offset, bytes, [&](size_t, size_t at) {
-    std::copy_n(placed.bytes.begin() + static_cast<std::ptrdiff_t>(at), bytes, now.begin() + static_cast<std::ptrdiff_t>(at));
+    std::copy_n(placed.bytes.begin() + static_cast<std::ptrdiff_t>(at), bytes,
+                now.begin() + static_cast<std::ptrdiff_t>(at));
   });
   for (size_t i = 0; i < now.size(); ++i) {
     if (now[i] != placed.bytes[i]) return static_cast<int64_t>(i / bytes);

@@ -1,5 +1,5 @@
-// One case in one dtype and layout: inputs drawn from their domains, what the reference makes of them, and tensors that hold
-// them in memory as the layout says.
+// One case in one dtype and layout: inputs drawn from their domains, what the reference makes of
+// them, and tensors that hold them in memory as the layout says.
 #pragma once
 
 #include <cstdint>
@@ -82,8 +82,8 @@ struct Problem {
   uint64_t seed;
   std::vector<bool> present;
   std::vector<Host> inputs;
-  std::vector<mill_attr> attrs;     // all, with what the dtype under test makes of them
-  std::vector<mill_attr> given;     // those that differ from their default
+  std::vector<mill_attr> attrs;  // all, with what the dtype under test makes of them
+  std::vector<mill_attr> given;  // those that differ from their default
 
   std::vector<Placed> place(World& w) const;
   Layout layout_of(size_t input) const;
@@ -99,23 +99,27 @@ struct Expected {
   bool present = false;
   mill_dtype dtype = MILL_DTYPE_NONE;
   Dims dims;
-  std::vector<int64_t> i;            // of dtypes that are no computing float
-  std::vector<long double> truth;    // of the others
-  std::vector<double> exact;         // the one correct value of each, where the op's definition leaves only one
-  // Error of the naive implementation, as the 2-norm and as the largest absolute value: the largest of several draws of the
-  // same case, because over few elements one draw is sometimes exact by chance.
+  std::vector<int64_t> i;          // of dtypes that are no computing float
+  std::vector<long double> truth;  // of the others
+  std::vector<double>
+      exact;  // the one correct value of each, where the op's definition leaves only one
+  // Error of the naive implementation, as the 2-norm and as the largest absolute value: the largest
+  // of several draws of the same case, because over few elements one draw is sometimes exact by
+  // chance.
   long double naive_norm = -1;
   long double naive_worst = -1;
 };
 std::vector<Expected> expected_of(const Problem& p);
 
-// ---- memory --------------------------------------------------------------------------------------------------------
+// ---- memory
+// --------------------------------------------------------------------------------------------------------
 
 void encode(mill_dtype dtype, const Host& host, size_t index, void* to);
 Host decode(mill_dtype dtype, const Dims& dims, const unsigned char* row_major);
 Host read_host(World& w, mill_tensor* tensor);
 std::vector<unsigned char> read_bytes(World& w, mill_tensor* tensor);
-// Puts a value into a buffer of `layout` whose other elements are poison (NaN where the dtype has one).
+// Puts a value into a buffer of `layout` whose other elements are poison (NaN where the dtype has
+// one).
 Placed place_host(World& w, const Host& host, Layout layout, uint32_t sample);
 // A place for a result: NaN inside, a pattern outside.
 Placed place_output(World& w, mill_dtype dtype, const Dims& dims, Layout layout);
@@ -123,7 +127,7 @@ Placed place_output(World& w, mill_dtype dtype, const Dims& dims, Layout layout)
 int64_t first_touched(World& w, const Placed& placed, const Dims& dims, mill_dtype dtype);
 
 // "" if the result passes, else what is wrong with it.
-std::string judge(const mill_cases::CaseOp& op, const Expected& expected, mill_dtype dtype, const Dims& dims,
-                  const Host& got);
+std::string judge(const mill_cases::CaseOp& op, const Expected& expected, mill_dtype dtype,
+                  const Dims& dims, const Host& got);
 
 }  // namespace mill_test

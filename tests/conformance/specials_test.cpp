@@ -1,5 +1,5 @@
-// NaN, infinities and zeros where the op's row promises something about them, in every floating dtype, at every position of
-// a vector and in its tail.
+// NaN, infinities and zeros where the op's row promises something about them, in every floating
+// dtype, at every position of a vector and in its tail.
 #include <gtest/gtest.h>
 
 #include <limits>
@@ -22,7 +22,8 @@ class Specials : public testing::TestWithParam<mill_dtype> {
     Placed placed = place_host(w_, host, Layout::contiguous, 0);
     return std::move(placed.view);
   }
-  std::vector<double> run(int32_t op, const std::vector<mill_tensor*>& in, const std::vector<mill_attr>& attrs = {}) {
+  std::vector<double> run(int32_t op, const std::vector<mill_tensor*>& in,
+                          const std::vector<mill_attr>& attrs = {}) {
     const Tensor out = std::move(invoke(w_, op, in, attrs, 1)[0]);
     const Host host = read_host(w_, out.get());
     if (is_float(host.dtype)) return host.f;
@@ -32,7 +33,8 @@ class Specials : public testing::TestWithParam<mill_dtype> {
     const Tensor tensor = of({static_cast<int64_t>(x.size())}, x);
     return run(op, {tensor.get()});
   }
-  std::vector<double> binary(int32_t op, const std::vector<double>& a, const std::vector<double>& b) {
+  std::vector<double> binary(int32_t op, const std::vector<double>& a,
+                             const std::vector<double>& b) {
     const Tensor x = of({static_cast<int64_t>(a.size())}, a);
     const Tensor y = of({static_cast<int64_t>(b.size())}, b);
     return run(op, {x.get(), y.get()});
@@ -44,7 +46,8 @@ class Specials : public testing::TestWithParam<mill_dtype> {
         std::vector<double> values(n, 0.5);
         values[at] = x;
         const std::vector<double> out = unary(op, values);
-        EXPECT_TRUE(same(out[at], want)) << "op " << op << " of " << x << " at " << at << " of " << n << " is " << out[at];
+        EXPECT_TRUE(same(out[at], want))
+            << "op " << op << " of " << x << " at " << at << " of " << n << " is " << out[at];
         for (size_t i = 0; i < n; ++i) {
           if (i == at) continue;
           EXPECT_TRUE(std::isfinite(out[i]));
@@ -135,7 +138,8 @@ TEST_P(Specials, MaximumAndMinimumAreNanIfEitherIs) {
     }
   }
   EXPECT_EQ(binary(MILL_OP_MAXIMUM, {-kInf, 3}, {kInf, -kInf}), (std::vector<double>{kInf, 3}));
-  EXPECT_EQ(binary(MILL_OP_MINIMUM, {-kInf, 3}, {kInf, -kInf}), (std::vector<double>{-kInf, -kInf}));
+  EXPECT_EQ(binary(MILL_OP_MINIMUM, {-kInf, 3}, {kInf, -kInf}),
+            (std::vector<double>{-kInf, -kInf}));
 }
 
 TEST_P(Specials, ReductionsSeeNanAndInfinityAtEveryPosition) {
@@ -171,8 +175,10 @@ TEST_P(Specials, ArgmaxTakesTheFirstOfEqualValues) {
 TEST_P(Specials, MeanOfNothingIsNan) {
   const Tensor x = of({0, 3}, {});
   const int64_t axis = 0;
-  for (const double value : run(MILL_OP_MEAN, {x.get()}, {{0, MILL_ATTR_INTS, 0, 0, &axis, 1}})) EXPECT_TRUE(std::isnan(value));
-  for (const double value : run(MILL_OP_SUM, {x.get()}, {{0, MILL_ATTR_INTS, 0, 0, &axis, 1}})) EXPECT_EQ(value, 0);
+  for (const double value : run(MILL_OP_MEAN, {x.get()}, {{0, MILL_ATTR_INTS, 0, 0, &axis, 1}}))
+    EXPECT_TRUE(std::isnan(value));
+  for (const double value : run(MILL_OP_SUM, {x.get()}, {{0, MILL_ATTR_INTS, 0, 0, &axis, 1}}))
+    EXPECT_EQ(value, 0);
 }
 
 TEST_P(Specials, MaxOfNothingIsRefused) {
@@ -188,15 +194,17 @@ TEST_P(Specials, ComparisonsWithNanAreFalseButForNotEqual) {
   const Tensor b = of({3}, {1, kNan, kNan});
   for (int64_t relation = MILL_COMPARE_EQ; relation <= MILL_COMPARE_GE; ++relation) {
     const double want = relation == MILL_COMPARE_NE ? 1 : 0;
-    EXPECT_EQ(run(MILL_OP_COMPARE, {a.get(), b.get()}, {{0, MILL_ATTR_INT, relation, 0, nullptr, 0}}),
-              std::vector<double>(3, want))
+    EXPECT_EQ(
+        run(MILL_OP_COMPARE, {a.get(), b.get()}, {{0, MILL_ATTR_INT, relation, 0, nullptr, 0}}),
+        std::vector<double>(3, want))
         << relation;
   }
 }
 
 TEST_P(Specials, WhereIgnoresTheValueNotTaken) {
   const Tensor condition = make<uint8_t>(w_, {2}, {1, 0});
-  const Tensor mask = std::move(invoke(w_, MILL_OP_CAST, {condition.get()}, {{0, MILL_ATTR_DTYPE, MILL_BOOL, 0, nullptr, 0}}, 1)[0]);
+  const Tensor mask = std::move(invoke(w_, MILL_OP_CAST, {condition.get()},
+                                       {{0, MILL_ATTR_DTYPE, MILL_BOOL, 0, nullptr, 0}}, 1)[0]);
   const Tensor a = of({2}, {1, kNan});
   const Tensor b = of({2}, {kNan, 2});
   EXPECT_EQ(run(MILL_OP_WHERE, {mask.get(), a.get(), b.get()}), (std::vector<double>{1, 2}));
@@ -220,15 +228,19 @@ TEST_P(Specials, PowFollowsC) {
 
 TEST_P(Specials, CastToIntegerTruncatesAndHoldsTheBounds) {
   const Tensor x = of({5}, {1.75, -1.75, kInf, -kInf, kNan});
-  EXPECT_EQ(run(MILL_OP_CAST, {x.get()}, {{0, MILL_ATTR_DTYPE, MILL_I8, 0, nullptr, 0}}), (std::vector<double>{1, -1, 127, -128, 0}));
-  EXPECT_EQ(run(MILL_OP_CAST, {x.get()}, {{0, MILL_ATTR_DTYPE, MILL_BOOL, 0, nullptr, 0}}), (std::vector<double>{1, 1, 1, 1, 1}));
+  EXPECT_EQ(run(MILL_OP_CAST, {x.get()}, {{0, MILL_ATTR_DTYPE, MILL_I8, 0, nullptr, 0}}),
+            (std::vector<double>{1, -1, 127, -128, 0}));
+  EXPECT_EQ(run(MILL_OP_CAST, {x.get()}, {{0, MILL_ATTR_DTYPE, MILL_BOOL, 0, nullptr, 0}}),
+            (std::vector<double>{1, 1, 1, 1, 1}));
 }
 
 TEST_P(Specials, DropoutOfEverythingIsZeroAndOfNothingIsTheInput) {
   const Tensor key = make<int64_t>(w_, {2}, {3, 4});
   const Tensor x = of({3}, {kInf, 1, -2});
-  EXPECT_EQ(run(MILL_OP_DROPOUT, {x.get(), key.get()}, {{0, MILL_ATTR_FLOAT, 0, 1, nullptr, 0}}), (std::vector<double>{0, 0, 0}));
-  EXPECT_EQ(run(MILL_OP_DROPOUT, {x.get(), key.get()}, {{0, MILL_ATTR_FLOAT, 0, 0, nullptr, 0}}), (std::vector<double>{kInf, 1, -2}));
+  EXPECT_EQ(run(MILL_OP_DROPOUT, {x.get(), key.get()}, {{0, MILL_ATTR_FLOAT, 0, 1, nullptr, 0}}),
+            (std::vector<double>{0, 0, 0}));
+  EXPECT_EQ(run(MILL_OP_DROPOUT, {x.get(), key.get()}, {{0, MILL_ATTR_FLOAT, 0, 0, nullptr, 0}}),
+            (std::vector<double>{kInf, 1, -2}));
 }
 
 INSTANTIATE_TEST_SUITE_P(Floats, Specials, testing::Values(MILL_F32, MILL_F64, MILL_BF16, MILL_F16),
@@ -266,14 +278,18 @@ TEST_F(IntegerSpecials, ArithmeticOf64BitsWrapsAndIsExact) {
   const Tensor b = make<int64_t>(w_, {4}, {1, 1, 2, 3037000500});
   Tensor out;
   w_.ok(mill_add(w_.exec(), a.get(), b.get(), out.out(), w_.error()));
-  EXPECT_EQ(values_of<int64_t>(w_, out.get()), (std::vector<int64_t>{kLeast, kLeast + 1, (int64_t{1} << 53) + 3, 6074001000}));
+  EXPECT_EQ(values_of<int64_t>(w_, out.get()),
+            (std::vector<int64_t>{kLeast, kLeast + 1, (int64_t{1} << 53) + 3, 6074001000}));
   w_.ok(mill_sub(w_.exec(), a.get(), b.get(), out.out(), w_.error()));
-  EXPECT_EQ(values_of<int64_t>(w_, out.get()), (std::vector<int64_t>{kMost - 1, kMost, (int64_t{1} << 53) - 1, 0}));
+  EXPECT_EQ(values_of<int64_t>(w_, out.get()),
+            (std::vector<int64_t>{kMost - 1, kMost, (int64_t{1} << 53) - 1, 0}));
   w_.ok(mill_mul(w_.exec(), a.get(), b.get(), out.out(), w_.error()));
   EXPECT_EQ(values_of<int64_t>(w_, out.get()),
-            (std::vector<int64_t>{kMost, kLeast, (int64_t{1} << 54) + 2, static_cast<int64_t>(9223372037000250000u)}));
+            (std::vector<int64_t>{kMost, kLeast, (int64_t{1} << 54) + 2,
+                                  static_cast<int64_t>(9223372037000250000u)}));
   w_.ok(mill_maximum(w_.exec(), a.get(), b.get(), out.out(), w_.error()));
-  EXPECT_EQ(values_of<int64_t>(w_, out.get()), (std::vector<int64_t>{kMost, 1, (int64_t{1} << 53) + 1, 3037000500}));
+  EXPECT_EQ(values_of<int64_t>(w_, out.get()),
+            (std::vector<int64_t>{kMost, 1, (int64_t{1} << 53) + 1, 3037000500}));
   w_.ok(mill_neg(w_.exec(), a.get(), out.out(), w_.error()));
   EXPECT_EQ(values_of<int64_t>(w_, out.get())[1], kLeast);
 }
@@ -297,7 +313,9 @@ TEST_F(IntegerSpecials, IndicesOutOfRangeAreRefusedByValue) {
     EXPECT_NE(w_.message().find(std::to_string(bad)), std::string::npos) << w_.message();
     const Tensor labels = make<int64_t>(w_, {3}, {0, 1, bad});
     mill_tensor* lse = nullptr;
-    EXPECT_EQ(mill_cross_entropy(w_.exec(), table.get(), labels.get(), 0, 0, -100, &out, &lse, w_.error()), MILL_E_INDEX);
+    EXPECT_EQ(mill_cross_entropy(w_.exec(), table.get(), labels.get(), 0, 0, -100, &out, &lse,
+                                 w_.error()),
+              MILL_E_INDEX);
     EXPECT_EQ(out, nullptr);
     EXPECT_EQ(lse, nullptr);
   }

@@ -1,4 +1,5 @@
-// The same bits from the same number of threads in every run; the same random numbers from any number of threads.
+// The same bits from the same number of threads in every run; the same random numbers from any
+// number of threads.
 #include <gtest/gtest.h>
 
 #include "conformance/problem.h"
@@ -11,14 +12,18 @@ constexpr uint32_t kThreads[] = {1, 2, 3};
 struct Job {
   const char* name;
   int32_t op;
-  std::vector<Dims> floats;     // dims of floating inputs, in order; an empty list entry is a scalar
-  std::vector<int64_t> bound;   // > 0: the input is i64 below it; -1: a key
+  std::vector<Dims> floats;    // dims of floating inputs, in order; an empty list entry is a scalar
+  std::vector<int64_t> bound;  // > 0: the input is i64 below it; -1: a key
   std::vector<mill_attr> attrs;
   uint32_t n_out;
 };
 
-mill_attr ints(int32_t id, const Dims& values) { return {id, MILL_ATTR_INTS, 0, 0, values.data(), values.size()}; }
-mill_attr integer(int32_t id, int64_t value) { return {id, MILL_ATTR_INT, value, 0, nullptr, 0}; }
+mill_attr ints(int32_t id, const Dims& values) {
+  return {id, MILL_ATTR_INTS, 0, 0, values.data(), values.size()};
+}
+mill_attr integer(int32_t id, int64_t value) {
+  return {id, MILL_ATTR_INT, value, 0, nullptr, 0};
+}
 
 const Dims kFlat = {100003};
 const Dims kWide = {257, 501};
@@ -40,10 +45,25 @@ const Job kJobs[] = {
     {"softmax", MILL_OP_SOFTMAX, {kWide}, {0}, {}, 1},
     {"softmax over rows", MILL_OP_SOFTMAX, {kWide}, {0}, {integer(0, 0)}, 1},
     {"layer_norm", MILL_OP_LAYER_NORM, {kWide, kRow, kRow}, {0, 0, 0}, {}, 3},
-    {"layer_norm_backward", MILL_OP_LAYER_NORM_BACKWARD, {kWide, kWide, kRow, kColumn, kColumn}, {0, 0, 0, 0, 0}, {}, 3},
+    {"layer_norm_backward",
+     MILL_OP_LAYER_NORM_BACKWARD,
+     {kWide, kWide, kRow, kColumn, kColumn},
+     {0, 0, 0, 0, 0},
+     {},
+     3},
     {"cross_entropy", MILL_OP_CROSS_ENTROPY, {kWide, kColumn}, {0, 501}, {}, 2},
-    {"cross_entropy_backward", MILL_OP_CROSS_ENTROPY_BACKWARD, {kScalar, kWide, kColumn, kColumn}, {0, 0, 501, 0}, {}, 1},
-    {"embedding_backward", MILL_OP_EMBEDDING_BACKWARD, {{4001, 24}, {4001}}, {0, 65}, {integer(0, 65)}, 1},
+    {"cross_entropy_backward",
+     MILL_OP_CROSS_ENTROPY_BACKWARD,
+     {kScalar, kWide, kColumn, kColumn},
+     {0, 0, 501, 0},
+     {},
+     1},
+    {"embedding_backward",
+     MILL_OP_EMBEDDING_BACKWARD,
+     {{4001, 24}, {4001}},
+     {0, 65},
+     {integer(0, 65)},
+     1},
     {"squared_norm", MILL_OP_SQUARED_NORM, {kFlat, kWide}, {0, 0}, {}, 1},
     {"sgd_step", MILL_OP_SGD_STEP, {kFlat, kFlat, kFlat, kOne, kOne}, {0, 0, 0, 0, 0}, {}, 2},
 };
@@ -56,15 +76,18 @@ std::vector<Host> draw(const Job& job) {
     host.dims = job.floats[k];
     host.dtype = job.bound[k] > 0 ? MILL_I64 : MILL_F32;
     for (size_t i = 0; i < host.size(); ++i) {
-      if (job.bound[k] > 0) host.i.push_back(random.below(job.bound[k]));
-      else host.f.push_back(random.between(0.2, 2));
+      if (job.bound[k] > 0)
+        host.i.push_back(random.below(job.bound[k]));
+      else
+        host.f.push_back(random.between(0.2, 2));
     }
     out.push_back(std::move(host));
   }
   return out;
 }
 
-std::vector<std::vector<unsigned char>> bits(World& w, const Job& job, const std::vector<Host>& hosts) {
+std::vector<std::vector<unsigned char>> bits(World& w, const Job& job,
+                                             const std::vector<Host>& hosts) {
   std::vector<Placed> placed;
   std::vector<mill_tensor*> in;
   for (const Host& host : hosts) {
@@ -72,7 +95,8 @@ std::vector<std::vector<unsigned char>> bits(World& w, const Job& job, const std
     in.push_back(placed.back().view.get());
   }
   std::vector<std::vector<unsigned char>> out;
-  for (const Tensor& tensor : invoke(w, job.op, in, job.attrs, job.n_out)) out.push_back(read_bytes(w, tensor.get()));
+  for (const Tensor& tensor : invoke(w, job.op, in, job.attrs, job.n_out))
+    out.push_back(read_bytes(w, tensor.get()));
   return out;
 }
 
@@ -123,8 +147,9 @@ TEST_P(Threads, RandomNumbersAreThoseOfOneThread) {
     const auto draws = [&](World& in, bool normal) {
       const Tensor key = make<int64_t>(in, {2}, {17, 5});
       Tensor out;
-      in.ok(normal ? mill_normal(in.exec(), key.get(), dims, 1, dtype, 0, 1, out.out(), in.error())
-                   : mill_uniform(in.exec(), key.get(), dims, 1, dtype, 0, 1, out.out(), in.error()));
+      in.ok(normal
+                ? mill_normal(in.exec(), key.get(), dims, 1, dtype, 0, 1, out.out(), in.error())
+                : mill_uniform(in.exec(), key.get(), dims, 1, dtype, 0, 1, out.out(), in.error()));
       return read_bytes(in, out.get());
     };
     EXPECT_EQ(draws(w, false), draws(one, false)) << dtype_text(dtype);
@@ -132,7 +157,8 @@ TEST_P(Threads, RandomNumbersAreThoseOfOneThread) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Count, Threads, testing::ValuesIn(kThreads), testing::PrintToStringParamName());
+INSTANTIATE_TEST_SUITE_P(Count, Threads, testing::ValuesIn(kThreads),
+                         testing::PrintToStringParamName());
 
 }  // namespace
 }  // namespace mill_test

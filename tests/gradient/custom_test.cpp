@@ -1,4 +1,5 @@
-// Ops that a C program adds: with a backward of their own, out of ordinary ops, and wrong ones, which the check must catch.
+// Ops that a C program adds: with a backward of their own, out of ordinary ops, and wrong ones,
+// which the check must catch.
 #include <gtest/gtest.h>
 
 #include "gradient/model.h"
@@ -11,8 +12,8 @@ using Doubles = std::vector<double>;
 extern "C" {
 
 // y = x^3, out of the library's ops, as a C callback would be written.
-static mill_status cube_forward(void*, mill_exec* exec, mill_tensor* const* in, uint32_t, mill_tensor** out, uint32_t,
-                                mill_error* err) {
+static mill_status cube_forward(void*, mill_exec* exec, mill_tensor* const* in, uint32_t,
+                                mill_tensor** out, uint32_t, mill_error* err) {
   mill_tensor* square = nullptr;
   mill_status status = mill_mul(exec, in[0], in[0], &square, err);
   if (status == MILL_OK) status = mill_mul(exec, square, in[0], &out[0], err);
@@ -21,14 +22,15 @@ static mill_status cube_forward(void*, mill_exec* exec, mill_tensor* const* in, 
 }
 
 // user points to the factor of the gradient: 3 is right.
-static mill_status cube_backward(void* user, mill_exec* exec, mill_tensor* const* in, uint32_t, mill_tensor* const*,
-                                 mill_tensor* const* gradients, uint32_t, const mill_bool* wanted, mill_tensor** result,
-                                 mill_error* err) {
+static mill_status cube_backward(void* user, mill_exec* exec, mill_tensor* const* in, uint32_t,
+                                 mill_tensor* const*, mill_tensor* const* gradients, uint32_t,
+                                 const mill_bool* wanted, mill_tensor** result, mill_error* err) {
   if (!wanted[0]) return MILL_OK;
   mill_tensor* square = nullptr;
   mill_tensor* slope = nullptr;
   mill_status status = mill_mul(exec, in[0], in[0], &square, err);
-  if (status == MILL_OK) status = mill_affine(exec, square, *static_cast<double*>(user), 0, &slope, err);
+  if (status == MILL_OK)
+    status = mill_affine(exec, square, *static_cast<double*>(user), 0, &slope, err);
   if (status == MILL_OK) status = mill_mul(exec, gradients[0], slope, &result[0], err);
   mill_tensor_release(square);
   mill_tensor_release(slope);
@@ -36,8 +38,8 @@ static mill_status cube_backward(void* user, mill_exec* exec, mill_tensor* const
 }
 
 // Two outputs from raw memory: a + b and a * b of f64.
-static mill_status pair_forward(void*, mill_exec* exec, mill_tensor* const* in, uint32_t, mill_tensor** out, uint32_t,
-                                mill_error* err) {
+static mill_status pair_forward(void*, mill_exec* exec, mill_tensor* const* in, uint32_t,
+                                mill_tensor** out, uint32_t, mill_error* err) {
   const int64_t n = mill_tensor_count(in[0]);
   void* data[4] = {};
   for (int k = 0; k < 2; ++k) {
@@ -62,9 +64,9 @@ struct PairCalls {
   mill_bool wanted[2];
 };
 
-static mill_status pair_backward(void* user, mill_exec* exec, mill_tensor* const* in, uint32_t, mill_tensor* const*,
-                                 mill_tensor* const* gradients, uint32_t, const mill_bool* wanted, mill_tensor** result,
-                                 mill_error* err) {
+static mill_status pair_backward(void* user, mill_exec* exec, mill_tensor* const* in, uint32_t,
+                                 mill_tensor* const*, mill_tensor* const* gradients, uint32_t,
+                                 const mill_bool* wanted, mill_tensor** result, mill_error* err) {
   auto* seen = static_cast<PairCalls*>(user);
   ++seen->calls;
   seen->sum_present = gradients[0] != NULL;
@@ -90,40 +92,48 @@ static mill_status pair_backward(void* user, mill_exec* exec, mill_tensor* const
   return MILL_OK;
 }
 
-static mill_status refuse_forward(void*, mill_exec*, mill_tensor* const*, uint32_t, mill_tensor**, uint32_t, mill_error* err) {
+static mill_status refuse_forward(void*, mill_exec*, mill_tensor* const*, uint32_t, mill_tensor**,
+                                  uint32_t, mill_error* err) {
   mill_error_set(err, MILL_E_USER - 7, "not today");
   return MILL_E_USER - 7;
 }
 
-static mill_status refuse_backward(void*, mill_exec*, mill_tensor* const*, uint32_t, mill_tensor* const*, mill_tensor* const*,
-                                   uint32_t, const mill_bool*, mill_tensor**, mill_error* err) {
+static mill_status refuse_backward(void*, mill_exec*, mill_tensor* const*, uint32_t,
+                                   mill_tensor* const*, mill_tensor* const*, uint32_t,
+                                   const mill_bool*, mill_tensor**, mill_error* err) {
   mill_error_set(err, MILL_E_USER - 8, "nor tomorrow");
   return MILL_E_USER - 8;
 }
 
-static mill_status zero_backward(void*, mill_exec*, mill_tensor* const*, uint32_t, mill_tensor* const*, mill_tensor* const*,
-                                 uint32_t, const mill_bool*, mill_tensor**, mill_error*) {
+static mill_status zero_backward(void*, mill_exec*, mill_tensor* const*, uint32_t,
+                                 mill_tensor* const*, mill_tensor* const*, uint32_t,
+                                 const mill_bool*, mill_tensor**, mill_error*) {
   return MILL_OK;
 }
 
-static mill_status misshapen_backward(void*, mill_exec* exec, mill_tensor* const*, uint32_t, mill_tensor* const*,
-                                      mill_tensor* const*, uint32_t, const mill_bool*, mill_tensor** result, mill_error* err) {
+static mill_status misshapen_backward(void*, mill_exec* exec, mill_tensor* const*, uint32_t,
+                                      mill_tensor* const*, mill_tensor* const*, uint32_t,
+                                      const mill_bool*, mill_tensor** result, mill_error* err) {
   const int64_t dims[] = {1, 1, 1};
   return mill_fill(exec, dims, 3, MILL_F64, 1, &result[0], err);
 }
 
-static mill_status empty_forward(void*, mill_exec*, mill_tensor* const*, uint32_t, mill_tensor**, uint32_t, mill_error*) {
+static mill_status empty_forward(void*, mill_exec*, mill_tensor* const*, uint32_t, mill_tensor**,
+                                 uint32_t, mill_error*) {
   return MILL_OK;
 }
 
-static void count_destroy(void* user) { ++*static_cast<int*>(user); }
+static void count_destroy(void* user) {
+  ++*static_cast<int*>(user);
+}
 
 }  // extern "C"
 
 class CustomOp : public testing::Test {
  protected:
-  int32_t add(const char* name, uint32_t n_in, uint32_t n_out, mill_custom_forward forward, mill_custom_backward backward,
-              void* user = nullptr, mill_user_destroy destroy = nullptr) {
+  int32_t add(const char* name, uint32_t n_in, uint32_t n_out, mill_custom_forward forward,
+              mill_custom_backward backward, void* user = nullptr,
+              mill_user_destroy destroy = nullptr) {
     mill_custom_op op{};
     op.size = sizeof op;
     op.type = MILL_STRUCT_CUSTOM_OP;
@@ -140,10 +150,13 @@ class CustomOp : public testing::Test {
   }
   double worst(int32_t op, const std::vector<mill_tensor*>& in, bool second = false) {
     double out = 0;
-    w_.ok(mill_gradcheck(w_.exec(), op, in.data(), static_cast<uint32_t>(in.size()), nullptr, 0, second ? 1 : 0, 0, &out, w_.error()));
+    w_.ok(mill_gradcheck(w_.exec(), op, in.data(), static_cast<uint32_t>(in.size()), nullptr, 0,
+                         second ? 1 : 0, 0, &out, w_.error()));
     return out;
   }
-  Tensor call(int32_t op, const Tensor& x) { return std::move(invoke(w_, op, {x.get()}, {}, 1)[0]); }
+  Tensor call(int32_t op, const Tensor& x) {
+    return std::move(invoke(w_, op, {x.get()}, {}, 1)[0]);
+  }
   Tensor x3() { return f64(w_, {3}, {1, 2, -0.5}); }
 
   World w_;
@@ -164,7 +177,8 @@ TEST_F(CustomOp, BackwardOfItsOwnPassesTheCheck) {
   const int32_t op = add("cube", 1, 1, cube_forward, cube_backward, &right_);
   const Tensor x = x3();
   EXPECT_LE(worst(op, {x.get()}), 1e-6);
-  EXPECT_LE(worst(op, {x.get()}, true), 1e-5) << "its backward is made of ops, so it has derivatives too";
+  EXPECT_LE(worst(op, {x.get()}, true), 1e-5)
+      << "its backward is made of ops, so it has derivatives too";
 }
 
 TEST_F(CustomOp, WithoutBackwardItsOpsAreDifferentiated) {
@@ -193,7 +207,8 @@ TEST_F(CustomOp, ABackwardThatForgetsAnInputIsCaught) {
 TEST_F(CustomOp, GradcheckCatchesAWrongSecondDerivativeOfTheWrongBackward) {
   const int32_t op = add("cube", 1, 1, cube_forward, cube_backward, &wrong_);
   const Tensor x = x3();
-  // Consistent with itself in second order: the check compares derivatives of the backward that is there.
+  // Consistent with itself in second order: the check compares derivatives of the backward that is
+  // there.
   EXPECT_LE(worst(op, {x.get()}, true), 1e-5);
 }
 
@@ -233,7 +248,8 @@ TEST_F(CustomOp, StatusesOfItsCallbacksPassThrough) {
   const Tensor x = x3();
   mill_tensor* in = x.get();
   mill_tensor* out = nullptr;
-  EXPECT_EQ(mill_op_invoke(w_.exec(), refuses, &in, 1, nullptr, 0, &out, 1, w_.error()), MILL_E_USER - 7);
+  EXPECT_EQ(mill_op_invoke(w_.exec(), refuses, &in, 1, nullptr, 0, &out, 1, w_.error()),
+            MILL_E_USER - 7);
   EXPECT_EQ(out, nullptr);
   EXPECT_NE(w_.message().find("not today"), std::string::npos) << w_.message();
 

@@ -1,5 +1,5 @@
-// Every op with a gradient, on every sample of its row and in every layout, against central differences in f64; second
-// derivatives where the row says that they exist.
+// Every op with a gradient, on every sample of its row and in every layout, against central
+// differences in f64; second derivatives where the row says that they exist.
 #include <gtest/gtest.h>
 
 #include "conformance/gradient_cases.h"
@@ -20,7 +20,8 @@ struct Point {
 };
 
 void PrintTo(const Point& point, std::ostream* os) {
-  *os << point.c->op->name << " \"" << point.c->text << "\" " << layout_name(point.layout) << (point.second ? " second order" : "");
+  *os << point.c->op->name << " \"" << point.c->text << "\" " << layout_name(point.layout)
+      << (point.second ? " second order" : "");
 }
 
 std::vector<Point> points() {
@@ -38,7 +39,8 @@ std::vector<Point> points() {
 
 std::string point_name(const testing::TestParamInfo<Point>& info) {
   const Point& p = info.param;
-  return std::string(p.c->op->name) + "_" + std::to_string(p.c->sample) + "_" + layout_name(p.layout) + (p.second ? "_second" : "");
+  return std::string(p.c->op->name) + "_" + std::to_string(p.c->sample) + "_" +
+         layout_name(p.layout) + (p.second ? "_second" : "");
 }
 
 class Gradcheck : public testing::TestWithParam<Point> {};
@@ -47,7 +49,8 @@ TEST_P(Gradcheck, AnalyticAndNumericGradientsAgree) {
   World& w = world();
   const Point& p = GetParam();
   double worst = HUGE_VAL;
-  ASSERT_EQ(gradcheck_case(w, *p.c, p.layout, p.second, run_seed(), &worst), MILL_OK) << w.message();
+  ASSERT_EQ(gradcheck_case(w, *p.c, p.layout, p.second, run_seed(), &worst), MILL_OK)
+      << w.message();
   EXPECT_LE(worst, p.second ? kSecondOrder : kFirstOrder) << "MILL_TEST_SEED=" << run_seed();
 }
 
@@ -63,23 +66,28 @@ std::vector<const Case*> cases_with(Gradient gradient) {
   return out;
 }
 
-std::string op_name(const testing::TestParamInfo<const Case*>& info) { return info.param->op->name; }
+std::string op_name(const testing::TestParamInfo<const Case*>& info) {
+  return info.param->op->name;
+}
 
 TEST_P(WithoutGradient, BackwardFailsByName) {
   World& w = world();
   double worst = 0;
-  EXPECT_EQ(gradcheck_case(w, *GetParam(), Layout::contiguous, false, run_seed(), &worst), MILL_E_NO_GRADIENT);
+  EXPECT_EQ(gradcheck_case(w, *GetParam(), Layout::contiguous, false, run_seed(), &worst),
+            MILL_E_NO_GRADIENT);
   EXPECT_NE(w.message().find(GetParam()->op->name), std::string::npos) << w.message();
 }
 
-INSTANTIATE_TEST_SUITE_P(Ops, WithoutGradient, testing::ValuesIn(cases_with(Gradient::no)), op_name);
+INSTANTIATE_TEST_SUITE_P(Ops, WithoutGradient, testing::ValuesIn(cases_with(Gradient::no)),
+                         op_name);
 
 class ZeroGradient : public testing::TestWithParam<const Case*> {};
 
 TEST_P(ZeroGradient, NothingFlows) {
   World& w = world();
   double worst = HUGE_VAL;
-  ASSERT_EQ(gradcheck_case(w, *GetParam(), Layout::contiguous, false, run_seed(), &worst), MILL_OK) << w.message();
+  ASSERT_EQ(gradcheck_case(w, *GetParam(), Layout::contiguous, false, run_seed(), &worst), MILL_OK)
+      << w.message();
   // Numeric gradients are zero too, as steps of 1e-5 cross no edge of the domain.
   EXPECT_EQ(worst, 0);
 }

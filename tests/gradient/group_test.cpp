@@ -1,4 +1,5 @@
-// Gradients in parameter groups: who assigns, who adds, what is fresh, what a failure leaves, and when the hook is called.
+// Gradients in parameter groups: who assigns, who adds, what is fresh, what a failure leaves, and
+// when the hook is called.
 #include <gtest/gtest.h>
 
 #include <limits>
@@ -12,7 +13,9 @@ using Doubles = std::vector<double>;
 
 class GroupGradient : public testing::Test {
  protected:
-  void backward(const Tensor& loss) { w_.ok(mill_tape_backward(tape_->get(), w_.exec(), loss.get(), nullptr, 0, w_.error())); }
+  void backward(const Tensor& loss) {
+    w_.ok(mill_tape_backward(tape_->get(), w_.exec(), loss.get(), nullptr, 0, w_.error()));
+  }
   void spoil(const Parameters& p, uint32_t k) {
     // Puts NaN where the gradient will be written.
     Tensor gradient;
@@ -20,7 +23,8 @@ class GroupGradient : public testing::Test {
     ASSERT_TRUE(gradient);
     void* data = nullptr;
     w_.ok(mill_tensor_data(gradient.get(), 1, &data, w_.error()));
-    for (int64_t i = 0; i < mill_tensor_count(gradient.get()); ++i) static_cast<double*>(data)[i] = std::numeric_limits<double>::quiet_NaN();
+    for (int64_t i = 0; i < mill_tensor_count(gradient.get()); ++i)
+      static_cast<double*>(data)[i] = std::numeric_limits<double>::quiet_NaN();
   }
   Doubles times(const Doubles& x, double factor) {
     Doubles out = x;
@@ -41,7 +45,9 @@ Tensor model(World& w, const Parameters& p) {
   const Tensor ids = make<int64_t>(w, {3}, {0, 2, 2});
   return op::sum(w, op::tanh(w, op::linear(w, op::embedding(w, p[0], ids), p[1], p[2])));
 }
-std::vector<NamedDims> model_parameters() { return {{"table", {4, 3}}, {"weight", {2, 3}}, {"bias", {2}}}; }
+std::vector<NamedDims> model_parameters() {
+  return {{"table", {4, 3}}, {"weight", {2, 3}}, {"bias", {2}}};
+}
 
 TEST_F(GroupGradient, IsNotReadyBeforeBackward) {
   Parameters p(w_, MILL_F64, model_parameters());
@@ -62,7 +68,8 @@ TEST_F(GroupGradient, FirstWriteAssignsAndLaterOnesAdd) {
   w_.ok(mill_group_clear_gradients(p.get(), w_.error()));
   for (uint32_t k = 0; k < 3; ++k) EXPECT_FALSE(p.fresh(k));
   backward(model(w_, p));
-  for (uint32_t k = 0; k < 3; ++k) EXPECT_EQ(p.gradient(k), once[k]) << "what was there before must not matter";
+  for (uint32_t k = 0; k < 3; ++k)
+    EXPECT_EQ(p.gradient(k), once[k]) << "what was there before must not matter";
 }
 
 TEST_F(GroupGradient, AStepMakesTheNextBackwardAssign) {
@@ -86,7 +93,9 @@ TEST_F(GroupGradient, AStepMakesTheNextBackwardAssign) {
 TEST_F(GroupGradient, AWeightUsedTwiceGetsTheSum) {
   Parameters p(w_, MILL_F64, {{"w", {3, 3}}});
   const Tensor x = f64(w_, {2, 3}, random_values(1, 6));
-  const auto loss = [&](const Tensor& first, const Tensor& second) { return op::sum(w_, op::matmul(w_, op::tanh(w_, op::matmul(w_, x, first)), second)); };
+  const auto loss = [&](const Tensor& first, const Tensor& second) {
+    return op::sum(w_, op::matmul(w_, op::tanh(w_, op::matmul(w_, x, first)), second));
+  };
   backward(loss(p[0], p[0]));
   const Doubles both = p.gradient(0);
   w_.ok(mill_group_clear_gradients(p.get(), w_.error()));
@@ -148,7 +157,8 @@ TEST_F(GroupGradient, TwoGroupsOnOneTape) {
   Parameters q(w_, MILL_F32, {{"b", {2}}});
   backward(op::sum(w_, op::mul(w_, p[0], q[0])));
   EXPECT_EQ(p.gradient(0), q.values(0));
-  for (size_t i = 0; i < 2; ++i) EXPECT_FLOAT_EQ(static_cast<float>(q.gradient(0)[i]), static_cast<float>(p.values(0)[i]));
+  for (size_t i = 0; i < 2; ++i)
+    EXPECT_FLOAT_EQ(static_cast<float>(q.gradient(0)[i]), static_cast<float>(p.values(0)[i]));
 }
 
 TEST_F(GroupGradient, WritingAParameterIsRefusedWhileRecordingAndAllowedOtherwise) {
@@ -206,7 +216,8 @@ TEST_F(GroupGradient, AParameterOutlivesItsGroupAsAnOrdinaryTensor) {
   EXPECT_EQ(tape_->count(), 0u);
 }
 
-// ---- the hook ------------------------------------------------------------------------------------------------------
+// ---- the hook
+// ------------------------------------------------------------------------------------------------------
 
 struct Seen {
   World* w;
@@ -217,7 +228,8 @@ struct Seen {
   mill_group* group = nullptr;
 };
 
-mill_status remember(void* user, mill_exec* exec, mill_group* group, uint32_t param, mill_error* err) {
+mill_status remember(void* user, mill_exec* exec, mill_group* group, uint32_t param,
+                     mill_error* err) {
   auto* seen = static_cast<Seen*>(user);
   seen->order.push_back(param);
   seen->group = group;
@@ -225,18 +237,23 @@ mill_status remember(void* user, mill_exec* exec, mill_group* group, uint32_t pa
   const mill_status status = mill_group_gradient(group, param, &gradient, err);
   if (status != MILL_OK) return status;
   Doubles values(static_cast<size_t>(mill_tensor_count(gradient)));
-  const mill_status read = mill_tensor_read(exec, gradient, values.data(), values.size() * sizeof(double), err);
+  const mill_status read =
+      mill_tensor_read(exec, gradient, values.data(), values.size() * sizeof(double), err);
   mill_tensor_release(gradient);
   seen->gradients.push_back(values);
   if (seen->answer < 0) mill_error_set(err, seen->answer, "the hook says no");
   return read < 0 ? read : seen->answer;
 }
 
-void count_destroy(void* user) { ++static_cast<Seen*>(user)->destroyed; }
+void count_destroy(void* user) {
+  ++static_cast<Seen*>(user)->destroyed;
+}
 
 class Hook : public GroupGradient {
  protected:
-  void set_hook() { w_.ok(mill_tape_on_gradient(tape_->get(), remember, &seen_, count_destroy, w_.error())); }
+  void set_hook() {
+    w_.ok(mill_tape_on_gradient(tape_->get(), remember, &seen_, count_destroy, w_.error()));
+  }
   // The tape's hook must not outlive what it points to.
   void TearDown() override { tape_.reset(); }
   Seen seen_{&w_, {}, {}, MILL_OK, 0, nullptr};
@@ -253,7 +270,8 @@ TEST_F(Hook, IsCalledOnceForEachParameterWhenItsGradientIsFinal) {
   backward(op::sum(w_, three));
   EXPECT_EQ(seen_.order, (std::vector<uint32_t>{2, 1, 0}));
   ASSERT_EQ(seen_.gradients.size(), 3u);
-  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(seen_.gradients[i], p.gradient(seen_.order[i])) << "final when it was called";
+  for (size_t i = 0; i < 3; ++i)
+    EXPECT_EQ(seen_.gradients[i], p.gradient(seen_.order[i])) << "final when it was called";
   EXPECT_EQ(seen_.group, p.get());
 }
 
@@ -316,7 +334,8 @@ TEST_F(Hook, MayRunOps) {
   } state;
   w_.ok(mill_tape_on_gradient(
       tape_->get(),
-      [](void* user, mill_exec* exec, mill_group* group, uint32_t param, mill_error* err) -> mill_status {
+      [](void* user, mill_exec* exec, mill_group* group, uint32_t param,
+         mill_error* err) -> mill_status {
         ++static_cast<State*>(user)->calls;
         mill_tensor* gradient = nullptr;
         mill_status status = mill_group_gradient(group, param, &gradient, err);
@@ -342,7 +361,8 @@ TEST_F(Hook, ItsUserDataIsDestroyedOnce) {
   set_hook();
   tape_.reset();
   EXPECT_EQ(seen_.destroyed, 3) << "the tape ended";
-  EXPECT_EQ(mill_tape_on_gradient(nullptr, remember, &seen_, count_destroy, w_.error()), MILL_E_ARG);
+  EXPECT_EQ(mill_tape_on_gradient(nullptr, remember, &seen_, count_destroy, w_.error()),
+            MILL_E_ARG);
   EXPECT_EQ(seen_.destroyed, 4) << "the call failed";
 }
 

@@ -1,4 +1,5 @@
-// Gradients checked without mill_gradcheck: central differences written here, and formulas worked out by hand.
+// Gradients checked without mill_gradcheck: central differences written here, and formulas worked
+// out by hand.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -40,7 +41,8 @@ std::vector<std::vector<double>> numeric(World& w, std::vector<Input> inputs, co
   return out;
 }
 
-std::vector<std::vector<double>> analytic(World& w, const std::vector<Input>& inputs, const Function& f) {
+std::vector<std::vector<double>> analytic(World& w, const std::vector<Input>& inputs,
+                                          const Function& f) {
   Recording tape(w);
   const std::vector<Tensor> in = tensors(w, inputs);
   for (const Tensor& x : in) tape.watch(x);
@@ -51,10 +53,13 @@ std::vector<std::vector<double>> analytic(World& w, const std::vector<Input>& in
   return out;
 }
 
-void expect_close(const std::vector<double>& have, const std::vector<double>& want, double tolerance) {
+void expect_close(const std::vector<double>& have, const std::vector<double>& want,
+                  double tolerance) {
   ASSERT_EQ(have.size(), want.size());
   for (size_t i = 0; i < have.size(); ++i) {
-    EXPECT_NEAR(have[i], want[i], tolerance * std::max({1.0, std::fabs(have[i]), std::fabs(want[i])})) << "element " << i;
+    EXPECT_NEAR(have[i], want[i],
+                tolerance * std::max({1.0, std::fabs(have[i]), std::fabs(want[i])}))
+        << "element " << i;
   }
 }
 
@@ -73,16 +78,18 @@ Input drawn(uint64_t seed, const Dims& dims, double low = -1, double high = 1) {
 }
 
 TEST(IndependentGradient, BroadcastProductAndQuotient) {
-  expect_agreement({drawn(1, {4, 1, 5}), drawn(2, {3, 1}), drawn(3, {5}, 0.5, 2)}, [](World& w, const std::vector<Tensor>& in) {
-    return op::sum(w, op::div(w, op::mul(w, in[0], in[1]), in[2]));
-  });
+  expect_agreement({drawn(1, {4, 1, 5}), drawn(2, {3, 1}), drawn(3, {5}, 0.5, 2)},
+                   [](World& w, const std::vector<Tensor>& in) {
+                     return op::sum(w, op::div(w, op::mul(w, in[0], in[1]), in[2]));
+                   });
 }
 
 TEST(IndependentGradient, MatmulOfTransposedViewsAndBatches) {
-  expect_agreement({drawn(4, {2, 1, 4, 3}), drawn(5, {5, 4, 2})}, [](World& w, const std::vector<Tensor>& in) {
-    const Tensor product = op::matmul(w, op::permute(w, in[0], {0, 1, 3, 2}), in[1]);
-    return op::sum(w, op::tanh(w, product));
-  });
+  expect_agreement(
+      {drawn(4, {2, 1, 4, 3}), drawn(5, {5, 4, 2})}, [](World& w, const std::vector<Tensor>& in) {
+        const Tensor product = op::matmul(w, op::permute(w, in[0], {0, 1, 3, 2}), in[1]);
+        return op::sum(w, op::tanh(w, product));
+      });
 }
 
 TEST(IndependentGradient, SoftmaxOfASliceUsedTwice) {
@@ -94,10 +101,11 @@ TEST(IndependentGradient, SoftmaxOfASliceUsedTwice) {
 }
 
 TEST(IndependentGradient, LayerNormAndGelu) {
-  expect_agreement({drawn(7, {3, 6}), drawn(8, {6}), drawn(9, {6})}, [](World& w, const std::vector<Tensor>& in) {
-    const Tensor y = op::gelu(w, op::layer_norm(w, in[0], in[1], in[2]));
-    return op::sum(w, op::mul(w, y, y));
-  });
+  expect_agreement({drawn(7, {3, 6}), drawn(8, {6}), drawn(9, {6})},
+                   [](World& w, const std::vector<Tensor>& in) {
+                     const Tensor y = op::gelu(w, op::layer_norm(w, in[0], in[1], in[2]));
+                     return op::sum(w, op::mul(w, y, y));
+                   });
 }
 
 TEST(IndependentGradient, MatmulByHand) {
@@ -150,16 +158,19 @@ TEST(IndependentGradient, EmbeddingAddsRowsThatAppearTwice) {
   EXPECT_EQ(have[0], (std::vector<double>{0, 0, 2, 2, 0, 0, 1, 1}));
 }
 
-// Embedding of three characters, layer norm, two layers, cross entropy: the shape of the language model sample.
+// Embedding of three characters, layer norm, two layers, cross entropy: the shape of the language
+// model sample.
 class SmallModel {
  public:
   static constexpr int64_t kSymbols = 11;
   static std::vector<NamedDims> parameters() {
-    return {{"table", {kSymbols, 4}}, {"norm.weight", {12}}, {"norm.bias", {12}}, {"in.weight", {8, 12}},
-            {"in.bias", {8}},         {"out.weight", {kSymbols, 8}}, {"out.bias", {kSymbols}}};
+    return {{"table", {kSymbols, 4}}, {"norm.weight", {12}}, {"norm.bias", {12}},
+            {"in.weight", {8, 12}},   {"in.bias", {8}},      {"out.weight", {kSymbols, 8}},
+            {"out.bias", {kSymbols}}};
   }
   static Tensor loss(World& w, const Parameters& p) {
-    const Tensor ids = make<int64_t>(w, {6, 3}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 1, 1, 1, 4, 0, 4});
+    const Tensor ids =
+        make<int64_t>(w, {6, 3}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 1, 1, 1, 4, 0, 4});
     const Tensor labels = make<int64_t>(w, {6}, {3, 6, 9, 1, 2, 10});
     const Tensor x = op::reshape(w, op::embedding(w, p[0], ids), {6, 12});
     const Tensor hidden = op::gelu(w, op::linear(w, op::layer_norm(w, x, p[1], p[2]), p[3], p[4]));
@@ -189,7 +200,8 @@ TEST(IndependentGradient, TwoLayerNetworkOverEveryParameter) {
       const double below = item(w, SmallModel::loss(w, p).get());
       values[i] = kept;
       p.set(k, values);
-      EXPECT_NEAR(have[i], (above - below) / (2 * h), 1e-8) << "parameter " << k << " element " << i;
+      EXPECT_NEAR(have[i], (above - below) / (2 * h), 1e-8)
+          << "parameter " << k << " element " << i;
     }
   }
 }
@@ -204,7 +216,8 @@ TEST(IndependentGradient, TheNetworkInF32FollowsTheOneInF64) {
     const Tensor loss = SmallModel::loss(w, *p);
     w.ok(tape.backward(loss));
   }
-  for (uint32_t k = 0; k < wide.count(); ++k) expect_close(narrow.gradient(k), wide.gradient(k), 2e-6);
+  for (uint32_t k = 0; k < wide.count(); ++k)
+    expect_close(narrow.gradient(k), wide.gradient(k), 2e-6);
 }
 
 }  // namespace

@@ -43,7 +43,8 @@ class Recording {
   Tensor gradient(const Tensor& y, const Tensor& x) {
     mill_tensor* in = x.get();
     Tensor out;
-    w_.ok(mill_tape_gradient(tape_.get(), w_.exec(), y.get(), nullptr, &in, 1, out.out(), w_.error()));
+    w_.ok(mill_tape_gradient(tape_.get(), w_.exec(), y.get(), nullptr, &in, 1, out.out(),
+                             w_.error()));
     return out;
   }
 
@@ -112,27 +113,32 @@ inline Tensor softmax(World& w, const Tensor& x) {
 }
 inline Tensor permute(World& w, const Tensor& x, const Dims& axes) {
   Tensor out;
-  w.ok(mill_permute(w.exec(), x.get(), axes.data(), static_cast<uint32_t>(axes.size()), out.out(), w.error()));
+  w.ok(mill_permute(w.exec(), x.get(), axes.data(), static_cast<uint32_t>(axes.size()), out.out(),
+                    w.error()));
   return out;
 }
 inline Tensor reshape(World& w, const Tensor& x, const Dims& dims) {
   Tensor out;
-  w.ok(mill_reshape(w.exec(), x.get(), dims.data(), static_cast<uint32_t>(dims.size()), out.out(), w.error()));
+  w.ok(mill_reshape(w.exec(), x.get(), dims.data(), static_cast<uint32_t>(dims.size()), out.out(),
+                    w.error()));
   return out;
 }
-inline Tensor slice(World& w, const Tensor& x, int64_t axis, int64_t start, int64_t stop, int64_t step) {
+inline Tensor slice(World& w, const Tensor& x, int64_t axis, int64_t start, int64_t stop,
+                    int64_t step) {
   Tensor out;
   w.ok(mill_slice(w.exec(), x.get(), axis, start, stop, step, out.out(), w.error()));
   return out;
 }
 inline Tensor layer_norm(World& w, const Tensor& x, const Tensor& weight, const Tensor& bias) {
   Tensor out, mean, rstd;
-  w.ok(mill_layer_norm(w.exec(), x.get(), weight.get(), bias.get(), 1, 1e-5, out.out(), mean.out(), rstd.out(), w.error()));
+  w.ok(mill_layer_norm(w.exec(), x.get(), weight.get(), bias.get(), 1, 1e-5, out.out(), mean.out(),
+                       rstd.out(), w.error()));
   return out;
 }
 inline Tensor cross_entropy(World& w, const Tensor& logits, const Tensor& labels) {
   Tensor loss, lse;
-  w.ok(mill_cross_entropy(w.exec(), logits.get(), labels.get(), MILL_REDUCE_MEAN, 0, -100, loss.out(), lse.out(), w.error()));
+  w.ok(mill_cross_entropy(w.exec(), logits.get(), labels.get(), MILL_REDUCE_MEAN, 0, -100,
+                          loss.out(), lse.out(), w.error()));
   return loss;
 }
 inline Tensor embedding(World& w, const Tensor& weight, const Tensor& ids) {
@@ -143,11 +149,16 @@ inline Tensor embedding(World& w, const Tensor& weight, const Tensor& ids) {
 
 }  // namespace op
 
-inline std::vector<double> doubles(World& w, const Tensor& x) { return values_of<double>(w, x.get()); }
+inline std::vector<double> doubles(World& w, const Tensor& x) {
+  return values_of<double>(w, x.get());
+}
 
-inline Tensor f64(World& w, const Dims& dims, const std::vector<double>& values) { return make<double>(w, dims, values); }
+inline Tensor f64(World& w, const Dims& dims, const std::vector<double>& values) {
+  return make<double>(w, dims, values);
+}
 
-inline std::vector<double> random_values(uint64_t seed, size_t n, double low = -1, double high = 1) {
+inline std::vector<double> random_values(uint64_t seed, size_t n, double low = -1,
+                                         double high = 1) {
   Random random(seed);
   std::vector<double> out(n);
   for (double& x : out) x = random.between(low, high);
@@ -162,11 +173,12 @@ struct NamedDims {
 // A built group of these parameters, filled with random values from the seed.
 class Parameters {
  public:
-  Parameters(World& w, mill_dtype dtype, const std::vector<NamedDims>& list, uint64_t seed = 5) : w_(w), dtype_(dtype) {
+  Parameters(World& w, mill_dtype dtype, const std::vector<NamedDims>& list, uint64_t seed = 5)
+      : w_(w), dtype_(dtype) {
     w.ok(mill_group_create(w.context(), dtype, group_.out(), w.error()));
     for (const NamedDims& one : list) {
-      w.ok(mill_group_add(group_.get(), one.name.c_str(), one.dims.data(), static_cast<uint32_t>(one.dims.size()), nullptr,
-                          w.error()));
+      w.ok(mill_group_add(group_.get(), one.name.c_str(), one.dims.data(),
+                          static_cast<uint32_t>(one.dims.size()), nullptr, w.error()));
     }
     w.ok(mill_group_build(group_.get(), w.exec(), w.error()));
     for (uint32_t k = 0; k < list.size(); ++k) {
@@ -183,7 +195,8 @@ class Parameters {
 
   void set(uint32_t k, const std::vector<double>& values) {
     std::vector<unsigned char> bytes(values.size() * dtype_bytes(dtype_));
-    for (size_t i = 0; i < values.size(); ++i) encode_float(dtype_, values[i], bytes.data() + i * dtype_bytes(dtype_));
+    for (size_t i = 0; i < values.size(); ++i)
+      encode_float(dtype_, values[i], bytes.data() + i * dtype_bytes(dtype_));
     // Parameters are written with the tape off.
     Tape tape;
     w_.ok(mill_exec_get_tape(w_.exec(), tape.out(), w_.error()));
@@ -205,7 +218,8 @@ class Parameters {
   }
   std::vector<double> gradient(uint32_t k) const {
     std::vector<double> out;
-    if (gradient(k, out) != MILL_OK) throw std::runtime_error("parameter " + std::to_string(k) + " has no fresh gradient");
+    if (gradient(k, out) != MILL_OK)
+      throw std::runtime_error("parameter " + std::to_string(k) + " has no fresh gradient");
     return out;
   }
   bool fresh(uint32_t k) const {

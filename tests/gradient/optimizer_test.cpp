@@ -1,6 +1,6 @@
-// Optimizer trajectories against an implementation in double that is written here, step by step from the definitions: SGD as
-// PyTorch's torch.optim.SGD, AdamW as Loshchilov and Hutter (2019) with bias correction, clipping by the joint norm, linear
-// warm-up and cosine.
+// Optimizer trajectories against an implementation in double that is written here, step by step
+// from the definitions: SGD as PyTorch's torch.optim.SGD, AdamW as Loshchilov and Hutter (2019)
+// with bias correction, clipping by the joint norm, linear warm-up and cosine.
 #include <gtest/gtest.h>
 
 #include <numbers>
@@ -31,9 +31,11 @@ struct Settings {
 };
 
 double scheduled(const Settings& s, int64_t step) {
-  if (s.warmup > 0 && step <= s.warmup) return s.rate * static_cast<double>(step) / static_cast<double>(s.warmup);
+  if (s.warmup > 0 && step <= s.warmup)
+    return s.rate * static_cast<double>(step) / static_cast<double>(s.warmup);
   if (s.shape == MILL_SCHEDULE_CONSTANT) return s.rate;
-  const double done = std::min(1.0, static_cast<double>(step - s.warmup) / static_cast<double>(s.total - s.warmup));
+  const double done =
+      std::min(1.0, static_cast<double>(step - s.warmup) / static_cast<double>(s.total - s.warmup));
   return s.rate * (s.floor + (1 - s.floor) * (1 + std::cos(std::numbers::pi * done)) / 2);
 }
 
@@ -99,26 +101,35 @@ class Reference {
 Optimizer make_optimizer(World& w, const Parameters& p, const Settings& s) {
   Optimizer out;
   if (s.adamw) {
-    w.ok(mill_optimizer_create_adamw(w.exec(), p.get(), s.rate, s.beta1, s.beta2, s.eps, s.decay, out.out(), w.error()));
+    w.ok(mill_optimizer_create_adamw(w.exec(), p.get(), s.rate, s.beta1, s.beta2, s.eps, s.decay,
+                                     out.out(), w.error()));
   } else {
-    w.ok(mill_optimizer_create_sgd(w.exec(), p.get(), s.rate, s.momentum, s.decay, s.nesterov ? 1 : 0, out.out(), w.error()));
+    w.ok(mill_optimizer_create_sgd(w.exec(), p.get(), s.rate, s.momentum, s.decay,
+                                   s.nesterov ? 1 : 0, out.out(), w.error()));
   }
   w.ok(mill_optimizer_set_schedule(out.get(), s.shape, s.warmup, s.total, s.floor, w.error()));
   w.ok(mill_optimizer_set_clip_norm(out.get(), s.clip, w.error()));
   return out;
 }
 
-std::vector<NamedDims> three() { return {{"a", {3, 7}}, {"b", {5}}, {"c", {1}}}; }
+std::vector<NamedDims> three() {
+  return {{"a", {3, 7}}, {"b", {5}}, {"c", {1}}};
+}
 
 // Where the parameters are heading, different in every step.
-Doubles target(size_t k, int64_t step, size_t n) { return random_values(1000 * k + static_cast<uint64_t>(step), n, -2, 2); }
+Doubles target(size_t k, int64_t step, size_t n) {
+  return random_values(1000 * k + static_cast<uint64_t>(step), n, -2, 2);
+}
 
 // Parameter `idle` takes no part in steps 3, 4 and 5 of every seven.
-bool takes_part(size_t k, size_t idle, int64_t step) { return k != idle || step % 7 < 3 || step % 7 > 5; }
+bool takes_part(size_t k, size_t idle, int64_t step) {
+  return k != idle || step % 7 < 3 || step % 7 > 5;
+}
 
 class Trajectory {
  public:
-  Trajectory(mill_dtype dtype, const Settings& s, size_t idle = SIZE_MAX) : dtype_(dtype), s_(s), idle_(idle) {}
+  Trajectory(mill_dtype dtype, const Settings& s, size_t idle = SIZE_MAX)
+      : dtype_(dtype), s_(s), idle_(idle) {}
 
   // Walks both and compares after every step.
   void run(double tolerance) {
@@ -153,7 +164,8 @@ class Trajectory {
   }
 
  private:
-  // The loss is half the squared distance to the step's target, so the gradient is known: p - target.
+  // The loss is half the squared distance to the step's target, so the gradient is known: p -
+  // target.
   std::vector<Doubles> backward(const Parameters& p, int64_t step) {
     Recording tape(w_);
     Tensor loss;
@@ -176,7 +188,8 @@ class Trajectory {
     std::vector<Doubles> gradients;
     for (uint32_t k = 0; k < 3; ++k) {
       gradients.emplace_back();
-      EXPECT_EQ(p.gradient(k, gradients.back()), takes_part(k, idle_, step) ? MILL_OK : MILL_NOT_READY);
+      EXPECT_EQ(p.gradient(k, gradients.back()),
+                takes_part(k, idle_, step) ? MILL_OK : MILL_NOT_READY);
     }
     return gradients;
   }
@@ -212,15 +225,27 @@ Settings with_everything(Settings s) {
   return s;
 }
 
-TEST(OptimizerTrajectory, PlainSgd) { Trajectory(MILL_F64, sgd(0, 0, false)).run(1e-13); }
-TEST(OptimizerTrajectory, SgdWithDecay) { Trajectory(MILL_F64, sgd(0, 0.1, false)).run(1e-13); }
-TEST(OptimizerTrajectory, SgdWithMomentum) { Trajectory(MILL_F64, sgd(0.9, 0.01, false)).run(1e-12); }
-TEST(OptimizerTrajectory, SgdWithNesterovMomentum) { Trajectory(MILL_F64, sgd(0.9, 0.01, true)).run(1e-12); }
+TEST(OptimizerTrajectory, PlainSgd) {
+  Trajectory(MILL_F64, sgd(0, 0, false)).run(1e-13);
+}
+TEST(OptimizerTrajectory, SgdWithDecay) {
+  Trajectory(MILL_F64, sgd(0, 0.1, false)).run(1e-13);
+}
+TEST(OptimizerTrajectory, SgdWithMomentum) {
+  Trajectory(MILL_F64, sgd(0.9, 0.01, false)).run(1e-12);
+}
+TEST(OptimizerTrajectory, SgdWithNesterovMomentum) {
+  Trajectory(MILL_F64, sgd(0.9, 0.01, true)).run(1e-12);
+}
 TEST(OptimizerTrajectory, SgdWithClipCosineAndWarmUp) {
   Trajectory(MILL_F64, with_everything(sgd(0.9, 0.01, true))).run(1e-12);
 }
-TEST(OptimizerTrajectory, AdamW) { Trajectory(MILL_F64, adamw(0)).run(1e-12); }
-TEST(OptimizerTrajectory, AdamWWithDecay) { Trajectory(MILL_F64, adamw(0.1)).run(1e-12); }
+TEST(OptimizerTrajectory, AdamW) {
+  Trajectory(MILL_F64, adamw(0)).run(1e-12);
+}
+TEST(OptimizerTrajectory, AdamWWithDecay) {
+  Trajectory(MILL_F64, adamw(0.1)).run(1e-12);
+}
 TEST(OptimizerTrajectory, AdamWWithClipCosineAndWarmUp) {
   Trajectory(MILL_F64, with_everything(adamw(0.05))).run(1e-12);
 }
@@ -229,19 +254,27 @@ TEST(OptimizerTrajectory, WarmUpThenConstant) {
   s.warmup = 7;
   Trajectory(MILL_F64, s).run(1e-12);
 }
-TEST(OptimizerTrajectory, SgdInF32) { Trajectory(MILL_F32, with_everything(sgd(0.9, 0.01, true))).run(5e-6); }
-TEST(OptimizerTrajectory, AdamWInF32) { Trajectory(MILL_F32, with_everything(adamw(0.05))).run(5e-6); }
+TEST(OptimizerTrajectory, SgdInF32) {
+  Trajectory(MILL_F32, with_everything(sgd(0.9, 0.01, true))).run(5e-6);
+}
+TEST(OptimizerTrajectory, AdamWInF32) {
+  Trajectory(MILL_F32, with_everything(adamw(0.05))).run(5e-6);
+}
 // The parameters themselves have 8 bits: each step rounds, by up to half a unit in the last place.
-TEST(OptimizerTrajectory, AdamWInBf16) { Trajectory(MILL_BF16, adamw(0.05)).run(0.06); }
+TEST(OptimizerTrajectory, AdamWInBf16) {
+  Trajectory(MILL_BF16, adamw(0.05)).run(0.06);
+}
 TEST(OptimizerTrajectory, SgdSkipsAParameterWithoutGradient) {
-  for (size_t idle = 0; idle < 3; ++idle) Trajectory(MILL_F64, with_everything(sgd(0.9, 0.1, false)), idle).run(1e-12);
+  for (size_t idle = 0; idle < 3; ++idle)
+    Trajectory(MILL_F64, with_everything(sgd(0.9, 0.1, false)), idle).run(1e-12);
 }
 TEST(OptimizerTrajectory, AdamWSkipsAParameterWithoutGradient) {
-  for (size_t idle = 0; idle < 3; ++idle) Trajectory(MILL_F64, with_everything(adamw(0.1)), idle).run(1e-12);
+  for (size_t idle = 0; idle < 3; ++idle)
+    Trajectory(MILL_F64, with_everything(adamw(0.1)), idle).run(1e-12);
 }
 
-// torch.optim.AdamW(lr=0.1, weight_decay=0.01) on x = 1 with the gradient 2 x, by its published formula with pencil and
-// paper: the first step is x (1 - lr decay) - lr sign(g) up to eps.
+// torch.optim.AdamW(lr=0.1, weight_decay=0.01) on x = 1 with the gradient 2 x, by its published
+// formula with pencil and paper: the first step is x (1 - lr decay) - lr sign(g) up to eps.
 TEST(OptimizerTrajectory, TheFirstAdamWStepIsTheSignOfTheGradient) {
   World& w = world();
   Parameters p(w, MILL_F64, {{"x", {2}}});
@@ -260,9 +293,7 @@ TEST(OptimizerTrajectory, TheFirstAdamWStepIsTheSignOfTheGradient) {
 
 class OptimizerState : public testing::Test {
  protected:
-  void backward(const Tensor& loss) {
-    w_.ok(tape_.backward(loss));
-  }
+  void backward(const Tensor& loss) { w_.ok(tape_.backward(loss)); }
   World& w_ = world();
   Recording tape_{w_};
 };
@@ -383,7 +414,8 @@ TEST_F(OptimizerState, ElementsOfOddSizesAreUpdatedExactlyOnce) {
   w_.ok(mill_optimizer_step(optimizer.get(), w_.exec(), w_.error()));
   for (uint32_t k = 0; k < p.count(); ++k) {
     const Doubles after = p.values(k);
-    for (size_t i = 0; i < after.size(); ++i) EXPECT_NEAR(after[i], before[k][i] - 0.1, 1e-7) << k << " " << i;
+    for (size_t i = 0; i < after.size(); ++i)
+      EXPECT_NEAR(after[i], before[k][i] - 0.1, 1e-7) << k << " " << i;
   }
 }
 

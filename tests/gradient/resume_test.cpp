@@ -1,4 +1,5 @@
-// Stopping and going on: a checkpoint at step k, loaded into objects made anew in another context, continues bit for bit.
+// Stopping and going on: a checkpoint at step k, loaded into objects made anew in another context,
+// continues bit for bit.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -16,7 +17,8 @@ constexpr int kSteps = 14;
 class TempFile {
  public:
   TempFile() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "millrace-resume-XXXXXX").string();
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "millrace-resume-XXXXXX").string();
     if (!mkdtemp(pattern.data())) throw std::runtime_error("no temporary directory");
     dir_ = pattern;
   }
@@ -33,21 +35,26 @@ class TempFile {
 };
 
 // A program that trains: everything random in it, everything stateful.
-class Run {
+class Training {
  public:
-  Run(uint64_t seed, bool sgd, uint32_t threads) : w_(threads), sgd_(sgd) {
+  Training(uint64_t seed, bool sgd, uint32_t threads) : w_(threads) {
     w_.ok(mill_generator_create(w_.exec(), seed, generator_.out(), w_.error()));
     w_.ok(mill_exec_set_generator(w_.exec(), generator_.get(), w_.error()));
-    p_ = std::make_unique<Parameters>(w_, MILL_F32,
-                                      std::vector<NamedDims>{{"in.weight", {16, 5}}, {"in.bias", {16}}, {"out.weight", {3, 16}}, {"out.bias", {3}}});
+    p_ = std::make_unique<Parameters>(
+        w_, MILL_F32,
+        std::vector<NamedDims>{
+            {"in.weight", {16, 5}}, {"in.bias", {16}}, {"out.weight", {3, 16}}, {"out.bias", {3}}});
     w_.ok(mill_group_init(p_->get(), w_.exec(), 0, MILL_INIT_KAIMING, std::sqrt(2.0), w_.error()));
     w_.ok(mill_group_init(p_->get(), w_.exec(), 2, MILL_INIT_NORMAL, 0.1, w_.error()));
     if (sgd) {
-      w_.ok(mill_optimizer_create_sgd(w_.exec(), p_->get(), 0.05, 0.9, 1e-3, 1, optimizer_.out(), w_.error()));
+      w_.ok(mill_optimizer_create_sgd(w_.exec(), p_->get(), 0.05, 0.9, 1e-3, 1, optimizer_.out(),
+                                      w_.error()));
     } else {
-      w_.ok(mill_optimizer_create_adamw(w_.exec(), p_->get(), 1e-2, 0.9, 0.99, 1e-8, 0.01, optimizer_.out(), w_.error()));
+      w_.ok(mill_optimizer_create_adamw(w_.exec(), p_->get(), 1e-2, 0.9, 0.99, 1e-8, 0.01,
+                                        optimizer_.out(), w_.error()));
     }
-    w_.ok(mill_optimizer_set_schedule(optimizer_.get(), MILL_SCHEDULE_COSINE, 3, kSteps, 0.1, w_.error()));
+    w_.ok(mill_optimizer_set_schedule(optimizer_.get(), MILL_SCHEDULE_COSINE, 3, kSteps, 0.1,
+                                      w_.error()));
     w_.ok(mill_optimizer_set_clip_norm(optimizer_.get(), 0.5, w_.error()));
     constexpr int64_t kRows = 37;
     std::vector<float> x;
@@ -88,10 +95,12 @@ class Run {
     return out;
   }
   void save(const std::string& path) {
-    w_.ok(mill_checkpoint_save(w_.exec(), path.c_str(), MILL_NTS, p_->get(), optimizer_.get(), generator_.get(), loader_.get(), w_.error()));
+    w_.ok(mill_checkpoint_save(w_.exec(), path.c_str(), MILL_NTS, p_->get(), optimizer_.get(),
+                               generator_.get(), loader_.get(), w_.error()));
   }
   void load(const std::string& path) {
-    w_.ok(mill_checkpoint_load(w_.exec(), path.c_str(), MILL_NTS, p_->get(), optimizer_.get(), generator_.get(), loader_.get(), w_.error()));
+    w_.ok(mill_checkpoint_load(w_.exec(), path.c_str(), MILL_NTS, p_->get(), optimizer_.get(),
+                               generator_.get(), loader_.get(), w_.error()));
   }
   World& w() { return w_; }
   Parameters& group() { return *p_; }
@@ -108,7 +117,6 @@ class Run {
   }
 
   World w_;
-  bool sgd_;
   Generator generator_;
   std::unique_ptr<Parameters> p_;
   Optimizer optimizer_;
@@ -123,40 +131,42 @@ struct Config {
 
 class Resume : public testing::TestWithParam<Config> {
  protected:
-  Run make_run(uint64_t seed) { return Run(seed, GetParam().sgd, GetParam().threads); }
+  Training make_run(uint64_t seed) { return Training(seed, GetParam().sgd, GetParam().threads); }
 };
 
 TEST_P(Resume, TheSameSeedTwiceGivesTheSameBits) {
-  Run a = make_run(3);
-  Run b = make_run(3);
+  Training a = make_run(3);
+  Training b = make_run(3);
   std::set<std::vector<unsigned char>> losses;
   for (int k = 0; k < kSteps; ++k) {
     const auto loss = a.step();
     EXPECT_EQ(b.step(), loss) << "step " << k;
     losses.insert(loss);
   }
-  EXPECT_EQ(losses.size(), static_cast<size_t>(kSteps)) << "the losses of a run differ from each other";
+  EXPECT_EQ(losses.size(), static_cast<size_t>(kSteps))
+      << "the losses of a run differ from each other";
   EXPECT_EQ(a.parameters(), b.parameters());
 }
 
 TEST_P(Resume, AnotherSeedGivesOtherBits) {
-  Run a = make_run(3);
-  Run b = make_run(4);
+  Training a = make_run(3);
+  Training b = make_run(4);
   EXPECT_NE(a.step(), b.step());
 }
 
 TEST_P(Resume, ACheckpointContinuesBitForBit) {
   const TempFile file;
   for (const int k : {0, 1, 4, 5, 9}) {  // 5 batches make an epoch of 37 rows
-    Run uninterrupted = make_run(3);
+    Training uninterrupted = make_run(3);
     for (int i = 0; i < k; ++i) uninterrupted.step();
     uninterrupted.save(file.path());
     // Made with another seed: everything that matters comes from the file.
-    Run resumed = make_run(99);
+    Training resumed = make_run(99);
     resumed.step();
     resumed.load(file.path());
     EXPECT_EQ(resumed.parameters(), uninterrupted.parameters());
-    for (int i = k; i < kSteps; ++i) EXPECT_EQ(resumed.step(), uninterrupted.step()) << "step " << i << " after a stop at " << k;
+    for (int i = k; i < kSteps; ++i)
+      EXPECT_EQ(resumed.step(), uninterrupted.step()) << "step " << i << " after a stop at " << k;
     EXPECT_EQ(resumed.parameters(), uninterrupted.parameters());
     int64_t steps = 0;
     resumed.w().ok(mill_optimizer_steps(resumed.optimizer(), &steps, resumed.w().error()));
@@ -166,8 +176,8 @@ TEST_P(Resume, ACheckpointContinuesBitForBit) {
 
 TEST_P(Resume, SavingDoesNotDisturbTheRun) {
   const TempFile file;
-  Run a = make_run(3);
-  Run b = make_run(3);
+  Training a = make_run(3);
+  Training b = make_run(3);
   for (int i = 0; i < kSteps; ++i) {
     a.save(file.path());
     EXPECT_EQ(a.step(), b.step());
@@ -177,10 +187,10 @@ TEST_P(Resume, SavingDoesNotDisturbTheRun) {
 TEST_P(Resume, SavingWhatWasLoadedGivesTheSameFile) {
   const TempFile first;
   const TempFile second;
-  Run a = make_run(3);
+  Training a = make_run(3);
   for (int i = 0; i < 6; ++i) a.step();
   a.save(first.path());
-  Run b = make_run(4);
+  Training b = make_run(4);
   b.load(first.path());
   b.save(second.path());
   const auto contents = [](const std::string& path) {
@@ -196,10 +206,10 @@ TEST_P(Resume, SavingWhatWasLoadedGivesTheSameFile) {
 
 TEST_P(Resume, AFreshGradientFromBeforeTheLoadDoesNotSurviveIt) {
   const TempFile file;
-  Run a = make_run(3);
+  Training a = make_run(3);
   a.step();
   a.save(file.path());
-  Run b = make_run(3);
+  Training b = make_run(3);
   {
     Recording tape(b.w());
     b.w().ok(tape.backward(op::sum(b.w(), b.group()[1])));
@@ -210,9 +220,11 @@ TEST_P(Resume, AFreshGradientFromBeforeTheLoadDoesNotSurviveIt) {
   EXPECT_EQ(a.parameters(), b.parameters());
 }
 
-INSTANTIATE_TEST_SUITE_P(Runs, Resume, testing::Values(Config{false, 1}, Config{true, 1}, Config{false, 2}),
+INSTANTIATE_TEST_SUITE_P(Runs, Resume,
+                         testing::Values(Config{false, 1}, Config{true, 1}, Config{false, 2}),
                          [](const auto& param) {
-                           return std::string(param.param.sgd ? "Sgd" : "AdamW") + std::to_string(param.param.threads) + "Threads";
+                           return std::string(param.param.sgd ? "Sgd" : "AdamW") +
+                                  std::to_string(param.param.threads) + "Threads";
                          });
 
 }  // namespace

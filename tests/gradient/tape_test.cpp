@@ -134,7 +134,8 @@ TEST_F(TapeTest, SeedIsTheGradientByTheLoss) {
   const Tensor y = op::mul(w_, x, x);
   EXPECT_EQ(tape.backward(y), MILL_E_SHAPE) << "three elements need a seed";
   const Tensor wrong = f64(w_, {2}, {1, 1});
-  EXPECT_EQ(mill_tape_backward(tape.get(), w_.exec(), y.get(), wrong.get(), 0, w_.error()), MILL_E_SHAPE);
+  EXPECT_EQ(mill_tape_backward(tape.get(), w_.exec(), y.get(), wrong.get(), 0, w_.error()),
+            MILL_E_SHAPE);
   const Tensor seed = make<float>(w_, {3}, {1, 10, 100});
   w_.ok(mill_tape_backward(tape.get(), w_.exec(), y.get(), seed.get(), 0, w_.error()));
   EXPECT_EQ(doubles(w_, tape.gradient_of(x)), (Doubles{2, 40, -600}));
@@ -164,7 +165,8 @@ TEST_F(TapeTest, WatchingTwiceChangesNothing) {
   EXPECT_EQ(doubles(w_, tape.gradient_of(x)), (Doubles{1, 1, 1}));
 }
 
-// ---- derivatives of derivatives ------------------------------------------------------------------------------------
+// ---- derivatives of derivatives
+// ------------------------------------------------------------------------------------
 
 TEST_F(TapeTest, FunctionalGradientsCanBeDifferentiatedAgain) {
   Recording tape(w_);
@@ -217,7 +219,8 @@ TEST_F(TapeTest, GradientByAnIntermediateTensor) {
   EXPECT_EQ(doubles(w_, tape.gradient(y, middle)), (Doubles{2, 8, 18}));
 }
 
-// ---- stale tensors -------------------------------------------------------------------------------------------------
+// ---- stale tensors
+// -------------------------------------------------------------------------------------------------
 
 TEST_F(TapeTest, OverwritingASavedInputThroughAViewIsDetectedByName) {
   Recording tape(w_);
@@ -326,7 +329,8 @@ TEST_F(TapeTest, AnOutputInMemoryOfTheCallersIsRecorded) {
   EXPECT_EQ(doubles(w_, tape.gradient_of(a)), (Doubles{2, 4, -6}));
 }
 
-// ---- ways that stop a gradient -------------------------------------------------------------------------------------
+// ---- ways that stop a gradient
+// -------------------------------------------------------------------------------------
 
 TEST_F(TapeTest, AnOpWithoutGradientFailsByName) {
   Recording tape(w_);
@@ -336,8 +340,8 @@ TEST_F(TapeTest, AnOpWithoutGradientFailsByName) {
   const Tensor rstd = f64(w_, {1}, {1});
   tape.watch(g);
   Tensor dx, dweight, dbias;
-  w_.ok(mill_layer_norm_backward(w_.exec(), g.get(), x.get(), nullptr, mean.get(), rstd.get(), 1, dx.out(), dweight.out(),
-                                 dbias.out(), w_.error()));
+  w_.ok(mill_layer_norm_backward(w_.exec(), g.get(), x.get(), nullptr, mean.get(), rstd.get(), 1,
+                                 dx.out(), dweight.out(), dbias.out(), w_.error()));
   EXPECT_EQ(tape.backward(op::sum(w_, dx)), MILL_E_NO_GRADIENT);
   EXPECT_TRUE(names("layer_norm_backward")) << w_.message();
 }
@@ -377,7 +381,8 @@ TEST_F(TapeTest, AComparisonHasNoGradient) {
   EXPECT_EQ(doubles(w_, tape.gradient_of(x)), (Doubles{1, 1, 0}));
 }
 
-// ---- dtypes --------------------------------------------------------------------------------------------------------
+// ---- dtypes
+// --------------------------------------------------------------------------------------------------------
 
 TEST_F(TapeTest, GradientsHaveTheDtypeOfTheirTensor) {
   Recording tape(w_);
@@ -405,7 +410,8 @@ TEST_F(TapeTest, CastPassesGradientsBetweenFloats) {
   }
 }
 
-// ---- lives ---------------------------------------------------------------------------------------------------------
+// ---- lives
+// ---------------------------------------------------------------------------------------------------------
 
 TEST_F(TapeTest, APreparedCallIsRecordedLikeTheOp) {
   const Tensor x = x3();
@@ -473,7 +479,8 @@ TEST_F(TapeTest, TwoTapesRecordApartFromEachOther) {
   w_.ok(mill_tape_watch(second.get(), other.get(), w_.error()));
   const Tensor z = op::sum(w_, other);
   w_.ok(mill_exec_set_tape(w_.exec(), nullptr, w_.error()));
-  EXPECT_EQ(mill_tape_backward(second.get(), w_.exec(), y.get(), nullptr, 0, w_.error()), MILL_E_STATE);
+  EXPECT_EQ(mill_tape_backward(second.get(), w_.exec(), y.get(), nullptr, 0, w_.error()),
+            MILL_E_STATE);
   w_.ok(mill_tape_backward(second.get(), w_.exec(), z.get(), nullptr, 0, w_.error()));
   w_.ok(mill_tape_backward(first.get(), w_.exec(), y.get(), nullptr, 0, w_.error()));
   Tensor g;
@@ -494,7 +501,8 @@ TEST_F(TapeTest, AWatchedTensorBelongsToTheTapeThatWatchedItLast) {
     losses.push_back(op::sum(w_, op::mul(w_, x, x)));
   }
   w_.ok(mill_exec_set_tape(w_.exec(), nullptr, w_.error()));
-  EXPECT_EQ(mill_tape_backward(first.get(), w_.exec(), losses[0].get(), nullptr, 0, w_.error()), MILL_E_STATE);
+  EXPECT_EQ(mill_tape_backward(first.get(), w_.exec(), losses[0].get(), nullptr, 0, w_.error()),
+            MILL_E_STATE);
   w_.ok(mill_tape_backward(second.get(), w_.exec(), losses[1].get(), nullptr, 0, w_.error()));
   Tensor g;
   w_.ok(mill_tape_gradient_of(second.get(), x.get(), g.out(), w_.error()));

@@ -1,4 +1,5 @@
-// What a second thread gets while a backward runs: the busy status for everything that is in use, and no harm otherwise.
+// What a second thread gets while a backward runs: the busy status for everything that is in use,
+// and no harm otherwise.
 #include <gtest/gtest.h>
 
 #include <thread>
@@ -32,11 +33,13 @@ struct Intruder {
 void intrude(Intruder& in, mill_exec* busy_exec) {
   Error error;
   mill_error_create(error.out());
-  in.backward_of_the_group = mill_tape_backward(in.own_tape, in.own_exec, in.own_loss, nullptr, MILL_BACKWARD_KEEP, error.get());
+  in.backward_of_the_group = mill_tape_backward(in.own_tape, in.own_exec, in.own_loss, nullptr,
+                                                MILL_BACKWARD_KEEP, error.get());
   in.text = mill_error_message(error.get());
   in.step = mill_optimizer_step(in.optimizer, in.own_exec, error.get());
   in.clear = mill_group_clear_gradients(in.p->get(), error.get());
-  in.same_tape = mill_tape_backward(in.busy_tape, in.own_exec, in.busy_loss, nullptr, 0, error.get());
+  in.same_tape =
+      mill_tape_backward(in.busy_tape, in.own_exec, in.busy_loss, nullptr, 0, error.get());
   mill_tensor* out = nullptr;
   in.same_exec = mill_neg(busy_exec, in.own_loss, &out, error.get());
   mill_tensor_release(out);
@@ -68,7 +71,9 @@ TEST(BusyGroup, ASecondThreadIsRefusedDuringABackward) {
   const Doubles b = p.values(1);
   Recording tape(w);
   const Tensor y = op::sum(w, op::mul(w, p[0], p[1]));
-  Intruder in{&w, &p, tape.get(), second.get(), other.get(), loss.get(), y.get(), sgd.get(), false, 0, 0, 0, 0, 0, ""};
+  Intruder in{
+      &w, &p, tape.get(), second.get(), other.get(), loss.get(), y.get(), sgd.get(), false, 0, 0, 0,
+      0,  0,  ""};
   w.ok(mill_tape_on_gradient(tape.get(), call_intruder, &in, nullptr, w.error()));
   w.ok(tape.backward(y));
   ASSERT_TRUE(in.called);
@@ -107,7 +112,8 @@ TEST(BusyGroup, ABackwardInsideTheHookOfTheSameGroupIsRefused) {
   EXPECT_EQ(state.step, MILL_E_BUSY);
 }
 
-// Each thread with its own exec and tape, all on one group of parameters that they only read, and a group of their own.
+// Each thread with its own exec and tape, all on one group of parameters that they only read, and a
+// group of their own.
 TEST(ParallelBackward, ThreadsWithTheirOwnTapesGetTheGradientsOfOneThread) {
   World& w = world(2);
   Parameters shared(w, MILL_F64, {{"a", {64, 64}}});
@@ -132,9 +138,12 @@ TEST(ParallelBackward, ThreadsWithTheirOwnTapesGetTheGradientsOfOneThread) {
       ok(mill_tanh(exec.get(), product.get(), bent.out(), error.get()));
       ok(mill_sum(exec.get(), bent.get(), nullptr, 0, 0, loss.out(), error.get()));
       mill_tensor* in = shared[0].get();
-      ok(mill_tape_gradient(tape.get(), exec.get(), loss.get(), nullptr, &in, 1, gradient.out(), error.get()));
+      ok(mill_tape_gradient(tape.get(), exec.get(), loss.get(), nullptr, &in, 1, gradient.out(),
+                            error.get()));
       gradients[slot].resize(64 * 64);
-      if (gradient) ok(mill_tensor_read(exec.get(), gradient.get(), gradients[slot].data(), gradients[slot].size() * sizeof(double), error.get()));
+      if (gradient)
+        ok(mill_tensor_read(exec.get(), gradient.get(), gradients[slot].data(),
+                            gradients[slot].size() * sizeof(double), error.get()));
       ok(mill_tape_reset(tape.get(), error.get()));
     }
   };

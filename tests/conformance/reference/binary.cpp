@@ -40,7 +40,7 @@ void ref_compare(RefCall<A>& c) {
   each_position(c.out[0].dims, [&](const Dims& at, size_t i) {
     const A x = a.v[broadcast_index(at, a.dims)];
     const A y = b.v[broadcast_index(at, b.dims)];
-    const bool holds[] = {x == y, x != y, x < y, x <= y, x > y, x >= y};
+    const bool holds[] = {x == y, x != y, x<y, x <= y, x> y, x >= y};
     out[i] = holds[relation] ? 1 : 0;
   });
 }

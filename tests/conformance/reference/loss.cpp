@@ -7,7 +7,8 @@ namespace {
 enum : int64_t { kMean = 0, kSum = 1, kNone = 2 };
 
 int64_t counted(const std::vector<int64_t>& labels, int64_t ignored) {
-  return std::count_if(labels.begin(), labels.end(), [=](int64_t label) { return label != ignored; });
+  return std::count_if(labels.begin(), labels.end(),
+                       [=](int64_t label) { return label != ignored; });
 }
 
 }  // namespace

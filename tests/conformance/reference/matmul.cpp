@@ -21,8 +21,10 @@ void ref_matmul(RefCall<A>& c) {
   if (!column) dims.push_back(n);
   std::vector<A>& out = c.make(0, dims);
   each_position(batch, [&](const Dims& at, size_t which) {
-    const A* left = c.in[0].v.data() + broadcast_index(at, a_batch) * static_cast<size_t>(m * inner);
-    const A* right = c.in[1].v.data() + broadcast_index(at, b_batch) * static_cast<size_t>(inner * n);
+    const A* left =
+        c.in[0].v.data() + broadcast_index(at, a_batch) * static_cast<size_t>(m * inner);
+    const A* right =
+        c.in[1].v.data() + broadcast_index(at, b_batch) * static_cast<size_t>(inner * n);
     A* to = out.data() + which * static_cast<size_t>(m * n);
     for (int64_t i = 0; i < m; ++i) {
       for (int64_t j = 0; j < n; ++j) {
@@ -46,7 +48,8 @@ void ref_linear(RefCall<A>& c) {
     for (int64_t j = 0; j < n; ++j) {
       A sum(0);
       for (int64_t k = 0; k < width; ++k) {
-        sum += c.in[0].v[static_cast<size_t>(i * width + k)] * c.in[1].v[static_cast<size_t>(j * width + k)];
+        sum += c.in[0].v[static_cast<size_t>(i * width + k)] *
+               c.in[1].v[static_cast<size_t>(j * width + k)];
       }
       if (c.in[2].present) sum += c.in[2].v[static_cast<size_t>(j)];
       out[static_cast<size_t>(i * n + j)] = sum;

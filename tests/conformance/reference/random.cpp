@@ -1,5 +1,6 @@
-// Philox4x32-10 from Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3" (SC 2011), with the
-// counter {i / 4, call} and the key {seed} that random.h promises. 64-bit results take two words each.
+// Philox4x32-10 from Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3"
+// (SC 2011), with the counter {i / 4, call} and the key {seed} that random.h promises. 64-bit
+// results take two words each.
 #include <array>
 #include <numbers>
 
@@ -10,15 +11,15 @@ namespace mill_test {
 namespace {
 
 std::array<uint32_t, 4> philox(uint64_t seed, uint64_t call, uint64_t index) {
-  std::array<uint32_t, 4> x{static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32), static_cast<uint32_t>(call),
-                            static_cast<uint32_t>(call >> 32)};
+  std::array<uint32_t, 4> x{static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32),
+                            static_cast<uint32_t>(call), static_cast<uint32_t>(call >> 32)};
   auto k0 = static_cast<uint32_t>(seed);
   auto k1 = static_cast<uint32_t>(seed >> 32);
   for (int round = 0; round < 10; ++round) {
     const uint64_t a = uint64_t{0xD2511F53} * x[0];
     const uint64_t b = uint64_t{0xCD9E8D57} * x[2];
-    x = {static_cast<uint32_t>(b >> 32) ^ x[1] ^ k0, static_cast<uint32_t>(b), static_cast<uint32_t>(a >> 32) ^ x[3] ^ k1,
-         static_cast<uint32_t>(a)};
+    x = {static_cast<uint32_t>(b >> 32) ^ x[1] ^ k0, static_cast<uint32_t>(b),
+         static_cast<uint32_t>(a >> 32) ^ x[3] ^ k1, static_cast<uint32_t>(a)};
     k0 += 0x9E3779B9u;
     k1 += 0xBB67AE85u;
   }
@@ -32,7 +33,9 @@ class Stream {
       : seed_(static_cast<uint64_t>(key[0])), call_(static_cast<uint64_t>(key[1])) {}
   uint32_t word(uint64_t i) const { return philox(seed_, call_, i / 4)[i % 4]; }
   uint32_t word24(uint64_t i) const { return word(i) >> 8; }
-  uint64_t word53(uint64_t i) const { return ((static_cast<uint64_t>(word(2 * i + 1)) << 32) | word(2 * i)) >> 11; }
+  uint64_t word53(uint64_t i) const {
+    return ((static_cast<uint64_t>(word(2 * i + 1)) << 32) | word(2 * i)) >> 11;
+  }
 
  private:
   uint64_t seed_;
@@ -51,15 +54,17 @@ void ref_uniform(RefCall<A>& c) {
     std::vector<int64_t>& out = c.make_whole(0, dims);
     const bool wide = dtype_bytes(c.dtype) == 8;
     for (size_t i = 0; i < out.size(); ++i) {
-      const double unit = wide ? static_cast<double>(stream.word53(i)) * 0x1p-53 : static_cast<double>(stream.word(i)) * 0x1p-32;
+      const double unit = wide ? static_cast<double>(stream.word53(i)) * 0x1p-53
+                               : static_cast<double>(stream.word(i)) * 0x1p-32;
       out[i] = static_cast<int64_t>(std::floor(low + unit * (high - low)));
     }
     return;
   }
   std::vector<A>& out = c.make(0, dims);
   for (size_t i = 0; i < out.size(); ++i) {
-    const long double unit = c.dtype == MILL_F64 ? static_cast<long double>(stream.word53(i)) * 0x1p-53L
-                                                 : static_cast<long double>(stream.word24(i)) * 0x1p-24L;
+    const long double unit = c.dtype == MILL_F64
+                                 ? static_cast<long double>(stream.word53(i)) * 0x1p-53L
+                                 : static_cast<long double>(stream.word24(i)) * 0x1p-24L;
     out[i] = A(low) + A(unit) * A(high - low);
   }
 }

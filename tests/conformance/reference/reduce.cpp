@@ -5,9 +5,9 @@ namespace mill_test {
 namespace {
 
 struct Reduction {
-  Dims inner;              // x's dims with 1 on the reduced axes
-  Dims out;                // the result's dims
-  int64_t count;           // elements that come together
+  Dims inner;     // x's dims with 1 on the reduced axes
+  Dims out;       // the result's dims
+  int64_t count;  // elements that come together
 };
 
 Reduction reduction_of(const Dims& x, const Dims& axes, bool keep) {
@@ -26,7 +26,9 @@ template <class A>
 Reduction sum_into(RefCall<A>& c, bool keep) {
   const Reduction r = reduction_of(c.in[0].dims, c.ints(0), keep);
   std::vector<A>& out = c.make(0, r.out);
-  each_position(c.in[0].dims, [&](const Dims& at, size_t i) { out[broadcast_index(at, r.inner)] += c.in[0].v[i]; });
+  each_position(c.in[0].dims, [&](const Dims& at, size_t i) {
+    out[broadcast_index(at, r.inner)] += c.in[0].v[i];
+  });
   return r;
 }
 

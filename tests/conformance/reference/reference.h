@@ -1,6 +1,7 @@
-// What a reference implementation gets and gives. Each is a naive loop, a template on the arithmetic type, written from
-// the op's row and from nothing of the engine: in long double it is the truth, in a type that rounds after every operation
-// it is the naive implementation that the tolerance is a factor on.
+// What a reference implementation gets and gives. Each is a naive loop, a template on the
+// arithmetic type, written from the op's row and from nothing of the engine: in long double it is
+// the truth, in a type that rounds after every operation it is the naive implementation that the
+// tolerance is a factor on.
 #pragma once
 
 #include <algorithm>
@@ -44,8 +45,8 @@ struct RefCall {
   std::vector<Operand<A>> in;
   std::vector<Result<A>> out;
   std::vector<mill_attr> attrs;
-  mill_dtype dtype;         // of the output
-  mill_dtype input_dtype;   // of input 0
+  mill_dtype dtype;        // of the output
+  mill_dtype input_dtype;  // of input 0
 
   int64_t integer(size_t k) const { return attrs[k].i; }
   double real(size_t k) const { return attrs[k].f; }
@@ -77,7 +78,8 @@ using RefFunction = void (*)(RefCall<A>&);
 template <class A>
 RefFunction<A> find_reference(mill_cases::Reference reference);
 
-// ---- positions -----------------------------------------------------------------------------------------------------
+// ---- positions
+// -----------------------------------------------------------------------------------------------------
 
 inline Dims strides_of(const Dims& dims) {
   Dims strides(dims.size());
@@ -89,7 +91,8 @@ inline Dims strides_of(const Dims& dims) {
   return strides;
 }
 
-// Row-major index of the element of a tensor with `dims` that broadcasts to position `at` of one with more axes.
+// Row-major index of the element of a tensor with `dims` that broadcasts to position `at` of one
+// with more axes.
 inline size_t broadcast_index(const Dims& at, const Dims& dims) {
   const Dims strides = strides_of(dims);
   const size_t shift = at.size() - dims.size();
@@ -143,7 +146,8 @@ void pointwise2(RefCall<A>& c, F&& f) {
   });
 }
 
-// The lines along one axis: use(index of the first element, stride, length). A scalar is one line of one element.
+// The lines along one axis: use(index of the first element, stride, length). A scalar is one line
+// of one element.
 template <class Use>
 void each_line(const Dims& dims, int64_t axis, Use&& use) {
   if (dims.empty()) {
@@ -169,12 +173,12 @@ void each_line(const Dims& dims, int64_t axis, Use&& use) {
 #include "conformance/cases.gen.inc"
 #undef MILL_REFERENCE
 
-#define MILL_INSTANTIATE_REFERENCE(name)                   \
-  template void ref_##name(RefCall<Number<Exact>>&);   \
-  template void ref_##name(RefCall<Number<F64>>&);     \
-  template void ref_##name(RefCall<Number<F32>>&);     \
-  template void ref_##name(RefCall<Number<Bf16>>&);    \
-  template void ref_##name(RefCall<Number<F16>>&);     \
+#define MILL_INSTANTIATE_REFERENCE(name)             \
+  template void ref_##name(RefCall<Number<Exact>>&); \
+  template void ref_##name(RefCall<Number<F64>>&);   \
+  template void ref_##name(RefCall<Number<F32>>&);   \
+  template void ref_##name(RefCall<Number<Bf16>>&);  \
+  template void ref_##name(RefCall<Number<F16>>&);   \
   template void ref_##name(RefCall<Number<Integer>>&);
 
 }  // namespace mill_test

@@ -45,7 +45,8 @@ void ref_softmax_backward(RefCall<A>& c) {
   each_line(c.in[0].dims, c.integer(0), [&](size_t first, size_t stride, size_t n) {
     A sum(0);
     for (size_t i = 0; i < n; ++i) sum += g[first + i * stride] * y[first + i * stride];
-    for (size_t i = 0; i < n; ++i) out[first + i * stride] = y[first + i * stride] * (g[first + i * stride] - sum);
+    for (size_t i = 0; i < n; ++i)
+      out[first + i * stride] = y[first + i * stride] * (g[first + i * stride] - sum);
   });
 }
 
@@ -57,7 +58,8 @@ void ref_log_softmax_backward(RefCall<A>& c) {
   each_line(c.in[0].dims, c.integer(0), [&](size_t first, size_t stride, size_t n) {
     A sum(0);
     for (size_t i = 0; i < n; ++i) sum += g[first + i * stride];
-    for (size_t i = 0; i < n; ++i) out[first + i * stride] = g[first + i * stride] - exp(y[first + i * stride]) * sum;
+    for (size_t i = 0; i < n; ++i)
+      out[first + i * stride] = g[first + i * stride] - exp(y[first + i * stride]) * sum;
   });
 }
 

@@ -32,7 +32,9 @@ void ref_slice(RefCall<A>& c) {
   const Dims& dims = c.in[0].dims;
   const size_t axis = axis_of(c.integer(0), dims.size());
   const int64_t size = dims[axis];
-  const auto bound = [size](int64_t at) { return std::min(std::max<int64_t>(at < 0 ? at + size : at, 0), size); };
+  const auto bound = [size](int64_t at) {
+    return std::min(std::max<int64_t>(at < 0 ? at + size : at, 0), size);
+  };
   const int64_t start = bound(c.integer(1));
   const int64_t stop = bound(c.integer(2));
   const int64_t step = c.integer(3);
@@ -44,7 +46,8 @@ void ref_slice(RefCall<A>& c) {
   std::vector<A>& out = c.make(0, out_dims);
   each_position(out_dims, [&](const Dims& at, size_t i) {
     int64_t from = 0;
-    for (size_t k = 0; k < at.size(); ++k) from += (k == axis ? chosen[static_cast<size_t>(at[k])] : at[k]) * strides[k];
+    for (size_t k = 0; k < at.size(); ++k)
+      from += (k == axis ? chosen[static_cast<size_t>(at[k])] : at[k]) * strides[k];
     out[i] = c.in[0].v[static_cast<size_t>(from)];
   });
 }
@@ -57,7 +60,9 @@ void ref_expand(RefCall<A>& c) {
     if (dims[i] == -1) dims[i] = c.in[0].dims[i - shift];
   }
   std::vector<A>& out = c.make(0, dims);
-  each_position(dims, [&](const Dims& at, size_t i) { out[i] = c.in[0].v[broadcast_index(at, c.in[0].dims)]; });
+  each_position(dims, [&](const Dims& at, size_t i) {
+    out[i] = c.in[0].v[broadcast_index(at, c.in[0].dims)];
+  });
 }
 
 template <class A>
