@@ -244,6 +244,12 @@ mill_status mill_gelu_backward(mill_exec* exec, mill_tensor* g, mill_tensor* x, 
   return mill::api::invoke_op(exec, MILL_OP_GELU_BACKWARD, in, 2, attrs, 1, out_pointers, 1, err);
 }
 
+mill_status mill_softplus(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_SOFTPLUS, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
 mill_status mill_add(mill_exec* exec, mill_tensor* a, mill_tensor* b, mill_tensor** out,
                      mill_error* err) {
   mill_tensor* const in[] = {a, b};

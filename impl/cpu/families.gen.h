@@ -14,6 +14,7 @@
   X(random)                  \
   X(reduce)                  \
   X(softmax)                 \
+  X(softplus)                \
   X(unary)
 
 // The ops with kernels.
@@ -46,6 +47,7 @@
   X(SIGMOID_BACKWARD)       \
   X(RELU_BACKWARD)          \
   X(GELU_BACKWARD)          \
+  X(SOFTPLUS)               \
   X(ADD)                    \
   X(SUB)                    \
   X(MUL)                    \

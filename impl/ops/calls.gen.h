@@ -277,6 +277,13 @@ inline TensorRef gelu_backward(Exec& exec, mill_tensor* g, mill_tensor* x, bool 
   return out ? TensorRef::share(out) : TensorRef::adopt(result);
 }
 
+inline TensorRef softplus(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_SOFTPLUS, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
 inline TensorRef add(Exec& exec, mill_tensor* a, mill_tensor* b, mill_tensor* out = nullptr) {
   mill_tensor* const in[] = {a, b};
   mill_tensor* result = out;

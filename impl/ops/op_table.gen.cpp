@@ -40,6 +40,7 @@ extern const OpRules rules_tanh_backward;
 extern const OpRules rules_sigmoid_backward;
 extern const OpRules rules_relu_backward;
 extern const OpRules rules_gelu_backward;
+extern const OpRules rules_softplus;
 extern const OpRules rules_add;
 extern const OpRules rules_sub;
 extern const OpRules rules_mul;
@@ -422,6 +423,16 @@ constexpr AttrRow attr_gelu_backward[] = {
 constexpr InplaceRow inplace_gelu_backward[] = {
     {0, 0},
     {0, 1},
+};
+
+constexpr InputRow in_softplus[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+constexpr OutputRow out_softplus[] = {
+    {"out", ResultType::same},
+};
+constexpr InplaceRow inplace_softplus[] = {
+    {0, 0},
 };
 
 constexpr InputRow in_add[] = {
@@ -950,6 +961,10 @@ const OpRow rows[] = {
      in_gelu_backward, 2, out_gelu_backward, 1, attr_gelu_backward, 1, inplace_gelu_backward, 2,
      "g * d gelu(x) / dx",
      &ops::rules_gelu_backward},
+    {MILL_OP_SOFTPLUS, 1, "softplus", "softplus", OpKind::pointwise, GradientKind::yes, false,
+     in_softplus, 1, out_softplus, 1, nullptr, 0, inplace_softplus, 1,
+     "log(1 + e^x), without overflow; the gradient is sigmoid(x).",
+     &ops::rules_softplus},
     {MILL_OP_ADD, 1, "add", "binary", OpKind::pointwise, GradientKind::yes, false,
      in_add, 2, out_add, 1, nullptr, 0, inplace_add, 2,
      "a + b",
@@ -1079,8 +1094,8 @@ const OpRow rows[] = {
 }  // namespace
 
 const OpRow* op_table() { return rows; }
-uint32_t op_table_size() { return 63; }
-static_assert(sizeof(rows) / sizeof(rows[0]) == 63);
+uint32_t op_table_size() { return 64; }
+static_assert(sizeof(rows) / sizeof(rows[0]) == 64);
 
 }  // namespace mill
 // clang-format on

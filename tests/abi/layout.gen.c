@@ -312,6 +312,7 @@ static const struct row rows[] = {
     {"MILL_OP_SLICE_BACKWARD =", (long long)MILL_OP_SLICE_BACKWARD, NULL, 0},
     {"MILL_OP_SOFTMAX =", (long long)MILL_OP_SOFTMAX, NULL, 0},
     {"MILL_OP_SOFTMAX_BACKWARD =", (long long)MILL_OP_SOFTMAX_BACKWARD, NULL, 0},
+    {"MILL_OP_SOFTPLUS =", (long long)MILL_OP_SOFTPLUS, NULL, 0},
     {"MILL_OP_SQRT =", (long long)MILL_OP_SQRT, NULL, 0},
     {"MILL_OP_SQUARED_NORM =", (long long)MILL_OP_SQUARED_NORM, NULL, 0},
     {"MILL_OP_SUB =", (long long)MILL_OP_SUB, NULL, 0},

@@ -181,6 +181,7 @@ int32_t mill_slice(struct mill_exec*, struct mill_tensor*, int64_t, int64_t, int
 int32_t mill_slice_backward(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, int64_t, int64_t, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_softmax(struct mill_exec*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_softmax_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_softplus(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_sqrt(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_squared_norm(struct mill_exec*, struct mill_tensor*const *, uint32_t, struct mill_tensor**, struct mill_error*);
 const char*mill_status_name(int32_t);
@@ -422,6 +423,7 @@ static any_function volatile functions[] = {
     (any_function)mill_slice_backward,
     (any_function)mill_softmax,
     (any_function)mill_softmax_backward,
+    (any_function)mill_softplus,
     (any_function)mill_sqrt,
     (any_function)mill_squared_norm,
     (any_function)mill_status_name,

@@ -278,6 +278,14 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_gelu_backward(mill_exec* exec,
                                                                 mill_tensor* x, mill_bool tanh,
                                                                 mill_tensor** out, mill_error* err);
 
+/* ---- softplus -------------------------------------------------------------------------------- */
+
+/* log(1 + e^x), without overflow; the gradient is sigmoid(x).
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_softplus(mill_exec* exec, mill_tensor* x,
+                                                           mill_tensor** out, mill_error* err);
+
 /* ---- binary ---------------------------------------------------------------------------------- */
 
 /* a + b.
