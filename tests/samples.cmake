@@ -1,25 +1,37 @@
-# Samples that need no data run as they stand. Those in other languages find the library by MILL_LIBRARY, by their first
-# argument, or by the loader's own search.
+# Short runs of the samples, on data that is made on the spot. Those in other languages find the library by MILL_LIBRARY,
+# by an argument, or by the loader's own search.
 set(sample_environment ${test_environment})
 if(TARGET millrace)
   list(APPEND sample_environment "LD_LIBRARY_PATH=$<TARGET_FILE_DIR:millrace>")
 endif()
 
-if(TARGET sample_xor)
-  mill_label(sample_xor sample)
-  add_test(NAME sample_xor COMMAND sample_xor)
-  set_tests_properties(sample_xor PROPERTIES LABELS sample TIMEOUT ${test_timeout} ENVIRONMENT "${sample_environment}")
-endif()
+# mill_add_sample_test(name target command...): target, which may be "", is what the command needs built.
+function(mill_add_sample_test name target)
+  if(target)
+    if(NOT TARGET ${target})
+      return()
+    endif()
+    mill_label(${target} sample)
+  endif()
+  add_test(NAME ${name} COMMAND ${ARGN} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+  set_tests_properties(${name} PROPERTIES LABELS sample TIMEOUT ${test_timeout} SKIP_RETURN_CODE 77
+                       ENVIRONMENT "${sample_environment}")
+endfunction()
+
+set(samples "${PROJECT_SOURCE_DIR}/samples")
+set(digits ${MILL_SH} "${CMAKE_CURRENT_SOURCE_DIR}/samples/digits.sh")
+mill_add_sample_test(sample_xor sample_xor sample_xor)
+mill_add_sample_test(sample_char_mlp sample_char_mlp ${MILL_SH} "${CMAKE_CURRENT_SOURCE_DIR}/samples/char_mlp.sh"
+                     $<TARGET_FILE:sample_char_mlp> "${PROJECT_SOURCE_DIR}/docs/ops.md")
+mill_add_sample_test(sample_train_mnist sample_train_mnist ${digits} --data $<TARGET_FILE:sample_train_mnist>)
+mill_add_sample_test(sample_train_mnist_csv sample_train_mnist ${digits} --csv $<TARGET_FILE:sample_train_mnist>)
+mill_add_sample_test(sample_train_mnist_cpp sample_train_mnist_cpp ${digits} plain
+                     $<TARGET_FILE:sample_train_mnist_cpp>)
 
 # A sanitizer's runtime must be loaded first, which an interpreter not built with it does not do.
-file(GLOB mill_lua_samples CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/samples/luajit/*.lua")
 if(TARGET millrace AND NOT MILL_SANITIZE)
-  foreach(source IN LISTS mill_lua_samples)
-    cmake_path(GET source STEM stem)
-    add_test(NAME sample_luajit_${stem}
-             COMMAND ${MILL_SH} ${CMAKE_CURRENT_SOURCE_DIR}/gates/script.sh luajit ${source} $<TARGET_FILE:millrace>
-             WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
-    set_tests_properties(sample_luajit_${stem} PROPERTIES LABELS sample TIMEOUT ${test_timeout} SKIP_RETURN_CODE 77
-                         ENVIRONMENT "${sample_environment}")
-  endforeach()
+  mill_add_sample_test(sample_python_train_mnist millrace ${digits} --data python3 -B
+                       "${samples}/python/train_mnist_ctypes.py" --library $<TARGET_FILE:millrace>)
+  mill_add_sample_test(sample_luajit_train_xor millrace ${MILL_SH} "${CMAKE_CURRENT_SOURCE_DIR}/gates/script.sh" luajit
+                       "${samples}/luajit/train_xor.lua" $<TARGET_FILE:millrace>)
 endif()

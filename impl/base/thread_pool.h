@@ -43,7 +43,6 @@ class ThreadPool {
     void* data = nullptr;
     int64_t n = 0;
     int64_t shares = 0;
-    int core = -1;  // where the caller runs
     void run(int64_t share) const noexcept;
   };
 
@@ -60,6 +59,7 @@ class ThreadPool {
   void (*start_hook_)(void*) = nullptr;
   void* start_data_ = nullptr;
   Job job_;
+  std::atomic<int> caller_core_{-1};
   alignas(64) std::atomic<bool> at_work_{false};
   alignas(64) std::atomic<uint32_t> unfinished_{0};  // shares, plus kCallerSleeps
 };

@@ -1,11 +1,7 @@
 // Learns to recognise digits with a few linear layers: MNIST's IDX files, or lines of numbers that
 // end in a class.
 //
-//   train_mnist --data DIR                 784-128-10 on the files of MNIST in DIR, plain or .gz
-//   train_mnist --data DIR --hidden 512,512
-//   train_mnist --csv TRAIN TEST           64 hidden units; one example a line, integers with
-//   commas, the class last
-//   [--epochs 10 (csv: 30)] [--batch 64] [--rate 2e-3 (csv: 8e-3)] [--seed 1]
+//   train_mnist --data DIR       784-128-10; see --help for the rest
 #include <millrace/millrace.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,9 +29,20 @@ static struct {
   double rate;
 } opt = {.batch = 64, .seed = 1};
 
+static const char usage[] =
+    "usage: train_mnist --data DIR | --csv TRAIN TEST\n"
+    "  --data DIR        folder with MNIST's IDX files, plain or .gz\n"
+    "  --csv TRAIN TEST  one example a line: integers from 0 to 255 with commas, the class last\n"
+    "  --hidden N,N      widths of the hidden layers (128; csv: 64)\n"
+    "  --epochs N        passes over the examples (10; csv: 30)\n"
+    "  --batch N         examples in a step (64)\n"
+    "  --rate R          learning rate, which falls to 0 (2e-3; csv: 8e-3)\n"
+    "  --seed N          of weights and shuffle (1)\n";
+
 static void read_options(int argc, char** argv) {
   for (int i = 1; i < argc; i++) {
     const char* name = argv[i];
+    if (strcmp(name, "--help") == 0) exit(printf("%s", usage) < 0);
     const char* value = i + 1 < argc ? argv[i + 1] : NULL;
     if (!value) die("a value is missing after ", name);
     i++;
@@ -65,7 +72,7 @@ static void read_options(int argc, char** argv) {
       die("unknown option, or one value too few: ", name);
     }
   }
-  if (!opt.data == !opt.train) die("give --data DIR or --csv TRAIN TEST", "");
+  if (!opt.data == !opt.train) die("one of --data and --csv is needed\n", usage);
   const int few = opt.train != NULL;  // examples: more epochs, larger steps
   if (opt.layers == 0) opt.hidden[opt.layers++] = few ? 64 : 128;
   if (opt.epochs == 0) opt.epochs = few ? 30 : 10;

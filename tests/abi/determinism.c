@@ -6,7 +6,7 @@ enum { STEPS = 50 };
 static int run(const struct api* m, uint32_t threads, uint64_t seed, int32_t width, int32_t hidden, float* losses) {
   struct training t;
   int k;
-  if (!train_begin(&t, m, threads, seed, width, hidden)) return 0;
+  if (!train_begin(&t, m, threads, MILL_GEMM_AUTO, seed, width, hidden)) return 0;
   for (k = 0; k < STEPS; ++k) losses[k] = train_step(&t);
   train_end(&t);
   return t.status == MILL_OK;

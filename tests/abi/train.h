@@ -54,8 +54,8 @@ static mill_tensor* train_labels(struct training* t) {
 }
 
 /* width: of the input, at most 256. */
-static int train_begin(struct training* t, const struct api* m, uint32_t threads, uint64_t seed, int32_t width,
-                       int32_t hidden) {
+static int train_begin(struct training* t, const struct api* m, uint32_t threads, int32_t gemm, uint64_t seed,
+                       int32_t width, int32_t hidden) {
   const int64_t w1[2] = {hidden, width};
   const int64_t b1[1] = {hidden};
   const int64_t w2[2] = {4, hidden};
@@ -70,6 +70,7 @@ static int train_begin(struct training* t, const struct api* m, uint32_t threads
   context_opts.size = sizeof context_opts;
   context_opts.type = MILL_STRUCT_CONTEXT_OPTS;
   context_opts.threads = threads;
+  context_opts.gemm = gemm;
   memset(&loader_opts, 0, sizeof loader_opts);
   loader_opts.size = sizeof loader_opts;
   loader_opts.type = MILL_STRUCT_LOADER_OPTS;

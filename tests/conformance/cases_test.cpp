@@ -17,6 +17,7 @@ struct Point {
   const Case* c;
   mill_dtype dtype;
   Layout layout;
+  bool large;
 };
 
 void PrintTo(const Point& point, std::ostream* os) {
@@ -24,20 +25,25 @@ void PrintTo(const Point& point, std::ostream* os) {
       << layout_name(point.layout);
 }
 
+void add_points(const Case& c, bool large, std::vector<Point>& points) {
+  for (const mill_dtype dtype : tested_dtypes(c)) {
+    for (const Layout layout : kLayouts) {
+      // All layouts in the common dtypes, which show how memory is walked; some in the others.
+      const bool common = is_float(dtype) || dtype == MILL_I32 || dtype == MILL_I64;
+      const bool telling =
+          layout == Layout::contiguous || layout == Layout::mixed || layout == Layout::transposed;
+      if (layout_applies(c, layout) && (common || telling) && (!large || telling)) {
+        points.push_back({&c, dtype, layout, large});
+      }
+    }
+  }
+}
+
 std::vector<Point> all_points() {
   std::vector<Point> points;
   for (const Case& c : mill_cases::cases) {
-    for (const mill_dtype dtype : tested_dtypes(c)) {
-      for (const Layout layout : kLayouts) {
-        // Layouts matter to how memory is walked, which the common dtypes show.
-        const bool common = is_float(dtype) || dtype == MILL_I32 || dtype == MILL_I64;
-        if (layout_applies(c, layout) &&
-            (common || layout == Layout::contiguous || layout == Layout::mixed ||
-             layout == Layout::transposed)) {
-          points.push_back({&c, dtype, layout});
-        }
-      }
-    }
+    add_points(c, false, points);
+    if (const Case* large = enlarged(c)) add_points(*large, true, points);
   }
   return points;
 }
@@ -45,7 +51,7 @@ std::vector<Point> all_points() {
 std::string point_name(const testing::TestParamInfo<Point>& info) {
   const Point& p = info.param;
   return std::string(p.c->op->name) + "_" + std::to_string(p.c->sample) + "_" +
-         dtype_text(p.dtype) + "_" + layout_name(p.layout);
+         dtype_text(p.dtype) + "_" + layout_name(p.layout) + (p.large ? "_large" : "");
 }
 
 std::vector<mill_tensor*> raw(const std::vector<Placed>& placed) {

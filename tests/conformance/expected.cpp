@@ -97,7 +97,7 @@ void naive_error(const Problem& p, const std::vector<Result<Number<Exact>>>& tru
   }
 }
 
-bool draws(Reference reference) {
+bool is_random(Reference reference) {
   return reference == Reference::uniform_ || reference == Reference::normal_ ||
          reference == Reference::dropout_;
 }
@@ -107,7 +107,7 @@ void naive_errors(const Problem& p, const std::vector<Result<Number<Exact>>>& tr
   naive_error<F64>(p, truth, out, MILL_F64);
   naive_error<F32>(p, truth, out, MILL_F32);
   // Draws and masks are defined in f32 for the narrow types.
-  if (draws(p.c->op->reference)) {
+  if (is_random(p.c->op->reference)) {
     naive_error<F32>(p, truth, out, MILL_BF16);
     naive_error<F32>(p, truth, out, MILL_F16);
   } else {
@@ -191,8 +191,10 @@ std::vector<Expected> expected_of(const Problem& p) {
     }
     for (int64_t& x : e.i) x = wrap_to(e.dtype, x);
   }
-  constexpr uint64_t kDraws = 6;
-  for (uint64_t draw = 0; draw < kDraws; ++draw) {
+  size_t smallest = SIZE_MAX;
+  for (const Expected& e : out) smallest = std::min(smallest, e.truth.size());
+  const uint64_t draws = smallest < 64 ? 16 : 2;
+  for (uint64_t draw = 0; draw < draws; ++draw) {
     if (draw == 0) {
       naive_errors(p, truth, out);
       continue;

@@ -78,8 +78,7 @@ inline double round_small(double x, SmallFormat f) {
   return decode_small(encode_small(x, f), f);
 }
 
-// ---- arithmetic types
-// ----------------------------------------------------------------------------------------------
+// ---- arithmetic types ---------------------------------------------------------------------------
 
 struct Exact {
   using Carrier = long double;
@@ -176,8 +175,7 @@ Number<F> pow(Number<F> x, Number<F> y) {
   return Number<F>(std::pow(x.real(), y.real()));
 }
 
-// ---- dtypes
-// --------------------------------------------------------------------------------------------------------
+// ---- dtypes -------------------------------------------------------------------------------------
 
 inline bool is_float(mill_dtype d) {
   return d >= MILL_F16 && d <= MILL_F64;

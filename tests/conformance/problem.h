@@ -35,6 +35,10 @@ class Random {
 // MILL_TEST_SEED: a number, or "random". Without it the same seed in every run.
 uint64_t run_seed();
 
+// The case with larger sizes in place of its small ones, so that whole vectors and their tails are
+// walked; null if its attributes depend on the sizes or nothing would change. Lives for ever.
+const mill_cases::Case* enlarged(const mill_cases::Case& c);
+
 enum class Layout : uint8_t {
   contiguous,
   transposed,  // the axes in memory in reverse order
@@ -111,8 +115,7 @@ struct Expected {
 };
 std::vector<Expected> expected_of(const Problem& p);
 
-// ---- memory
-// --------------------------------------------------------------------------------------------------------
+// ---- memory -------------------------------------------------------------------------------------
 
 void encode(mill_dtype dtype, const Host& host, size_t index, void* to);
 Host decode(mill_dtype dtype, const Dims& dims, const unsigned char* row_major);

@@ -216,8 +216,7 @@ TEST_F(GroupGradient, AParameterOutlivesItsGroupAsAnOrdinaryTensor) {
   EXPECT_EQ(tape_->count(), 0u);
 }
 
-// ---- the hook
-// ------------------------------------------------------------------------------------------------------
+// ---- the hook -----------------------------------------------------------------------------------
 
 struct Seen {
   World* w;

@@ -165,8 +165,7 @@ TEST_F(TapeTest, WatchingTwiceChangesNothing) {
   EXPECT_EQ(doubles(w_, tape.gradient_of(x)), (Doubles{1, 1, 1}));
 }
 
-// ---- derivatives of derivatives
-// ------------------------------------------------------------------------------------
+// ---- derivatives of derivatives -----------------------------------------------------------------
 
 TEST_F(TapeTest, FunctionalGradientsCanBeDifferentiatedAgain) {
   Recording tape(w_);
@@ -219,8 +218,7 @@ TEST_F(TapeTest, GradientByAnIntermediateTensor) {
   EXPECT_EQ(doubles(w_, tape.gradient(y, middle)), (Doubles{2, 8, 18}));
 }
 
-// ---- stale tensors
-// -------------------------------------------------------------------------------------------------
+// ---- stale tensors ------------------------------------------------------------------------------
 
 TEST_F(TapeTest, OverwritingASavedInputThroughAViewIsDetectedByName) {
   Recording tape(w_);
@@ -329,8 +327,7 @@ TEST_F(TapeTest, AnOutputInMemoryOfTheCallersIsRecorded) {
   EXPECT_EQ(doubles(w_, tape.gradient_of(a)), (Doubles{2, 4, -6}));
 }
 
-// ---- ways that stop a gradient
-// -------------------------------------------------------------------------------------
+// ---- ways that stop a gradient ------------------------------------------------------------------
 
 TEST_F(TapeTest, AnOpWithoutGradientFailsByName) {
   Recording tape(w_);
@@ -381,8 +378,7 @@ TEST_F(TapeTest, AComparisonHasNoGradient) {
   EXPECT_EQ(doubles(w_, tape.gradient_of(x)), (Doubles{1, 1, 0}));
 }
 
-// ---- dtypes
-// --------------------------------------------------------------------------------------------------------
+// ---- dtypes -------------------------------------------------------------------------------------
 
 TEST_F(TapeTest, GradientsHaveTheDtypeOfTheirTensor) {
   Recording tape(w_);
@@ -410,8 +406,7 @@ TEST_F(TapeTest, CastPassesGradientsBetweenFloats) {
   }
 }
 
-// ---- lives
-// ---------------------------------------------------------------------------------------------------------
+// ---- lives --------------------------------------------------------------------------------------
 
 TEST_F(TapeTest, APreparedCallIsRecordedLikeTheOp) {
   const Tensor x = x3();

@@ -235,6 +235,25 @@ class Stream : public Handle<Stream, mill_stream, mill_stream_retain, mill_strea
   }
 };
 
+class Event : public Handle<Event, mill_event, mill_event_retain, mill_event_release> {
+ public:
+  static Event create(const Stream& stream) {
+    return adopt(detail::made<mill_event>(
+        [&](mill_event** out, mill_error* e) { return mill_event_create(stream.get(), out, e); }));
+  }
+  void record(const Stream& stream) {
+    detail::check([&](mill_error* e) { return mill_event_record(get(), stream.get(), e); });
+  }
+  bool happened() const {
+    return detail::check([&](mill_error* e) { return mill_event_query(get(), e); }) == MILL_OK;
+  }
+  // False when it has not happened after timeout_ns.
+  bool wait(uint64_t timeout_ns = UINT64_MAX) const {
+    return detail::check([&](mill_error* e) { return mill_event_wait(get(), timeout_ns, e); }) ==
+           MILL_OK;
+  }
+};
+
 class Exec;
 class Generator;
 

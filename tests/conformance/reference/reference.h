@@ -94,10 +94,11 @@ inline Dims strides_of(const Dims& dims) {
 // Row-major index of the element of a tensor with `dims` that broadcasts to position `at` of one
 // with more axes.
 inline size_t broadcast_index(const Dims& at, const Dims& dims) {
-  const Dims strides = strides_of(dims);
   const size_t shift = at.size() - dims.size();
   int64_t index = 0;
-  for (size_t i = 0; i < dims.size(); ++i) index += dims[i] == 1 ? 0 : at[shift + i] * strides[i];
+  for (size_t i = 0; i < dims.size(); ++i) {
+    index = index * dims[i] + (dims[i] == 1 ? 0 : at[shift + i]);
+  }
   return static_cast<size_t>(index);
 }
 
