@@ -20,6 +20,12 @@ using namespace mill::api;  // NOLINT
 
 namespace {
 
+std::string need_path(const char* path, uint64_t length) {
+  std::string text = need_text(path, length, 1, "path");
+  if (text.empty()) fail_argument(MILL_E_ARG, 1, "path is empty");
+  return text;
+}
+
 const SafetensorsFile& need_file(mill_file* file) {
   mill_file& f = need(file, 0, "file");
   check_fork(*f.context);
@@ -42,7 +48,7 @@ mill_status mill_idx_read(mill_context* context, const char* path, uint64_t path
   return guard("mill_idx_read", err, [&] {
     clear_out(out_tensor, 3, "out_tensor");
     mill_context& c = need_context(context);
-    IdxReader reader(need_text(path, path_len, 1, "path"));
+    IdxReader reader(need_path(path, path_len));
     const IdxHeader& header = reader.header();
     TensorRef made = make_tensor(*c.devices[0], header.dtype, header.dims,
                                  static_cast<int32_t>(header.rank), 0, 0);
@@ -58,7 +64,7 @@ mill_status mill_idx_write(mill_exec* exec, const char* path, uint64_t path_len,
     mill_tensor& t = need(tensor, 3, "tensor");
     const ExecGuard entered(e);
     check_same_device(e, t, 3, "tensor");
-    const std::string name = need_text(path, path_len, 1, "path");
+    const std::string name = need_path(path, path_len);
     std::vector<unsigned char> host(t.bytes());
     read_host(e, t, host.data(), t.bytes());
     const bool compress = name.size() > 3 && name.compare(name.size() - 3, 3, ".gz") == 0;
@@ -71,7 +77,7 @@ mill_status mill_file_open(mill_context* context, const char* path, uint64_t pat
   return guard("mill_file_open", err, [&] {
     clear_out(out_file, 3, "out_file");
     mill_context& c = need_context(context);
-    *out_file = slab_new<mill_file>(&c, need_text(path, path_len, 1, "path"));
+    *out_file = slab_new<mill_file>(&c, need_path(path, path_len));
   });
 }
 
@@ -203,7 +209,7 @@ mill_status mill_file_save(mill_exec* exec, const char* path, uint64_t path_len,
   return guard("mill_file_save", err, [&] {
     mill_exec& e = need(exec, 0, "exec");
     const ExecGuard entered(e);
-    const std::string file = need_text(path, path_len, 1, "path");
+    const std::string file = need_path(path, path_len);
     if (n > 0) {
       need_out(names, 3, "names");
       need_out(tensors, 4, "tensors");
@@ -233,7 +239,7 @@ mill_status mill_checkpoint_save(mill_exec* exec, const char* path, uint64_t pat
     mill_exec& e = need(exec, 0, "exec");
     const ExecGuard entered(e);
     const CheckpointParts parts = need_parts(e, group, optimizer, generator, loader);
-    save_checkpoint(e, need_text(path, path_len, 1, "path"), parts);
+    save_checkpoint(e, need_path(path, path_len), parts);
   });
 }
 
@@ -244,6 +250,6 @@ mill_status mill_checkpoint_load(mill_exec* exec, const char* path, uint64_t pat
     mill_exec& e = need(exec, 0, "exec");
     const ExecGuard entered(e);
     const CheckpointParts parts = need_parts(e, group, optimizer, generator, loader);
-    load_checkpoint(e, need_text(path, path_len, 1, "path"), parts);
+    load_checkpoint(e, need_path(path, path_len), parts);
   });
 }

@@ -46,7 +46,7 @@ void check_records(const mill_trace_record* records, uint32_t count) {
 }  // namespace
 
 mill_status mill_trace_set_mask(mill_context* context, uint64_t mask, mill_error* err) {
-  return guard("mill_trace_set_mask", err, [&] { need_context(context).tracer.set_mask(mask); });
+  return guard("mill_trace_set_mask", err, [&] { need_context(context).set_trace_mask(mask); });
 }
 
 mill_status mill_trace_get_mask(mill_context* context, uint64_t* out_mask, mill_error* err) {

@@ -333,6 +333,7 @@ void backward(mill_tape& tape, Exec& exec, mill_tensor& loss, mill_tensor* seed,
       pass.run(loss, seed);
     } catch (...) {
       pass.clear();
+      tape.one.reset();  // a failed call keeps nothing
       if (pass.running()) {
         for (Leaf& leaf : tape.leaves) {
           if (leaf.sink) leaf.sink->set_fresh(leaf.sink_index, false);

@@ -7,6 +7,7 @@
 #include "device/builtin.h"
 #include "millrace/op_numbers.h"
 #include "tensor/storage.h"
+#include "trace/exec_trace.h"
 
 namespace mill {
 
@@ -23,6 +24,33 @@ const char* traced_op_name(const void* self, int32_t op) {
     if (table[k].number == op) return table[k].name;
   }
   return nullptr;
+}
+
+// Allocations and frees happen on any thread and outside of ops, so they go to the shared ring.
+void trace_memory(void* user, const MemoryNotice& notice) noexcept {
+  const auto* device = static_cast<const Device*>(user);
+  Tracer& tracer = static_cast<mill_context*>(device->owner())->tracer;
+  if ((tracer.mask() & MILL_TRACE_ALLOCATIONS) == 0) return;
+  mill_trace_record record{};
+  switch (notice.event) {
+    case MemoryEvent::allocate:
+      record.kind = MILL_RECORD_ALLOC;
+      record.detail = static_cast<uint32_t>(notice.served);
+      break;
+    case MemoryEvent::free: record.kind = MILL_RECORD_FREE; break;
+    case MemoryEvent::failure:
+      record.kind = MILL_RECORD_ALLOC;
+      record.status = MILL_E_MEMORY;
+      break;
+    case MemoryEvent::growth:
+    case MemoryEvent::release: return;  // said by the allocation that caused it
+  }
+  record.start_ns = tracer.now();
+  record.bytes = notice.bytes;
+  record.memory =
+      pack_bytes(device->host_memory() ? MILL_RECORD_MEMORY_PAGEABLE : MILL_RECORD_MEMORY_DEVICE, 0,
+                 static_cast<int32_t>(device->index()));
+  tracer.record_shared(record);
 }
 
 TracerOptions tracer_options(const mill_context* context) {
@@ -49,7 +77,8 @@ mill_context::mill_context(const mill_context_opts& opts)
   devices.push_back(
       std::make_unique<mill::Device>(0, std::move(cpu.table), cpu.services, this, release_context));
   if (opts.memory_limit != 0) devices[0]->allocator().set_limit(opts.memory_limit);
-  if (opts.trace_mask != 0) tracer.set_mask(opts.trace_mask);
+  devices[0]->allocator().set_hook(mill::trace_memory, devices[0].get());
+  if (opts.trace_mask != 0) set_trace_mask(opts.trace_mask);
   tags_.emplace_back("");
 }
 
@@ -137,6 +166,13 @@ int32_t mill_context::find_tag(const char* name) {
     if (tags_[k] == name) return static_cast<int32_t>(k);
   }
   return -1;
+}
+
+void mill_context::set_trace_mask(uint64_t mask) {
+  tracer.set_mask(mask);
+  for (auto& device : devices) {
+    device->allocator().tell_every_block((mask & MILL_TRACE_ALLOCATIONS) != 0);
+  }
 }
 
 uint32_t mill_context::tag(const char* name) {

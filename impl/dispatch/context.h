@@ -56,6 +56,8 @@ struct mill_context : mill::Handle {
   const mill::CustomOp* custom(int32_t op) const;
   int32_t add_custom(const mill_custom_op& op);
   uint32_t custom_count() const { return n_custom_.load(std::memory_order_acquire); }
+  // Throws what Tracer::set_mask throws; the mask is then as before.
+  void set_trace_mask(uint64_t mask);
   uint32_t tag(const char* name);
   int32_t find_tag(const char* name);  // -1: never set
   const char* tag_name(uint32_t tag);  // null when there is none; lives as long as the context

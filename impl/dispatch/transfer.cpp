@@ -4,6 +4,7 @@
 
 #include "base/half.h"
 #include "dispatch/invoke.h"
+#include "dispatch/trace_op.h"
 #include "millrace/op_numbers.h"
 
 mill_status mill_future::query() {
@@ -26,6 +27,36 @@ TensorRef row_major(Exec& exec, mill_tensor& tensor) {
   return TensorRef::adopt(out);
 }
 
+// One record around a copy between host and device.
+class CopyRecord {
+ public:
+  CopyRecord(Exec& exec, const mill_tensor& tensor, int32_t kind)
+      : trace_(exec.trace), on_(trace_.on(MILL_TRACE_COPIES)) {
+    if (!on_) return;
+    record_ = trace_.begin(MILL_RECORD_COPY);
+    record_.detail = MILL_RECORD_COPY_BLOCKING;
+    record_.bytes = tensor.bytes();
+    record_.storage = trace_id(*exec.context, *tensor.storage);
+    record_.dtypes = pack_bytes(tensor.dtype());
+    const bool up = kind == MILL_COPY_HOST_TO_DEVICE;
+    const int32_t own =
+        exec.device.host_memory() ? MILL_RECORD_MEMORY_PAGEABLE : MILL_RECORD_MEMORY_DEVICE;
+    const int32_t host = MILL_RECORD_MEMORY_PAGEABLE;
+    const auto index = static_cast<int32_t>(exec.device.index());
+    record_.memory = pack_bytes(up ? host : own, up ? own : host, up ? 0 : index, up ? index : 0);
+  }
+  ~CopyRecord() {
+    if (on_) trace_.end(record_);
+  }
+  CopyRecord(const CopyRecord&) = delete;
+  CopyRecord& operator=(const CopyRecord&) = delete;
+
+ private:
+  ExecTrace& trace_;
+  bool on_;
+  mill_trace_record record_{};
+};
+
 void copy(const Device& device, void* stream, void* to, const void* from, uint64_t bytes,
           int32_t kind) {
   if (bytes == 0) return;
@@ -36,6 +67,7 @@ void copy(const Device& device, void* stream, void* to, const void* from, uint64
 }  // namespace
 
 void write_host(Exec& exec, mill_tensor& tensor, const void* data, uint64_t bytes) {
+  const CopyRecord record(exec, tensor, MILL_COPY_HOST_TO_DEVICE);
   if (tensor.dense) {
     copy(exec.device, exec.stream->native, tensor.view.data, data, bytes, MILL_COPY_HOST_TO_DEVICE);
   } else {
@@ -52,6 +84,7 @@ void write_host(Exec& exec, mill_tensor& tensor, const void* data, uint64_t byte
 }
 
 void read_host(Exec& exec, mill_tensor& tensor, void* data, uint64_t bytes) {
+  const CopyRecord record(exec, tensor, MILL_COPY_DEVICE_TO_HOST);
   const TensorRef dense = row_major(exec, tensor);
   copy(exec.device, exec.stream->native, data, dense->view.data, bytes, MILL_COPY_DEVICE_TO_HOST);
   exec.stream->wait();

@@ -39,6 +39,16 @@ static int read_file(corpus* c, const char* folder, const char* name) {
   return 1;
 }
 
+// Leaves out the spaces that lay text out: at the start of a line and after another space.
+static void close_gaps(corpus* c) {
+  int64_t n = 0;
+  for (int64_t i = 0; i < c->size; i++) {
+    const uint8_t before = n > 0 ? c->ids[n - 1] : '\n';
+    if (c->ids[i] != ' ' || (before != ' ' && before != '\n')) c->ids[n++] = c->ids[i];
+  }
+  c->size = n;
+}
+
 // The file at `path`; if that is NULL, what a Debian system carries, or else the documents under
 // `root`.
 static void read_corpus(corpus* c, const char* path, const char* root) {
@@ -56,6 +66,7 @@ static void read_corpus(corpus* c, const char* path, const char* root) {
       c->from = "Millrace's own documents";
       for (int i = 0; documents[i]; i++) read_file(c, root, documents[i]);
     }
+    close_gaps(c);
   }
   int seen[256] = {0};
   uint8_t number[256] = {0};

@@ -41,6 +41,7 @@ void add_op_entries(Entries& to) {
   MILL_ENTRY(mill_rsqrt, f.exec(), f.tensor(), out(f), f.err());
   MILL_ENTRY(mill_tanh, f.exec(), f.tensor(), out(f), f.err());
   MILL_ENTRY(mill_sigmoid, f.exec(), f.tensor(), out(f), f.err());
+  MILL_ENTRY(mill_softplus, f.exec(), f.tensor(), out(f), f.err());
   MILL_ENTRY(mill_relu, f.exec(), f.tensor(), out(f), f.err());
   MILL_ENTRY(mill_gelu, f.exec(), f.tensor(), 0, out(f), f.err());
   MILL_ENTRY(mill_abs, f.exec(), f.tensor(), out(f), f.err());

@@ -2,6 +2,7 @@
 // is inside a callback, held by a latch: nothing here depends on timing.
 #include <atomic>
 #include <latch>
+#include <mutex>
 #include <set>
 #include <thread>
 

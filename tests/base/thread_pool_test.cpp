@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -231,6 +232,31 @@ TEST(ThreadPool, NamesItsThreadsAndBlocksTheirSignals) {
   EXPECT_EQ(seen.name, "mill-cpu-1");
   EXPECT_TRUE(seen.blocked);
   EXPECT_EQ(sigismember(&before, SIGUSR1), sigismember(&after, SIGUSR1));
+}
+
+TEST(ThreadPool, WorksOnOneCoreAndLeavesTheCallersCoresAlone) {
+  cpu_set_t before;
+  CPU_ZERO(&before);
+  ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(static_cast<size_t>(sched_getcpu()), &one);
+  for (const cpu_set_t& cores : {before, one}) {
+    ASSERT_EQ(sched_setaffinity(0, sizeof(cores), &cores), 0);
+    ThreadPool pool(3);  // its threads start with the caller's cores
+    for (int i = 0; i < 50; ++i) {
+      Recorder recorder;
+      recorder.meet = 3;
+      pool.parallel_for(3, 1, Recorder::body, &recorder);
+      EXPECT_EQ(recorder.ranges.size(), 3u);
+      if (i % 10 == 0) usleep(500);
+    }
+    cpu_set_t after;
+    CPU_ZERO(&after);
+    ASSERT_EQ(sched_getaffinity(0, sizeof(after), &after), 0);
+    EXPECT_TRUE(CPU_EQUAL(&after, &cores));
+  }
+  ASSERT_EQ(sched_setaffinity(0, sizeof(before), &before), 0);
 }
 
 // What a child process reports: 0 if `check` held in it.

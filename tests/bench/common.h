@@ -67,12 +67,14 @@ struct Result {
   Spread ratio;  // of the pairs of neighbouring blocks
   std::string ours_config, peer_config;
   bool correct = true;
+  double others = 0;  // share of all CPU time that other programs took meanwhile
 };
 
 struct Options {
   int blocks = 0;         // 0: as many as fit `seconds`, at least 7
   double seconds = 2.0;   // for one case, both sides
   double block = 0.001;   // seconds of one block: short, so that the system seldom takes the CPU away within one
+  double wait = 0;        // seconds that a case may wait, in all, for other programs to leave the CPUs alone
   std::string only;       // part of an id or name
   std::string json;       // file to which one line a case is appended
   std::string library;    // libmillrace.so
@@ -102,6 +104,7 @@ class Session {
  private:
   double block_of(Lane& lane, const Side& side, const Config& config, int64_t repetitions);
   size_t choose(Lane& lane, const Side& side, double* best);
+  bool measure(const Case& c, Result* out, int* blocks);  // false in a trial
   void line(const std::string& json);
 
   Options options_;

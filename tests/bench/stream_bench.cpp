@@ -1,8 +1,15 @@
 // A9: ops that memory bounds, as a share of what a plain scaling loop over memory of the same size reaches.
+#include <sys/mman.h>
+
 #include <cmath>
 #include <condition_variable>
+#include <cstdlib>
 #include <mutex>
 #include <thread>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include "bench/common.h"
 #include "bench/mill_api.h"
@@ -18,12 +25,58 @@ constexpr int64_t kRows = 16384;
 constexpr int64_t kCount = kRow * kRows;  // 64 MB of f32
 constexpr double kBytes = 4.0 * static_cast<double>(kCount);
 
-// b = s a on one or all CPUs: what memory gives to a loop that does next to nothing (McCalpin's STREAM, "scale").
+// b = 3 a over a range. Plain stores first read what they overwrite; stores past the cache do not. Which is faster
+// depends on the machine, so both are tried.
+using Loop = void (*)(const float* __restrict a, float* __restrict b, int64_t n);
+
+#if defined(__x86_64__)
+__attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
+#endif
+void scale_plain(const float* __restrict a, float* __restrict b, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) b[i] = 3.0f * a[i];
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx"))) void scale_past_cache(const float* __restrict a, float* __restrict b, int64_t n) {
+  const __m256 three = _mm256_set1_ps(3.0f);
+  for (int64_t i = 0; i < n; i += 8) _mm256_stream_ps(b + i, _mm256_mul_ps(_mm256_load_ps(a + i), three));
+  _mm_sfence();
+}
+bool stores_past_cache() {
+  return __builtin_cpu_supports("avx") != 0;
+}
+#else
+constexpr Loop scale_past_cache = scale_plain;
+bool stores_past_cache() {
+  return false;
+}
+#endif
+
+// Memory as a good program would have it: on huge pages, first touched by the thread that uses it.
+class Buffer {
+ public:
+  Buffer() : data_(static_cast<float*>(std::aligned_alloc(size_t{2} << 20, sizeof(float) * kCount))) {
+    if (!data_) throw std::bad_alloc();
+    madvise(data_, sizeof(float) * kCount, MADV_HUGEPAGE);
+  }
+  ~Buffer() { std::free(data_); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  float* data() const { return data_; }
+
+ private:
+  float* data_;
+};
+
+// What memory gives to a loop that does next to nothing, on one or all CPUs (McCalpin's STREAM, "scale").
 class Scale {
  public:
-  explicit Scale(int threads) : threads_(threads), a_(kCount), b_(kCount) {
-    bench::fill_random(a_.data(), kCount, 3);
+  explicit Scale(int threads) : threads_(threads) {
     for (int k = 1; k < threads; ++k) workers_.emplace_back([this, k] { work(k); });
+    all([this](int64_t begin, int64_t n) {
+      bench::fill_random(a_.data() + begin, n, 3);
+      bench::fill_random(b_.data() + begin, n, 4);
+    });
   }
   ~Scale() {
     {
@@ -33,28 +86,33 @@ class Scale {
     changed_.notify_all();
     for (std::thread& worker : workers_) worker.join();
   }
-  void run(int64_t times) {
+  void run(int64_t times, Loop loop) {
     for (int64_t i = 0; i < times; ++i) {
-      {
-        const std::lock_guard lock(mutex_);
-        ++round_;
-        left_ = threads_ - 1;
-      }
-      changed_.notify_all();
-      part(0);
-      std::unique_lock lock(mutex_);
-      done_.wait(lock, [&] { return left_ == 0; });
+      all([this, loop](int64_t begin, int64_t n) { loop(a_.data() + begin, b_.data() + begin, n); });
     }
   }
-  bool right() const { return b_[kCount - 1] == 3.0f * a_[kCount - 1]; }
+  bool right() const { return b_.data()[kCount - 1] == 3.0f * a_.data()[kCount - 1]; }
 
  private:
-  void part(int k) {
-    const int64_t begin = kCount * k / threads_;
-    const int64_t end = kCount * (k + 1) / threads_;
-    const float* __restrict a = a_.data();
-    float* __restrict b = b_.data();
-    for (int64_t i = begin; i < end; ++i) b[i] = 3.0f * a[i];
+  using Part = std::function<void(int64_t, int64_t)>;
+
+  void all(const Part& part) {
+    {
+      const std::lock_guard lock(mutex_);
+      part_ = &part;
+      ++round_;
+      left_ = threads_ - 1;
+    }
+    changed_.notify_all();
+    run_part(0);
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, [&] { return left_ == 0; });
+  }
+  void run_part(int k) {
+    constexpr int64_t kPage = (int64_t{2} << 20) / 4;
+    const int64_t pages = kCount / kPage;
+    const int64_t begin = pages * k / threads_ * kPage;
+    (*part_)(begin, pages * (k + 1) / threads_ * kPage - begin);
   }
   void work(int k) {
     uint64_t seen = 0;
@@ -65,14 +123,15 @@ class Scale {
         if (ending_) return;
         seen = round_;
       }
-      part(k);
+      run_part(k);
       const std::lock_guard lock(mutex_);
       if (--left_ == 0) done_.notify_one();
     }
   }
 
   int threads_;
-  std::vector<float> a_, b_;
+  Buffer a_, b_;
+  const Part* part_ = nullptr;
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable changed_, done_;
@@ -89,10 +148,21 @@ void share(Session& session, Scale& one, Scale& all, const char* name, double by
   c.ours = {"millrace", [&](int64_t n) {
               for (int64_t i = 0; i < n; ++i) op();
             }, {}};
-  auto which = std::make_shared<Scale*>(&all);
-  bench::Config with_one{"1 thread", [which, &one] { *which = &one; }, 0.002};
-  bench::Config with_all{"all CPUs", [which, &all] { *which = &all; }, 0.002};
-  c.peer = {"stream scale", [which](int64_t n) { (*which)->run(n); }, {with_one, with_all}};
+  struct Way {
+    Scale* scale;
+    Loop loop;
+  };
+  auto way = std::make_shared<Way>();
+  c.peer = {"stream scale", [way](int64_t n) { way->scale->run(n, way->loop); }, {}};
+  for (Scale* scale : {&one, &all}) {
+    for (const bool past : {false, true}) {
+      if (past && !stores_past_cache()) continue;
+      bench::Config config;
+      config.name = std::string(scale == &one ? "1 thread" : "all CPUs") + (past ? ", stores past the cache" : "");
+      config.enter = [way, scale, past] { *way = {scale, past ? scale_past_cache : scale_plain}; };
+      c.peer.configs.push_back(config);
+    }
+  }
   c.peer_scale = bytes / (2 * kBytes);  // a pass of the loop moves 2 * kBytes
   c.work = bytes;
   c.rate = "GB/s";

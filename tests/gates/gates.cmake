@@ -18,7 +18,7 @@ if(Python3_FOUND)
   mill_add_gate(paths COMMAND ${Python3_EXECUTABLE} ${gates}/paths.py ${PROJECT_SOURCE_DIR})
   mill_add_gate(generated COMMAND ${Python3_EXECUTABLE} ${gates}/generated.py ${PROJECT_SOURCE_DIR})
 endif()
-foreach(check IN ITEMS gcc_c gcc_cpp clang_c clang_cpp luajit cffi bindgen swig)
+foreach(check IN ITEMS gcc_c gcc_cpp gcc_hpp clang_c clang_cpp clang_hpp luajit cffi bindgen swig)
   mill_add_gate(headers_${check} COMMAND ${MILL_SH} ${gates}/headers.sh ${check} ${PROJECT_SOURCE_DIR})
 endforeach()
 

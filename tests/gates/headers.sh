@@ -1,13 +1,14 @@
 #!/bin/sh
 # The public headers, alone and twice, under every language standard they promise, and in the parsers other languages use.
 #
-#   headers.sh CHECK ROOT     CHECK: gcc_c gcc_cpp clang_c clang_cpp luajit cffi bindgen swig
+#   headers.sh CHECK ROOT     CHECK: gcc_c gcc_cpp gcc_hpp clang_c clang_cpp clang_hpp luajit cffi bindgen swig
 #
 # MILL_LIBRARY, if set, is loaded by the parsers that can call. Exit status: 0 accepted, 1 refused, 77 a tool is missing.
 set -eu
 check=$1
 root=$2
 headers=$root/api/include
+kind=h
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -26,10 +27,10 @@ compile() {
   need "$compiler"
   bad=0
   count=0
-  for header in "$headers"/millrace/*.h; do
-    echo "#include \"millrace/$(basename "$header")\"" >"$work/$(basename "$header" .h)_alone.$suffix"
+  for header in "$headers"/millrace/*."$kind"; do
+    echo "#include \"millrace/$(basename "$header")\"" >"$work/$(basename "$header" ".$kind")_alone.$suffix"
   done
-  printf '#include "millrace/millrace.h"\n#include "millrace/millrace.h"\n' >"$work/twice.$suffix"
+  printf '#include "millrace/millrace.%s"\n#include "millrace/millrace.%s"\n' "$kind" "$kind" >"$work/twice.$suffix"
   for standard in "$@"; do
     for file in "$work"/*."$suffix"; do
       count=$((count + 1))
@@ -44,6 +45,8 @@ compile() {
 }
 
 case $check in
+  gcc_hpp) kind=hpp && compile g++ cpp c++17 c++20 c++2b ;;
+  clang_hpp) kind=hpp && compile clang++ cpp c++17 c++20 c++2b ;;
   gcc_c) compile gcc c c99 c11 c17 c2x ;;
   gcc_cpp) compile g++ cpp c++11 c++14 c++17 c++20 c++2b ;;
   clang_c) compile clang c c99 c11 c17 c2x ;;

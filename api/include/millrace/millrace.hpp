@@ -471,7 +471,9 @@ inline Tensor tanh(const Exec& x, const Tensor& a) { return call<mill_tanh>(x, a
 inline Tensor sigmoid(const Exec& x, const Tensor& a) { return call<mill_sigmoid>(x, a); }
 inline Tensor relu(const Exec& x, const Tensor& a) { return call<mill_relu>(x, a); }
 inline Tensor gelu(const Exec& x, const Tensor& a, bool tanh = false) { return call<mill_gelu>(x, a, tanh); }
+inline Tensor softplus(const Exec& x, const Tensor& a) { return call<mill_softplus>(x, a); }
 inline Tensor abs(const Exec& x, const Tensor& a) { return call<mill_abs>(x, a); }
+inline Tensor sign(const Exec& x, const Tensor& a) { return call<mill_sign>(x, a); }
 inline Tensor affine(const Exec& x, const Tensor& a, double scale = 1, double shift = 0) { return call<mill_affine>(x, a, scale, shift); }
 inline Tensor add(const Exec& x, const Tensor& a, const Tensor& b) { return call<mill_add>(x, a, b); }
 inline Tensor sub(const Exec& x, const Tensor& a, const Tensor& b) { return call<mill_sub>(x, a, b); }

@@ -1,0 +1,162 @@
+// What the engine reports of itself, seen through the public trace.
+#include <gtest/gtest.h>
+#include <millrace/millrace.h>
+
+#include <vector>
+
+namespace {
+
+class TraceRecords : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(mill_error_create(&err_), MILL_OK);
+    ASSERT_EQ(mill_context_create(nullptr, &context_, err_), MILL_OK);
+    ASSERT_EQ(mill_exec_create(context_, 0, nullptr, &exec_, err_), MILL_OK);
+  }
+  void TearDown() override {
+    mill_exec_release(exec_);
+    mill_context_release(context_);
+    mill_error_release(err_);
+  }
+
+  mill_tensor* tensor(std::vector<float> values) {
+    const int64_t n = static_cast<int64_t>(values.size());
+    mill_tensor* out = nullptr;
+    EXPECT_EQ(
+        mill_tensor_from_host(exec_, MILL_F32, &n, 1, values.data(), values.size() * 4, &out, err_),
+        MILL_OK);
+    return out;
+  }
+
+  std::vector<mill_trace_record> drain() {
+    std::vector<mill_trace_record> records(4096);
+    uint32_t count = 0;
+    uint64_t lost = 0;
+    EXPECT_EQ(mill_trace_drain(context_, records.data(), 4096, &count, &lost, err_), MILL_OK);
+    records.resize(count);
+    return records;
+  }
+
+  static std::vector<mill_trace_record> of_kind(const std::vector<mill_trace_record>& all,
+                                                int32_t kind) {
+    std::vector<mill_trace_record> out;
+    for (const mill_trace_record& record : all) {
+      if (record.kind == kind) out.push_back(record);
+    }
+    return out;
+  }
+
+  mill_error* err_ = nullptr;
+  mill_context* context_ = nullptr;
+  mill_exec* exec_ = nullptr;
+};
+
+TEST_F(TraceRecords, AnAllocationAndItsFreeNameTheBytes) {
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_ALLOCATIONS, err_), MILL_OK);
+  mill_tensor* made = nullptr;
+  const int64_t n = 250;
+  ASSERT_EQ(mill_tensor_create(exec_, MILL_F32, &n, 1, &made, err_), MILL_OK);
+  mill_tensor_release(made);
+  const auto records = drain();
+  const auto allocations = of_kind(records, MILL_RECORD_ALLOC);
+  const auto frees = of_kind(records, MILL_RECORD_FREE);
+  ASSERT_EQ(allocations.size(), 1u);
+  EXPECT_EQ(allocations[0].bytes, 1000u);
+  EXPECT_EQ(allocations[0].memory & 0xffu, static_cast<uint32_t>(MILL_RECORD_MEMORY_PAGEABLE));
+  EXPECT_GE(allocations[0].detail, static_cast<uint32_t>(MILL_RECORD_ALLOC_HIT));
+  ASSERT_EQ(frees.size(), 1u);
+  EXPECT_EQ(frees[0].bytes, 1000u);
+  EXPECT_GE(frees[0].start_ns, allocations[0].start_ns);
+}
+
+TEST_F(TraceRecords, NothingIsToldWhileTheMaskIsEmpty) {
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_RECORDS, err_), MILL_OK);
+  ASSERT_EQ(mill_trace_set_mask(context_, 0, err_), MILL_OK);
+  mill_tensor_release(tensor({1, 2, 3}));
+  EXPECT_TRUE(drain().empty());
+}
+
+TEST_F(TraceRecords, ARefusedAllocationCarriesItsStatus) {
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_ALLOCATIONS, err_), MILL_OK);
+  ASSERT_EQ(mill_memory_fail_at(context_, 0, 1, err_), MILL_OK);
+  mill_tensor* made = nullptr;
+  const int64_t n = 16;
+  ASSERT_EQ(mill_tensor_create(exec_, MILL_F32, &n, 1, &made, err_), MILL_E_MEMORY);
+  const auto allocations = of_kind(drain(), MILL_RECORD_ALLOC);
+  ASSERT_FALSE(allocations.empty());
+  EXPECT_EQ(allocations.back().status, MILL_E_MEMORY);
+}
+
+TEST_F(TraceRecords, CopiesToAndFromTheHostHaveBytesAndDirection) {
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_COPIES, err_), MILL_OK);
+  mill_tensor* x = tensor({1, 2, 3, 4});
+  float back[4] = {};
+  ASSERT_EQ(mill_tensor_read(exec_, x, back, sizeof back, err_), MILL_OK);
+  mill_tensor_release(x);
+  const auto copies = of_kind(drain(), MILL_RECORD_COPY);
+  ASSERT_EQ(copies.size(), 2u);
+  EXPECT_EQ(copies[0].bytes, 16u);
+  EXPECT_EQ(copies[1].bytes, 16u);
+  EXPECT_NE(copies[0].storage, 0u);
+  EXPECT_EQ(copies[0].storage, copies[1].storage);
+  EXPECT_EQ(copies[1].detail, static_cast<uint32_t>(MILL_RECORD_COPY_BLOCKING));
+}
+
+TEST_F(TraceRecords, ABackwardOpNamesTheForwardOpItDifferentiates) {
+  mill_tensor* x = tensor({0.5f, -1, 2});
+  mill_tape* tape = nullptr;
+  ASSERT_EQ(mill_tape_create(context_, &tape, err_), MILL_OK);
+  ASSERT_EQ(mill_tape_watch(tape, x, err_), MILL_OK);
+  ASSERT_EQ(mill_exec_set_tape(exec_, tape, err_), MILL_OK);
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_OPS | MILL_TRACE_BACKWARD, err_), MILL_OK);
+  mill_tensor* y = nullptr;
+  mill_tensor* loss = nullptr;
+  ASSERT_EQ(mill_tanh(exec_, x, &y, err_), MILL_OK);
+  ASSERT_EQ(mill_sum(exec_, y, nullptr, 0, 0, &loss, err_), MILL_OK);
+  ASSERT_EQ(mill_tape_backward(tape, exec_, loss, nullptr, 0, err_), MILL_OK);
+  const auto records = drain();
+  EXPECT_EQ(of_kind(records, MILL_RECORD_BACKWARD).size(), 1u);
+  uint64_t forward = 0;
+  uint64_t named = 0;
+  for (const mill_trace_record& record : of_kind(records, MILL_RECORD_OP)) {
+    if (record.op == MILL_OP_TANH) forward = record.instance;
+    if (record.op == MILL_OP_TANH_BACKWARD) named = record.forward;
+    EXPECT_EQ(record.status, MILL_OK);
+  }
+  EXPECT_NE(forward, 0u);
+  EXPECT_EQ(named, forward);
+  for (mill_tensor* t : {x, y, loss}) mill_tensor_release(t);
+  mill_tape_release(tape);
+}
+
+TEST_F(TraceRecords, AnOpHasItsBytesFlopsAndDtypes) {
+  mill_tensor* a = tensor({1, 2, 3, 4});
+  const int64_t dims[2] = {2, 2};
+  mill_tensor* m = nullptr;
+  ASSERT_EQ(mill_reshape(exec_, a, dims, 2, &m, err_), MILL_OK);
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_OPS, err_), MILL_OK);
+  mill_tensor* product = nullptr;
+  ASSERT_EQ(mill_matmul(exec_, m, m, &product, err_), MILL_OK);
+  const auto ops = of_kind(drain(), MILL_RECORD_OP);
+  ASSERT_EQ(ops.size(), 1u);
+  EXPECT_EQ(ops[0].op, MILL_OP_MATMUL);
+  EXPECT_EQ(ops[0].flops, 16u);
+  EXPECT_EQ(ops[0].bytes, 48u);
+  EXPECT_EQ(ops[0].dtypes & 0xffffffu, 0x0c0c0cu);
+  mill_trace_op_row row{};
+  uint32_t count = 0;
+  ASSERT_EQ(mill_trace_op_stats(context_, &row, 1, &count, err_), MILL_OK);
+  EXPECT_EQ(row.op, MILL_OP_MATMUL);
+  EXPECT_EQ(row.calls, 1u);
+  for (mill_tensor* t : {a, m, product}) mill_tensor_release(t);
+}
+
+TEST_F(TraceRecords, WaitingForAnExecIsASynchronisation) {
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_SYNCS, err_), MILL_OK);
+  ASSERT_EQ(mill_exec_wait(exec_, err_), MILL_OK);
+  const auto syncs = of_kind(drain(), MILL_RECORD_SYNC);
+  ASSERT_EQ(syncs.size(), 1u);
+  EXPECT_EQ(syncs[0].detail, static_cast<uint32_t>(MILL_RECORD_SYNC_STREAM));
+}
+
+}  // namespace
