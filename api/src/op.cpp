@@ -32,7 +32,8 @@ void check_output_array(mill_tensor* const* out, uint32_t n_out) {
   }
 }
 
-// For the sentence of a failure that comes before the exec, and with it the context's rows, is known.
+// For the sentence of a failure that comes before the exec, and with it the context's rows, is
+// known.
 const char* op_name(int32_t op) {
   for (uint32_t k = 0; k < op_table_size(); ++k) {
     if (op_table()[k].number == op) return op_table()[k].name;
@@ -73,8 +74,7 @@ mill_status invoke_op(mill_exec* exec, int32_t op, mill_tensor* const* in, uint3
       results[k] = *out[k];
       if (results[k]) need(results[k], -1, row.outputs[k].name);
     }
-    run_noted(e, results, n_out,
-              [&] { invoke(e, op, in, n_in, attrs, n_attrs, results, n_out); });
+    run_noted(e, results, n_out, [&] { invoke(e, op, in, n_in, attrs, n_attrs, results, n_out); });
     for (uint32_t k = 0; k < n_out; ++k) *out[k] = results[k];
     return MILL_OK;
   } catch (...) {

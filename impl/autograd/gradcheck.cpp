@@ -166,8 +166,10 @@ double gradcheck(Exec& exec, int32_t op, mill_tensor* const* in, uint32_t n_in,
     std::vector<double> values(n);
     std::vector<double> gradients(n, 0.0);
     read_host(exec, copy, values.data(), n * sizeof(double));
-    if (analytic.gradients[j])
+    if (analytic.gradients[j]) {
+      if (!same_dims(analytic.gradients[j]->view, copy.view)) return HUGE_VAL;
       read_host(exec, *analytic.gradients[j], gradients.data(), n * sizeof(double));
+    }
     for (size_t e = 0; e < n; ++e) {
       const double x = values[e];
       const double h = step * std::max(1.0, std::fabs(x));

@@ -22,6 +22,9 @@ constexpr double kBf16WorkPerThread = 1 << 22;
 // Fewer are not worth setting up vectors.
 constexpr double kScalarWork = 64;
 constexpr int64_t kFewColumnsDepth = 32;
+// A tile of the matrix units. Threads that share cache lines of the output slow each other by half
+// at their speed, so rows are cut before columns.
+constexpr int64_t kMatrixUnitRows = 16;
 // What packing an element costs, in multiply-adds.
 constexpr int64_t kPackCost = 12;
 
@@ -185,8 +188,7 @@ BatchOffset batch_offset(const Layout& at, int64_t index) {
   return offset;
 }
 
-// ---- the plan
-// -------------------------------------------------------------------------------------
+// ---- the plan ----
 
 MILL_INLINE bool lies_flat(int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride) {
   return (col_stride == 1 && row_stride >= cols) || (row_stride == 1 && col_stride >= rows);
@@ -199,10 +201,12 @@ MILL_INLINE double multiply_adds(const Layout& at) {
 
 // Where oneDNN is the faster one; measured on Sapphire Rapids with oneDNN 2.6. It starts later, and
 // turns to its slow paths when there are few rows.
-bool onednn_pays(const Layout& at, int32_t dtype) {
+bool onednn_pays(const Layout& at, int32_t dtype, bool cut) {
   const double work = multiply_adds(at);
   if (dtype == MILL_BF16) return at.m >= 2 && work >= 1 << 13;
   if (at.k < 8 || at.n < 8 || work < 1 << 20) return false;
+  // Every thread packs a transposed b anew, and the kernels here are quicker at that.
+  if (cut && at.b_col != 1 && work >= 2 * kWorkPerThread && work < 1 << 26) return false;
   return at.m > 8 || (at.m >= 4 && at.b_col == 1 && work >= 1 << 22);
 }
 
@@ -216,7 +220,7 @@ bool use_onednn(const mill_kernel_args* args, const Layout& at) {
   if (at.bias_row != 0 || at.bias_col > 1) return false;
   if (!lies_flat(at.m, at.k, at.a_row, at.a_col)) return false;
   if (!lies_flat(at.k, at.n, at.b_row, at.b_col)) return false;
-  if (policy == kGemmAutomatic && !onednn_pays(at, dtype)) return false;
+  if (policy == kGemmAutomatic && !onednn_pays(at, dtype, args->host->threads > 1)) return false;
   return runtime->onednn->supports(dtype);
 }
 
@@ -226,7 +230,8 @@ template <class S>
 void cut(const Layout& at, int64_t parts, Plan* plan) {
   const int64_t panels = ceil_div(at.n, kCols<Sum<S>>);
   int64_t best = INT64_MAX;
-  for (int64_t cols = min_of(parts, panels); cols >= 1; --cols) {
+  // Of equals, the one with the fewest column cuts: threads then share no cache line of the output.
+  for (int64_t cols = 1; cols <= min_of(parts, panels); ++cols) {
     const int64_t rows = min_of(parts / cols, ceil_div(at.m, 4));
     const int64_t width = ceil_div(panels, cols) * kCols<Sum<S>>;
     const int64_t height = ceil_div(at.m, rows);
@@ -276,6 +281,9 @@ Plan make_plan(const mill_kernel_args* args, const Layout& at) {
     if (left > 1 && plan.method != Method::scalar) {
       if (reads) {
         plan.col_parts = min_of(left, ceil_div(at.n, kCols<Sum<S>>));
+      } else if (matrix_units) {
+        plan.row_parts = max_of(1, min_of(left, at.m / kMatrixUnitRows));
+        plan.col_parts = max_of(1, min_of(left / plan.row_parts, ceil_div(at.n, kCols<Sum<S>>)));
       } else {
         cut<S>(at, left, &plan);
       }
@@ -294,8 +302,7 @@ Plan make_plan(const mill_kernel_args* args, const Layout& at) {
   return plan;
 }
 
-// ---- the launch
-// -----------------------------------------------------------------------------------
+// ---- the launch ----
 
 template <class S>
 void zero_product(const Product<S>& p) {

@@ -2,6 +2,7 @@
 // cache for its three passes. The gradients of weight and bias are sums over rows: each chunk of
 // rows makes a partial row of both, and the partial rows are added in order; chunks depend on the
 // shape alone.
+#include "cpu/past_cache.h"
 #include "cpu/rows.h"
 
 namespace mill::cpu::MILL_TARGET {
@@ -39,9 +40,10 @@ mill_status layer_norm(const mill_kernel_args* args) {
     const Tag<C> d;
     using V = Vec<Tag<C>>;
     const double count = static_cast<double>(e.n);
+    OutRows<S> results(e.rows, e.n);
     for (int64_t r = begin; r < end; ++r) {
       const S* from = x + r * e.n;
-      S* to = out + r * e.n;
+      S* to = results.at(out + r * e.n);
       const double sum = sum_terms(
           d, e.n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE { return get(d, from + i, part); });
       const C center = static_cast<C>(sum / count);
@@ -62,6 +64,7 @@ mill_status layer_norm(const mill_kernel_args* args) {
           put(d, hn::MulAdd(normal(i, part), get(d, weight + i, part), get(d, bias + i, part)),
               to + i, part);
         });
+        results.done(out + r * e.n);
         continue;
       }
       each_vector(d, e.n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE {
@@ -70,6 +73,7 @@ mill_status layer_norm(const mill_kernel_args* args) {
         if (bias != nullptr) value = hn::Add(value, get(d, bias + i, part));
         put(d, value, to + i, part);
       });
+      results.done(out + r * e.n);
     }
   });
   return MILL_OK;
@@ -108,7 +112,7 @@ struct Backward {
 
 // dx = rstd (gw - mean(gw) - xhat mean(gw xhat)) with gw = g weight, xhat = (x - mean) rstd.
 template <class S>
-void backward_dx(const Backward<S>& k, int64_t r) {
+void backward_dx(const Backward<S>& k, int64_t r, S* dx) {
   using C = Compute<S>;
   using V = Vec<Tag<C>>;
   const Tag<C> d;
@@ -132,7 +136,6 @@ void backward_dx(const Backward<S>& k, int64_t r) {
   });
   const V shift = hn::Set(d, static_cast<C>(sum / static_cast<Wide<C>>(k.n)));
   const V slope = hn::Set(d, static_cast<C>(product_sum / static_cast<Wide<C>>(k.n)));
-  S* dx = k.dx + r * k.n;
   each_vector(d, k.n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE {
     const V rest = hn::NegMulAdd(normal(i, part), slope, hn::Sub(weighted(i, part), shift));
     put(d, hn::Mul(rest, rstd), dx + i, part);
@@ -206,12 +209,16 @@ mill_status layer_norm_backward(const mill_kernel_args* args) {
   C* partial = static_cast<C*>(args->workspace);
   const Chunks chunks = chunks_of(e.rows);
   parallel(args, chunks.count, grain_of(2 * e.n * chunks.rows), [=](int64_t begin, int64_t end) {
+    OutRows<S> rows(e.rows, e.n);
     for (int64_t chunk = begin; chunk < end; ++chunk) {
       C* weight_sum = partial + 2 * chunk * e.n;
       if (parameters) std::memset(weight_sum, 0, 2 * static_cast<size_t>(e.n) * sizeof(C));
       const int64_t first = chunk * chunks.rows;
       for (int64_t r = first; r < smaller(first + chunks.rows, e.rows); ++r) {
-        if (k.dx != nullptr) backward_dx(k, r);
+        if (k.dx != nullptr) {
+          backward_dx(k, r, rows.at(k.dx + r * e.n));
+          rows.done(k.dx + r * e.n);
+        }
         if (parameters) add_parameters(k, r, weight_sum, weight_sum + e.n);
       }
     }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "cpu/convert.h"
+#include "cpu/past_cache.h"
 #include "device/plugin.h"
 
 namespace mill::cpu::MILL_TARGET {
@@ -147,6 +148,28 @@ inline void pointwise_rows(const Pointwise& job, int64_t begin, int64_t end) {
   }
 }
 
+// The same, for results that are written past the caches.
+inline void pointwise_pieces(const Pointwise& job, int64_t begin, int64_t end) {
+  const int count = job.inputs + 1;
+  alignas(64) char piece[kPieceBytes];
+  const int64_t most = kPieceBytes / job.size[0];
+  Cursor cursor;
+  cursor.seek(job.loops, count, begin);
+  Run run{};
+  for (int k = 0; k < job.inputs; ++k) run.step[k] = job.loops.strides[k + 1][0];
+  run.out = piece;
+  while (begin < end) {
+    run.n = smaller(smaller(end - begin, most), cursor.left_in_row(job.loops));
+    for (int k = 0; k < job.inputs; ++k)
+      run.in[k] = job.data[k + 1] + cursor.offset[k + 1] * job.size[k + 1];
+    job.run(job.functor, run);
+    write_past_cache(piece, job.data[0] + cursor.offset[0] * job.size[0], run.n * job.size[0]);
+    cursor.advance(job.loops, count, run.n);
+    begin += run.n;
+  }
+  finish_past_cache();
+}
+
 // Every compute type has at most kTileBytes bytes.
 inline constexpr int64_t kTileBytes = 16;
 
@@ -194,10 +217,13 @@ struct PointwiseShare {
   int64_t compute_size;
   int64_t result_size;
   bool direct;
+  bool past_cache;
 
   static void body(void* data, int64_t begin, int64_t end) {
     const auto* share = static_cast<const PointwiseShare*>(data);
-    if (share->direct) {
+    if (share->past_cache) {
+      pointwise_pieces(*share->job, begin, end);
+    } else if (share->direct) {
       pointwise_rows(*share->job, begin, end);
     } else {
       pointwise_tiles(*share->job, begin, end, share->compute_size, share->result_size);
@@ -222,7 +248,9 @@ inline void run_pointwise(const mill_kernel_args* args, Pointwise* job, bool con
     direct = direct && (job->loops.strides[k + 1][0] == 1 || job->loops.strides[k + 1][0] == 0);
   }
   direct = direct && (job->loops.rank == 1 || job->loops.dims[0] >= kShortRow);
-  PointwiseShare share{job, compute_size, result_size, direct};
+  const bool past_cache = direct && job->loops.numel * job->size[0] >= kPastCacheBytes &&
+                          job->loops.dims[0] * job->size[0] >= kPieceBytes;
+  PointwiseShare share{job, compute_size, result_size, direct, past_cache};
   if (job->loops.numel <= grain) {
     PointwiseShare::body(&share, 0, job->loops.numel);
   } else {

@@ -1,6 +1,7 @@
 // softmax and log_softmax along one axis, and their gradients. The tensor is [outer, n, inner]:
 // with inner 1 a row is contiguous and stays in the first-level cache between its passes, else
 // vectors run along inner and a tile of columns does.
+#include "cpu/past_cache.h"
 #include "cpu/rows.h"
 
 namespace mill::cpu::MILL_TARGET {
@@ -176,12 +177,20 @@ mill_status softmax(const mill_kernel_args* args) {
   }
   if constexpr (kLog) {
     parallel(args, e.outer, grain_of(e.n), [=](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) log_softmax_row(x + r * e.n, out + r * e.n, e.n);
+      OutRows<S> rows(e.outer, e.n);
+      for (int64_t r = begin; r < end; ++r) {
+        log_softmax_row(x + r * e.n, rows.at(out + r * e.n), e.n);
+        rows.done(out + r * e.n);
+      }
     });
   } else if constexpr (!kStaged<S>) {
     parallel(args, e.outer, grain_of(e.n), [=](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r)
-        softmax_row(x + r * e.n, out + r * e.n, out + r * e.n, e.n);
+      OutRows<S> rows(e.outer, e.n);
+      for (int64_t r = begin; r < end; ++r) {
+        S* const row = rows.at(out + r * e.n);
+        softmax_row(x + r * e.n, row, row, e.n);
+        rows.done(out + r * e.n);
+      }
     });
   } else if (e.n <= kStackRow) {
     parallel(args, e.outer, grain_of(e.n), [=](int64_t begin, int64_t end) {
@@ -270,8 +279,10 @@ mill_status softmax_backward(const mill_kernel_args* args) {
   S* out = static_cast<S*>(args->out[0]->data);
   if (e.inner == 1) {
     parallel(args, e.outer, grain_of(e.n), [=](int64_t begin, int64_t end) {
+      OutRows<S> rows(e.outer, e.n);
       for (int64_t r = begin; r < end; ++r) {
-        gradient_row<S, kLog>(g + r * e.n, y + r * e.n, out + r * e.n, e.n);
+        gradient_row<S, kLog>(g + r * e.n, y + r * e.n, rows.at(out + r * e.n), e.n);
+        rows.done(out + r * e.n);
       }
     });
   } else {

@@ -46,15 +46,15 @@ int64_t checked_count(const int64_t* dims, int64_t rank, int32_t dtype) {
     }
     empty = empty || dims[i] == 0;
   }
-  if (empty) return 0;
+  // Beside a 0 the others count too: strides and offsets are products of them.
   for (int64_t i = 0; i < rank; ++i) {
-    if (__builtin_mul_overflow(bytes, dims[i], &bytes)) {
+    if (__builtin_mul_overflow(bytes, std::max<int64_t>(dims[i], 1), &bytes)) {
       fail(MILL_E_SHAPE, "dims %s of %s take more than %lld bytes",
            format_dims(dims, static_cast<int32_t>(rank)).text, dtype_name(dtype),
            static_cast<long long>(INT64_MAX));
     }
   }
-  return bytes / dtype_size(dtype);
+  return empty ? 0 : bytes / dtype_size(dtype);
 }
 
 void dense_strides(const int64_t* dims, int32_t rank, int64_t* strides) {

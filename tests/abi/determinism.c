@@ -1,9 +1,11 @@
-/* The same seed gives the same bits: two runs of 50 training steps, with one thread and with two. */
+/* The same seed gives the same bits: two runs of 50 training steps, with one thread and with two.
+ */
 #include "train.h"
 
 enum { STEPS = 50 };
 
-static int run(const struct api* m, uint32_t threads, uint64_t seed, int32_t width, int32_t hidden, float* losses) {
+static int run(const struct api* m, uint32_t threads, uint64_t seed, int32_t width, int32_t hidden,
+               float* losses) {
   struct training t;
   int k;
   if (!train_begin(&t, m, threads, MILL_GEMM_AUTO, seed, width, hidden)) return 0;

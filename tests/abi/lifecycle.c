@@ -31,11 +31,11 @@ static void* open_library(const char* path, struct api* m) {
     printf("%s\n", dlerror());
     exit(1);
   }
-#define X(name)                                        \
-  {                                                    \
-    void* found = dlsym(library, #name);               \
-    CHECK(found != NULL);                              \
-    memcpy(&m->name, &found, sizeof found);            \
+#define X(name)                             \
+  {                                         \
+    void* found = dlsym(library, #name);    \
+    CHECK(found != NULL);                   \
+    memcpy(&m->name, &found, sizeof found); \
   }
   ABI_FUNCTIONS(X)
 #undef X
@@ -83,7 +83,8 @@ static void look(struct process_state* s) {
   s->environment = 1469598103934665603u;
   for (entry = environ; *entry; ++entry) {
     const char* c;
-    for (c = *entry; *c; ++c) s->environment = (s->environment ^ (unsigned char)*c) * 1099511628211u;
+    for (c = *entry; *c; ++c)
+      s->environment = (s->environment ^ (unsigned char)*c) * 1099511628211u;
   }
   s->umask_bits = umask(0);
   umask(s->umask_bits);
@@ -150,7 +151,8 @@ static void changes_no_process_state(const char* path, struct api* m) {
   CHECK(ended.threads == before.threads);
 }
 
-/* ---- threads that compute while others do something --------------------------------------------- */
+/* ---- threads that compute while others do something ---------------------------------------------
+ */
 
 struct worker {
   const struct api* m;
@@ -193,13 +195,15 @@ static void start(struct worker* w, const struct api* m) {
   memset(w, 0, sizeof *w);
   w->m = m;
   CHECK(pthread_create(&w->thread, NULL, work, w) == 0);
-  while (__atomic_load_n(&w->rounds, __ATOMIC_RELAXED) == 0 && !__atomic_load_n(&w->wrong, __ATOMIC_RELAXED))
+  while (__atomic_load_n(&w->rounds, __ATOMIC_RELAXED) == 0 &&
+         !__atomic_load_n(&w->wrong, __ATOMIC_RELAXED))
     usleep(100);
 }
 
 static void finish(struct worker* w) {
   const int rounds = __atomic_load_n(&w->rounds, __ATOMIC_RELAXED);
-  while (__atomic_load_n(&w->rounds, __ATOMIC_RELAXED) == rounds && !__atomic_load_n(&w->wrong, __ATOMIC_RELAXED))
+  while (__atomic_load_n(&w->rounds, __ATOMIC_RELAXED) == rounds &&
+         !__atomic_load_n(&w->wrong, __ATOMIC_RELAXED))
     usleep(100); /* it still gets on */
   __atomic_store_n(&w->stop, 1, __ATOMIC_RELAXED);
   pthread_join(w->thread, NULL);
@@ -233,7 +237,8 @@ static void reopens_with_threads_alive(const char* path) {
   finish(&w);
 }
 
-/* ---- fork --------------------------------------------------------------------------------------------- */
+/* ---- fork
+ * --------------------------------------------------------------------------------------------- */
 
 static int child_status(pid_t child) {
   int status = 0;
@@ -252,8 +257,8 @@ static void fork_before_any_context(const struct api* m) {
   CHECK(child_status(child) == 0);
 }
 
-static int refused_in_child(struct training* t, mill_tensor* tensor, mill_stream* stream, mill_event* event,
-                            mill_future* future) {
+static int refused_in_child(struct training* t, mill_tensor* tensor, mill_stream* stream,
+                            mill_event* event, mill_future* future) {
   const struct api* m = t->m;
   mill_tensor* out = NULL;
   mill_tensor* batch[2] = {NULL, NULL};
@@ -338,7 +343,8 @@ static void fork_while_others_compute(const struct api* m) {
   finish(&w[1]);
 }
 
-/* ---- exit and output ------------------------------------------------------------------------------------ */
+/* ---- exit and output
+ * ------------------------------------------------------------------------------------ */
 
 static int leak(const char* path) {
   static struct api m;

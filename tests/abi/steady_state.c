@@ -1,5 +1,5 @@
-/* A steady training step calls neither the heap nor the system for memory: all heap functions are replaced and counted,
- * over all threads of the process. */
+/* A steady training step calls neither the heap nor the system for memory: all heap functions are
+ * replaced and counted, over all threads of the process. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdlib.h>
@@ -28,7 +28,9 @@ void* __libc_realloc(void* block, size_t bytes);
 void* __libc_memalign(size_t align, size_t bytes);
 void __libc_free(void* block);
 
-static void count(void) { __atomic_fetch_add(&heap_calls, 1, __ATOMIC_RELAXED); }
+static void count(void) {
+  __atomic_fetch_add(&heap_calls, 1, __ATOMIC_RELAXED);
+}
 
 void* malloc(size_t bytes) {
   count();
@@ -61,7 +63,9 @@ void free(void* block) {
 }
 #endif
 
-static uint64_t calls_now(void) { return __atomic_load_n(&heap_calls, __ATOMIC_RELAXED); }
+static uint64_t calls_now(void) {
+  return __atomic_load_n(&heap_calls, __ATOMIC_RELAXED);
+}
 
 static void stats_of(const struct api* m, mill_context* context, mill_memory_stats* out) {
   memset(out, 0, sizeof *out);
@@ -71,8 +75,8 @@ static void stats_of(const struct api* m, mill_context* context, mill_memory_sta
 }
 
 /* Runs step(data) to warm up and then 50 times, in which nothing may be allocated. */
-static void expect_steady(const struct api* m, mill_context* context, const char* what, void (*step)(void*),
-                          void* data) {
+static void expect_steady(const struct api* m, mill_context* context, const char* what,
+                          void (*step)(void*), void* data) {
   mill_memory_stats before, after;
   uint64_t calls;
   int k;
@@ -82,8 +86,8 @@ static void expect_steady(const struct api* m, mill_context* context, const char
   for (k = 0; k < 50; ++k) step(data);
   calls = calls_now() - calls;
   stats_of(m, context, &after);
-  printf("%s: %llu heap calls, %llu source calls, %llu allocations in 50 steps\n", what, (unsigned long long)calls,
-         (unsigned long long)(after.source_calls - before.source_calls),
+  printf("%s: %llu heap calls, %llu source calls, %llu allocations in 50 steps\n", what,
+         (unsigned long long)calls, (unsigned long long)(after.source_calls - before.source_calls),
          (unsigned long long)(after.allocations - before.allocations));
   CHECK(calls == 0);
   CHECK(after.source_calls == before.source_calls);
@@ -92,10 +96,14 @@ static void expect_steady(const struct api* m, mill_context* context, const char
   CHECK(after.in_use_bytes == before.in_use_bytes);
 }
 
-static void one_training_step(void* data) { train_step(data); }
+static void one_training_step(void* data) {
+  train_step(data);
+}
 
-/* With Millrace's own matrix product: oneDNN allocates a few small blocks each time a primitive is executed. */
-static void training(const struct api* m, uint32_t threads, int32_t width, int32_t hidden, uint64_t trace_mask) {
+/* With Millrace's own matrix product: oneDNN allocates a few small blocks each time a primitive is
+ * executed. */
+static void training(const struct api* m, uint32_t threads, int32_t width, int32_t hidden,
+                     uint64_t trace_mask) {
   struct training t;
   char what[96];
   CHECK(train_begin(&t, m, threads, MILL_GEMM_OWN, 7, width, hidden));

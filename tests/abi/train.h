@@ -38,8 +38,9 @@ static mill_tensor* train_data(struct training* t, int32_t width) {
     state = state * 1664525u + 1013904223u;
     values[k] = (float)(state >> 8) / 16777216.0f - 0.5f;
   }
-  train_ok(t, t->m->mill_tensor_from_host(t->exec, MILL_F32, dims, 2, values,
-                                          (uint64_t)(TRAIN_ROWS * width) * sizeof(float), &out, t->err));
+  train_ok(
+      t, t->m->mill_tensor_from_host(t->exec, MILL_F32, dims, 2, values,
+                                     (uint64_t)(TRAIN_ROWS * width) * sizeof(float), &out, t->err));
   return out;
 }
 
@@ -49,13 +50,14 @@ static mill_tensor* train_labels(struct training* t) {
   mill_tensor* out = NULL;
   int32_t k;
   for (k = 0; k < TRAIN_ROWS; ++k) labels[k] = (k * 7) % 4;
-  train_ok(t, t->m->mill_tensor_from_host(t->exec, MILL_I64, dims, 1, labels, sizeof labels, &out, t->err));
+  train_ok(t, t->m->mill_tensor_from_host(t->exec, MILL_I64, dims, 1, labels, sizeof labels, &out,
+                                          t->err));
   return out;
 }
 
 /* width: of the input, at most 256. */
-static int train_begin(struct training* t, const struct api* m, uint32_t threads, int32_t gemm, uint64_t seed,
-                       int32_t width, int32_t hidden) {
+static int train_begin(struct training* t, const struct api* m, uint32_t threads, int32_t gemm,
+                       uint64_t seed, int32_t width, int32_t hidden) {
   const int64_t w1[2] = {hidden, width};
   const int64_t b1[1] = {hidden};
   const int64_t w2[2] = {4, hidden};
@@ -91,11 +93,14 @@ static int train_begin(struct training* t, const struct api* m, uint32_t threads
   if (!train_ok(t, m->mill_group_build(t->group, t->exec, t->err))) return 0;
   for (k = 0; k < 4; ++k) {
     train_ok(t, m->mill_group_param(t->group, k, &t->params[k], t->err));
-    if (k % 2 == 0) train_ok(t, m->mill_group_init(t->group, t->exec, k, MILL_INIT_KAIMING, 1, t->err));
+    if (k % 2 == 0)
+      train_ok(t, m->mill_group_init(t->group, t->exec, k, MILL_INIT_KAIMING, 1, t->err));
   }
-  train_ok(t, m->mill_optimizer_create_adamw(t->exec, t->group, 0.01, 0.9, 0.999, 1e-8, 0.01, &t->optimizer, t->err));
+  train_ok(t, m->mill_optimizer_create_adamw(t->exec, t->group, 0.01, 0.9, 0.999, 1e-8, 0.01,
+                                             &t->optimizer, t->err));
   if (t->status != MILL_OK) return 0;
-  train_ok(t, m->mill_optimizer_set_schedule(t->optimizer, MILL_SCHEDULE_COSINE, 5, 1000, 0.1, t->err));
+  train_ok(
+      t, m->mill_optimizer_set_schedule(t->optimizer, MILL_SCHEDULE_COSINE, 5, 1000, 0.1, t->err));
   train_ok(t, m->mill_optimizer_set_clip_norm(t->optimizer, 1.0, t->err));
   columns[0] = train_data(t, width);
   columns[1] = train_labels(t);
@@ -122,11 +127,13 @@ static float train_step(struct training* t) {
          train_ok(t, m->mill_gelu(t->exec, h, 0, &a, t->err)) &&
          train_ok(t, m->mill_dropout(t->exec, a, NULL, 0.1, &d, t->err)) &&
          train_ok(t, m->mill_linear(t->exec, d, t->params[2], t->params[3], &y, t->err)) &&
-         train_ok(t, m->mill_cross_entropy(t->exec, y, batch[1], MILL_REDUCE_MEAN, 0, -100, &loss, &lse, t->err)) &&
+         train_ok(t, m->mill_cross_entropy(t->exec, y, batch[1], MILL_REDUCE_MEAN, 0, -100, &loss,
+                                           &lse, t->err)) &&
          train_ok(t, m->mill_tape_backward(t->tape, t->exec, loss, NULL, 0, t->err)) &&
          train_ok(t, m->mill_optimizer_step(t->optimizer, t->exec, t->err)));
   m->mill_exec_set_tape(t->exec, NULL, NULL);
-  if (t->status == MILL_OK && train_ok(t, m->mill_tensor_read_async(t->exec, loss, &future, t->err)) &&
+  if (t->status == MILL_OK &&
+      train_ok(t, m->mill_tensor_read_async(t->exec, loss, &future, t->err)) &&
       train_ok(t, m->mill_future_wait(future, UINT64_MAX, t->err)) &&
       train_ok(t, m->mill_future_data(future, &data, &bytes, t->err)) && bytes == sizeof value) {
     memcpy(&value, data, sizeof value);

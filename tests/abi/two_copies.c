@@ -1,5 +1,5 @@
-/* Two copies of the library in one process, as two plugins might bring them: both work, and neither takes the other's
- * handles. */
+/* Two copies of the library in one process, as two plugins might bring them: both work, and neither
+ * takes the other's handles. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

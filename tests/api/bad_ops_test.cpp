@@ -22,12 +22,15 @@ mill_attr int_attr(int32_t id, int64_t value) {
 TEST_F(BadOps, ShapesThatDoNotFit) {
   mill_tensor* const a = f.tensor({2, 3});
   mill_tensor* const b = f.tensor({4, 3});
-  refuse(MILL_E_SHAPE, {"add", "[2, 3]", "[4, 3]"}, [&](auto out) { return mill_add(f.exec(), a, b, out, f.err()); });
+  refuse(MILL_E_SHAPE, {"add", "[2, 3]", "[4, 3]"},
+         [&](auto out) { return mill_add(f.exec(), a, b, out, f.err()); });
   refuse(MILL_E_SHAPE, {"matmul", "[2, 3]", "[4, 3]"},
          [&](auto out) { return mill_matmul(f.exec(), a, b, out, f.err()); });
-  refuse(MILL_E_SHAPE, {"matmul"}, [&](auto out) { return mill_matmul(f.exec(), f.tensor({}), b, out, f.err()); });
-  refuse(MILL_E_SHAPE, {"linear", "[2, 3]", "[4, 5]"},
-         [&](auto out) { return mill_linear(f.exec(), a, f.tensor({4, 5}), nullptr, out, f.err()); });
+  refuse(MILL_E_SHAPE, {"matmul"},
+         [&](auto out) { return mill_matmul(f.exec(), f.tensor({}), b, out, f.err()); });
+  refuse(MILL_E_SHAPE, {"linear", "[2, 3]", "[4, 5]"}, [&](auto out) {
+    return mill_linear(f.exec(), a, f.tensor({4, 5}), nullptr, out, f.err());
+  });
   refuse(MILL_E_SHAPE, {"linear", "bias", "[3]", "4"},
          [&](auto out) { return mill_linear(f.exec(), a, b, f.tensor({3}), out, f.err()); });
   refuse(MILL_E_SHAPE, {"where"}, [&](auto out) {
@@ -36,8 +39,9 @@ TEST_F(BadOps, ShapesThatDoNotFit) {
   mill_tensor* const pair[] = {a, f.tensor({2, 4})};
   refuse(MILL_E_SHAPE, {"concat", "[2, 3]", "[2, 4]"},
          [&](auto out) { return mill_concat(f.exec(), pair, 2, 0, out, f.err()); });
-  refuse(MILL_E_SHAPE, {"embedding", "[3]"},
-         [&](auto out) { return mill_embedding(f.exec(), f.tensor({3}), f.ids({2}), out, f.err()); });
+  refuse(MILL_E_SHAPE, {"embedding", "[3]"}, [&](auto out) {
+    return mill_embedding(f.exec(), f.tensor({3}), f.ids({2}), out, f.err());
+  });
   mill_tensor* lse = nullptr;
   refuse(MILL_E_SHAPE, {"cross_entropy", "labels", "[3]", "[2]"}, [&](auto out) {
     return mill_cross_entropy(f.exec(), a, f.ids({3}), 0, 0, -100, out, &lse, f.err());
@@ -46,26 +50,31 @@ TEST_F(BadOps, ShapesThatDoNotFit) {
   mill_tensor* mean = nullptr;
   mill_tensor* rstd = nullptr;
   refuse(MILL_E_SHAPE, {"layer_norm", "weight", "[4]"}, [&](auto out) {
-    return mill_layer_norm(f.exec(), a, f.tensor({4}), nullptr, 1, 1e-5, out, &mean, &rstd, f.err());
+    return mill_layer_norm(f.exec(), a, f.tensor({4}), nullptr, 1, 1e-5, out, &mean, &rstd,
+                           f.err());
   });
   EXPECT_EQ(mean, nullptr);
   EXPECT_EQ(rstd, nullptr);
-  refuse(MILL_E_SHAPE, {"max"},
-         [&](auto out) { return mill_max(f.exec(), f.tensor({0, 3}), nullptr, 0, 0, out, f.err()); });
+  refuse(MILL_E_SHAPE, {"max"}, [&](auto out) {
+    return mill_max(f.exec(), f.tensor({0, 3}), nullptr, 0, 0, out, f.err());
+  });
 }
 
 TEST_F(BadOps, DtypesTheyDoNotTake) {
   mill_tensor* const i = f.ids({2, 3});
   mill_tensor* const x = f.tensor({2, 3});
-  refuse(MILL_E_DTYPE, {"exp", "x", "i64"}, [&](auto out) { return mill_exp(f.exec(), i, out, f.err()); });
-  refuse(MILL_E_DTYPE, {"matmul", "i64"}, [&](auto out) { return mill_matmul(f.exec(), i, i, out, f.err()); });
+  refuse(MILL_E_DTYPE, {"exp", "x", "i64"},
+         [&](auto out) { return mill_exp(f.exec(), i, out, f.err()); });
+  refuse(MILL_E_DTYPE, {"matmul", "i64"},
+         [&](auto out) { return mill_matmul(f.exec(), i, i, out, f.err()); });
   refuse(MILL_E_DTYPE, {"embedding", "ids", "f32"},
          [&](auto out) { return mill_embedding(f.exec(), x, x, out, f.err()); });
   refuse(MILL_E_DTYPE, {"where", "condition", "f32"},
          [&](auto out) { return mill_where(f.exec(), x, x, x, out, f.err()); });
   refuse(MILL_E_DTYPE, {"neg", "bool"},
          [&](auto out) { return mill_neg(f.exec(), f.tensor({2}, MILL_BOOL, 1), out, f.err()); });
-  refuse(MILL_E_DTYPE, {"increment", "f32"}, [&](auto out) { return mill_increment(f.exec(), x, out, f.err()); });
+  refuse(MILL_E_DTYPE, {"increment", "f32"},
+         [&](auto out) { return mill_increment(f.exec(), x, out, f.err()); });
   mill_tensor* lse = nullptr;
   refuse(MILL_E_DTYPE, {"cross_entropy", "labels", "f32"}, [&](auto out) {
     return mill_cross_entropy(f.exec(), x, f.tensor({2}), 0, 0, -100, out, &lse, f.err());
@@ -82,26 +91,36 @@ TEST_F(BadOps, TensorsOfAnotherContext) {
   expect_refused(f, mill_neg(f.exec(), here, &out, f.err()), MILL_E_DEVICE, {"neg", "out"});
   EXPECT_EQ(read_all<float>(other, there), std::vector<float>(6, 0.5f));
   mill_tensor* const list[] = {here, there};
-  refuse(MILL_E_DEVICE, {"concat"}, [&](auto o) { return mill_concat(f.exec(), list, 2, 0, o, f.err()); });
+  refuse(MILL_E_DEVICE, {"concat"},
+         [&](auto o) { return mill_concat(f.exec(), list, 2, 0, o, f.err()); });
 }
 
 TEST_F(BadOps, AxesAndDims) {
   mill_tensor* const x = f.tensor({2, 3});
   const auto reshape = [&](std::vector<int64_t> dims) {
     return [this, x, dims](mill_tensor** out) {
-      return mill_reshape(f.exec(), x, dims.data(), static_cast<uint32_t>(dims.size()), out, f.err());
+      return mill_reshape(f.exec(), x, dims.data(), static_cast<uint32_t>(dims.size()), out,
+                          f.err());
     };
   };
-  refuse(MILL_E_ARG, {"softmax", "2"}, [&](auto out) { return mill_softmax(f.exec(), x, 2, out, f.err()); });
-  refuse(MILL_E_ARG, {"softmax", "-3"}, [&](auto out) { return mill_softmax(f.exec(), x, -3, out, f.err()); });
-  refuse(MILL_E_ARG, {"argmax"}, [&](auto out) { return mill_argmax(f.exec(), x, INT64_MIN, 0, out, f.err()); });
+  refuse(MILL_E_ARG, {"softmax", "2"},
+         [&](auto out) { return mill_softmax(f.exec(), x, 2, out, f.err()); });
+  refuse(MILL_E_ARG, {"softmax", "-3"},
+         [&](auto out) { return mill_softmax(f.exec(), x, -3, out, f.err()); });
+  refuse(MILL_E_ARG, {"argmax"},
+         [&](auto out) { return mill_argmax(f.exec(), x, INT64_MIN, 0, out, f.err()); });
   const int64_t five[] = {5};
-  refuse(MILL_E_ARG, {"sum", "5"}, [&](auto out) { return mill_sum(f.exec(), x, five, 1, 0, out, f.err()); });
+  refuse(MILL_E_ARG, {"sum", "5"},
+         [&](auto out) { return mill_sum(f.exec(), x, five, 1, 0, out, f.err()); });
   const int64_t twice[] = {1, -1};
-  refuse(MILL_E_ARG, {"mean"}, [&](auto out) { return mill_mean(f.exec(), x, twice, 2, 0, out, f.err()); });
-  refuse(MILL_E_ARG, {"permute"}, [&](auto out) { return mill_permute(f.exec(), x, twice, 2, out, f.err()); });
-  refuse(MILL_E_ARG, {"permute"}, [&](auto out) { return mill_permute(f.exec(), x, five, 1, out, f.err()); });
-  refuse(MILL_E_ARG, {"concat"}, [&](auto out) { return mill_concat(f.exec(), &x, 1, 2, out, f.err()); });
+  refuse(MILL_E_ARG, {"mean"},
+         [&](auto out) { return mill_mean(f.exec(), x, twice, 2, 0, out, f.err()); });
+  refuse(MILL_E_ARG, {"permute"},
+         [&](auto out) { return mill_permute(f.exec(), x, twice, 2, out, f.err()); });
+  refuse(MILL_E_ARG, {"permute"},
+         [&](auto out) { return mill_permute(f.exec(), x, five, 1, out, f.err()); });
+  refuse(MILL_E_ARG, {"concat"},
+         [&](auto out) { return mill_concat(f.exec(), &x, 1, 2, out, f.err()); });
   refuse(MILL_E_SHAPE, {"reshape", "[2, 3]", "[4, 2]"}, reshape({4, 2}));
   refuse(MILL_E_SHAPE, {"reshape"}, reshape({-1, -1}));
   refuse(MILL_E_SHAPE, {"reshape", "-2"}, reshape({-2, 3}));
@@ -113,29 +132,37 @@ TEST_F(BadOps, AxesAndDims) {
   refuse(MILL_E_SHAPE, {"expand", "[2, 3]", "[2, 4]"},
          [&](auto out) { return mill_expand(f.exec(), x, four, 2, out, f.err()); });
   const int64_t huge[] = {INT64_MAX, 2, 3};
-  refuse(MILL_E_SHAPE, {"expand"}, [&](auto out) { return mill_expand(f.exec(), x, huge, 3, out, f.err()); });
-  refuse(MILL_E_SHAPE, {"sum_to"}, [&](auto out) { return mill_sum_to(f.exec(), x, four, 2, out, f.err()); });
-  refuse(MILL_E_ARG, {"slice", "step"}, [&](auto out) { return mill_slice(f.exec(), x, 0, 0, 2, 0, out, f.err()); });
-  refuse(MILL_E_ARG, {"slice", "step"}, [&](auto out) { return mill_slice(f.exec(), x, 0, 0, 2, -1, out, f.err()); });
-  refuse(MILL_E_ARG, {"slice", "axis"}, [&](auto out) { return mill_slice(f.exec(), x, 2, 0, 2, 1, out, f.err()); });
+  refuse(MILL_E_SHAPE, {"expand"},
+         [&](auto out) { return mill_expand(f.exec(), x, huge, 3, out, f.err()); });
+  refuse(MILL_E_SHAPE, {"sum_to"},
+         [&](auto out) { return mill_sum_to(f.exec(), x, four, 2, out, f.err()); });
+  refuse(MILL_E_ARG, {"slice", "step"},
+         [&](auto out) { return mill_slice(f.exec(), x, 0, 0, 2, 0, out, f.err()); });
+  refuse(MILL_E_ARG, {"slice", "step"},
+         [&](auto out) { return mill_slice(f.exec(), x, 0, 0, 2, -1, out, f.err()); });
+  refuse(MILL_E_ARG, {"slice", "axis"},
+         [&](auto out) { return mill_slice(f.exec(), x, 2, 0, 2, 1, out, f.err()); });
   refuse(MILL_E_SHAPE, {"slice_backward"}, [&](auto out) {
     const int64_t dims[] = {2, 3};
     return mill_slice_backward(f.exec(), x, dims, 2, 1, 2, 1, out, f.err());
   });
   refuse(MILL_E_ARG, {"layer_norm", "axes", "3"}, [&](auto out) {
     mill_tensor* more[2] = {};
-    return mill_layer_norm(f.exec(), x, nullptr, nullptr, 3, 1e-5, out, &more[0], &more[1], f.err());
+    return mill_layer_norm(f.exec(), x, nullptr, nullptr, 3, 1e-5, out, &more[0], &more[1],
+                           f.err());
   });
   refuse(MILL_E_ARG, {"layer_norm", "axes", "0"}, [&](auto out) {
     mill_tensor* more[2] = {};
-    return mill_layer_norm(f.exec(), x, nullptr, nullptr, 0, 1e-5, out, &more[0], &more[1], f.err());
+    return mill_layer_norm(f.exec(), x, nullptr, nullptr, 0, 1e-5, out, &more[0], &more[1],
+                           f.err());
   });
 }
 
 TEST_F(BadOps, SizesThatCannotBe) {
   const auto fill = [&](std::vector<int64_t> dims, mill_dtype dtype = MILL_F32) {
     return [this, dims, dtype](mill_tensor** out) {
-      return mill_fill(f.exec(), dims.data(), static_cast<uint32_t>(dims.size()), dtype, 0, out, f.err());
+      return mill_fill(f.exec(), dims.data(), static_cast<uint32_t>(dims.size()), dtype, 0, out,
+                       f.err());
     };
   };
   refuse(MILL_E_SHAPE, {"fill", "-1"}, fill({2, -1}));
@@ -185,23 +212,29 @@ TEST_F(BadOps, EnumsFlagsAndNumbersOutOfRange) {
   const int64_t dims[] = {2};
   mill_tensor* const key = f.tensor({2}, MILL_I64, 1);
   for (const double std : {-1.0, kNaN, kInf}) {
-    refuse(MILL_E_ARG, {"normal", "std"},
-           [&](auto out) { return mill_normal(f.exec(), key, dims, 1, MILL_F32, 0, std, out, f.err()); });
-  }
-  refuse(MILL_E_ARG, {"uniform", "low", "high"},
-         [&](auto out) { return mill_uniform(f.exec(), key, dims, 1, MILL_F32, 2, 1, out, f.err()); });
-  refuse(MILL_E_ARG, {"uniform", "NaN"},
-         [&](auto out) { return mill_uniform(f.exec(), key, dims, 1, MILL_F32, kNaN, 1, out, f.err()); });
-  for (const double eps : {-1.0, kNaN}) {
-    refuse(MILL_E_ARG, {"layer_norm", "eps"}, [&](auto out) {
-      return mill_layer_norm(f.exec(), x, nullptr, nullptr, 1, eps, out, &extra[0], &extra[1], f.err());
+    refuse(MILL_E_ARG, {"normal", "std"}, [&](auto out) {
+      return mill_normal(f.exec(), key, dims, 1, MILL_F32, 0, std, out, f.err());
     });
   }
-  refuse(MILL_E_ARG, {"schedule", "shape", "7"},
-         [&](auto out) { return mill_schedule(f.exec(), f.ids({1}), f.stat(), 7, 0, 0, 0, out, f.err()); });
+  refuse(MILL_E_ARG, {"uniform", "low", "high"}, [&](auto out) {
+    return mill_uniform(f.exec(), key, dims, 1, MILL_F32, 2, 1, out, f.err());
+  });
+  refuse(MILL_E_ARG, {"uniform", "NaN"}, [&](auto out) {
+    return mill_uniform(f.exec(), key, dims, 1, MILL_F32, kNaN, 1, out, f.err());
+  });
+  for (const double eps : {-1.0, kNaN}) {
+    refuse(MILL_E_ARG, {"layer_norm", "eps"}, [&](auto out) {
+      return mill_layer_norm(f.exec(), x, nullptr, nullptr, 1, eps, out, &extra[0], &extra[1],
+                             f.err());
+    });
+  }
+  refuse(MILL_E_ARG, {"schedule", "shape", "7"}, [&](auto out) {
+    return mill_schedule(f.exec(), f.ids({1}), f.stat(), 7, 0, 0, 0, out, f.err());
+  });
   for (const double norm : {-1.0, kNaN}) {
-    refuse(MILL_E_ARG, {"clip_factor", "max_norm"},
-           [&](auto out) { return mill_clip_factor(f.exec(), f.stat(), norm, out, &extra[0], f.err()); });
+    refuse(MILL_E_ARG, {"clip_factor", "max_norm"}, [&](auto out) {
+      return mill_clip_factor(f.exec(), f.stat(), norm, out, &extra[0], f.err());
+    });
   }
   EXPECT_EQ(extra[0], nullptr);
   EXPECT_EQ(extra[1], nullptr);
@@ -209,8 +242,9 @@ TEST_F(BadOps, EnumsFlagsAndNumbersOutOfRange) {
 
 TEST_F(BadOps, RandomOpsWithoutAKey) {
   const int64_t dims[] = {2};
-  refuse(MILL_E_STATE, {"uniform", "generator"},
-         [&](auto out) { return mill_uniform(f.exec(), nullptr, dims, 1, MILL_F32, 0, 1, out, f.err()); });
+  refuse(MILL_E_STATE, {"uniform", "generator"}, [&](auto out) {
+    return mill_uniform(f.exec(), nullptr, dims, 1, MILL_F32, 0, 1, out, f.err());
+  });
   refuse(MILL_E_STATE, {"dropout", "generator"},
          [&](auto out) { return mill_dropout(f.exec(), f.tensor(), nullptr, 0.5, out, f.err()); });
   refuse(MILL_E_SHAPE, {"uniform", "key", "[3]"}, [&](auto out) {
@@ -225,23 +259,27 @@ TEST_F(BadOps, IndicesOutOfRangeChangeNothing) {
     const std::string text = std::to_string(id);
     refuse(MILL_E_INDEX, {"embedding", text.c_str(), "4"},
            [&](auto out) { return mill_embedding(f.exec(), weight, ids, out, f.err()); });
-    refuse_into<float>(f.tensor({3, 3}, MILL_F32, 9), MILL_E_INDEX, {"embedding"},
-                       [&](auto out) { return mill_embedding(f.exec(), weight, ids, out, f.err()); });
-    refuse_into<float>(f.tensor({4, 3}, MILL_F32, 9), MILL_E_INDEX, {"embedding_backward"}, [&](auto out) {
-      return mill_embedding_backward(f.exec(), f.tensor({3, 3}), ids, 4, out, f.err());
+    refuse_into<float>(f.tensor({3, 3}, MILL_F32, 9), MILL_E_INDEX, {"embedding"}, [&](auto out) {
+      return mill_embedding(f.exec(), weight, ids, out, f.err());
     });
+    refuse_into<float>(
+        f.tensor({4, 3}, MILL_F32, 9), MILL_E_INDEX, {"embedding_backward"}, [&](auto out) {
+          return mill_embedding_backward(f.exec(), f.tensor({3, 3}), ids, 4, out, f.err());
+        });
   }
   mill_tensor* const logits = f.tensor({2, 3});
   mill_tensor* const labels = upload<int64_t>(f, {2}, {0, 3});
   mill_tensor* lse = f.tensor({2}, MILL_F32, 9);
-  refuse_into<float>(f.tensor({}, MILL_F32, 9), MILL_E_INDEX, {"cross_entropy", "3"}, [&](auto out) {
-    return mill_cross_entropy(f.exec(), logits, labels, 0, 0, -100, out, &lse, f.err());
-  });
+  refuse_into<float>(
+      f.tensor({}, MILL_F32, 9), MILL_E_INDEX, {"cross_entropy", "3"}, [&](auto out) {
+        return mill_cross_entropy(f.exec(), logits, labels, 0, 0, -100, out, &lse, f.err());
+      });
   EXPECT_EQ(read_all<float>(f, lse), std::vector<float>(2, 9.0f));
-  refuse_into<float>(f.tensor({2, 3}, MILL_F32, 9), MILL_E_INDEX, {"cross_entropy_backward", "3"}, [&](auto out) {
-    return mill_cross_entropy_backward(f.exec(), f.tensor({}), logits, labels, f.tensor({2}), 0, 0, -100, out,
-                                       f.err());
-  });
+  refuse_into<float>(f.tensor({2, 3}, MILL_F32, 9), MILL_E_INDEX, {"cross_entropy_backward", "3"},
+                     [&](auto out) {
+                       return mill_cross_entropy_backward(f.exec(), f.tensor({}), logits, labels,
+                                                          f.tensor({2}), 0, 0, -100, out, f.err());
+                     });
 }
 
 TEST_F(BadOps, IntegerDivisionByZeroChangesNothing) {
@@ -264,7 +302,8 @@ TEST_F(BadOps, OutputsThatDoNotFit) {
                       [&](auto out) { return mill_neg(f.exec(), x, out, f.err()); });
   mill_tensor* given = f.tensor({6});
   const int64_t six[] = {6};
-  expect_refused(f, mill_reshape(f.exec(), x, six, 1, &given, f.err()), MILL_E_ARG, {"reshape", "view"});
+  expect_refused(f, mill_reshape(f.exec(), x, six, 1, &given, f.err()), MILL_E_ARG,
+                 {"reshape", "view"});
 }
 
 TEST_F(BadOps, AliasingIsRefusedUnlessTheOpAllowsIt) {
@@ -277,21 +316,25 @@ TEST_F(BadOps, AliasingIsRefusedUnlessTheOpAllowsIt) {
   // Exactly an input, where the row has no in-place pair.
   refuse_into<float>(a, MILL_E_ALIAS, {"matmul", "overlaps", "a"},
                      [&](auto out) { return mill_matmul(f.exec(), a, b, out, f.err()); });
-  refuse_into<float>(a, MILL_E_ALIAS, {"copy"}, [&](auto out) { return mill_copy(f.exec(), a, out, f.err()); });
+  refuse_into<float>(a, MILL_E_ALIAS, {"copy"},
+                     [&](auto out) { return mill_copy(f.exec(), a, out, f.err()); });
   // In part, or turned: not even where exact sharing is allowed.
   refuse_into<float>(shifted, MILL_E_ALIAS, {"add", "partial"},
                      [&](auto out) { return mill_add(f.exec(), a, b, out, f.err()); });
-  refuse_into<float>(turned, MILL_E_ALIAS, {"neg"}, [&](auto out) { return mill_neg(f.exec(), a, out, f.err()); });
+  refuse_into<float>(turned, MILL_E_ALIAS, {"neg"},
+                     [&](auto out) { return mill_neg(f.exec(), a, out, f.err()); });
   refuse_into<float>(still, MILL_E_ALIAS, {"add", "each other"},
                      [&](auto out) { return mill_add(f.exec(), b, b, out, f.err()); });
   // Two outputs.
   mill_tensor* both = f.ids({2});
   mill_tensor* again = both;
-  expect_refused(f, mill_rng_next(f.exec(), f.ids({2}), &both, &again, f.err()), MILL_E_ALIAS, {"rng_next", "overlap"});
+  expect_refused(f, mill_rng_next(f.exec(), f.ids({2}), &both, &again, f.err()), MILL_E_ALIAS,
+                 {"rng_next", "overlap"});
   // What is allowed gives the right numbers.
   mill_tensor* out = a;
   ASSERT_EQ(mill_add(f.exec(), a, b, &out, f.err()), MILL_OK) << f.message();
-  EXPECT_EQ(read_all<float>(f, base), (std::vector<float>{10, 12, 14, 16, 5, 6, 7, 8, 9, 10, 11, 12}));
+  EXPECT_EQ(read_all<float>(f, base),
+            (std::vector<float>{10, 12, 14, 16, 5, 6, 7, 8, 9, 10, 11, 12}));
   out = a;
   ASSERT_EQ(mill_softmax(f.exec(), a, -1, &out, f.err()), MILL_OK) << f.message();
 }
@@ -299,11 +342,13 @@ TEST_F(BadOps, AliasingIsRefusedUnlessTheOpAllowsIt) {
 TEST_F(BadOps, GenericCalls) {
   mill_tensor* const x = f.tensor({2, 3});
   mill_tensor* const list[] = {x, x, x};
-  const auto invoke = [&](int32_t op, uint32_t n_in, std::vector<mill_attr> attrs, uint32_t n_out = 1) {
+  const auto invoke = [&](int32_t op, uint32_t n_in, std::vector<mill_attr> attrs,
+                          uint32_t n_out = 1) {
     return [this, op, n_in, attrs, n_out, list](mill_tensor** out) {
       mill_tensor* outs[16] = {};
-      const mill_status status = mill_op_invoke(f.exec(), op, list, n_in, attrs.data(),
-                                                static_cast<uint32_t>(attrs.size()), outs, n_out, f.err());
+      const mill_status status =
+          mill_op_invoke(f.exec(), op, list, n_in, attrs.data(),
+                         static_cast<uint32_t>(attrs.size()), outs, n_out, f.err());
       *out = outs[0];
       return status;
     };
@@ -319,8 +364,10 @@ TEST_F(BadOps, GenericCalls) {
   refuse(MILL_E_ARG, {"add", "0 outputs", "1"}, invoke(MILL_OP_ADD, 2, {}, 0));
   refuse(MILL_E_ARG, {"add", "9", "8"}, invoke(MILL_OP_ADD, 2, {}, 9));
   refuse(MILL_E_ARG, {"concat", "0 inputs"}, invoke(MILL_OP_CONCAT, 0, {}));
-  refuse(MILL_E_ARG, {"softmax", "attribute 5 is unknown"}, invoke(MILL_OP_SOFTMAX, 1, {int_attr(5, 0)}));
-  refuse(MILL_E_ARG, {"softmax", "attribute -1 is unknown"}, invoke(MILL_OP_SOFTMAX, 1, {int_attr(-1, 0)}));
+  refuse(MILL_E_ARG, {"softmax", "attribute 5 is unknown"},
+         invoke(MILL_OP_SOFTMAX, 1, {int_attr(5, 0)}));
+  refuse(MILL_E_ARG, {"softmax", "attribute -1 is unknown"},
+         invoke(MILL_OP_SOFTMAX, 1, {int_attr(-1, 0)}));
   mill_attr wrong = int_attr(0, 0);
   wrong.kind = MILL_ATTR_FLOAT;
   refuse(MILL_E_ARG, {"softmax", "axis", "kind"}, invoke(MILL_OP_SOFTMAX, 1, {wrong}));
@@ -339,7 +386,8 @@ TEST_F(BadOps, GenericCalls) {
   refuse(MILL_E_ARG, {"add", "17", "16"}, invoke(MILL_OP_ADD, 2, std::vector<mill_attr>(17)));
   std::vector<mill_tensor*> too_many(65, x);
   refuse(MILL_E_ARG, {"concat", "65", "64"}, [&](auto out) {
-    return mill_op_invoke(f.exec(), MILL_OP_CONCAT, too_many.data(), 65, nullptr, 0, out, 1, f.err());
+    return mill_op_invoke(f.exec(), MILL_OP_CONCAT, too_many.data(), 65, nullptr, 0, out, 1,
+                          f.err());
   });
   refuse(MILL_E_ARG, {"concat", "65", "64"},
          [&](auto out) { return mill_concat(f.exec(), too_many.data(), 65, 0, out, f.err()); });
@@ -352,14 +400,18 @@ TEST_F(BadOps, PreparedCalls) {
   axes.id = 0;
   axes.kind = MILL_ATTR_INTS;
   axes.n = uint64_t{1} << 60;
-  expect_refused(f, mill_op_prepare(f.exec(), MILL_OP_SUM, in, 1, &axes, 1, &call, f.err()), MILL_E_ARG, {"axes"});
+  expect_refused(f, mill_op_prepare(f.exec(), MILL_OP_SUM, in, 1, &axes, 1, &call, f.err()),
+                 MILL_E_ARG, {"axes"});
   axes.p = &axes;
-  expect_refused(f, mill_op_prepare(f.exec(), MILL_OP_SUM, in, 1, &axes, 1, &call, f.err()), MILL_E_SHAPE, {"axes"});
-  expect_refused(f, mill_op_prepare(f.exec(), 999999, in, 1, nullptr, 0, &call, f.err()), MILL_E_ARG, {"999999"});
-  expect_refused(f, mill_op_prepare(f.exec(), MILL_OP_ADD, in, 1, nullptr, 0, &call, f.err()), MILL_E_ARG,
-                 {"1 inputs", "2"});
+  expect_refused(f, mill_op_prepare(f.exec(), MILL_OP_SUM, in, 1, &axes, 1, &call, f.err()),
+                 MILL_E_SHAPE, {"axes"});
+  expect_refused(f, mill_op_prepare(f.exec(), 999999, in, 1, nullptr, 0, &call, f.err()),
+                 MILL_E_ARG, {"999999"});
+  expect_refused(f, mill_op_prepare(f.exec(), MILL_OP_ADD, in, 1, nullptr, 0, &call, f.err()),
+                 MILL_E_ARG, {"1 inputs", "2"});
   EXPECT_EQ(call, nullptr);
-  ASSERT_EQ(mill_op_prepare(f.exec(), MILL_OP_ADD, in, 2, nullptr, 0, &call, f.err()), MILL_OK) << f.message();
+  ASSERT_EQ(mill_op_prepare(f.exec(), MILL_OP_ADD, in, 2, nullptr, 0, &call, f.err()), MILL_OK)
+      << f.message();
   f.own(call);
   const auto run = [&](mill_tensor* a, mill_tensor* b, uint32_t n = 2) {
     return [this, a, b, n, call](mill_tensor** out) {
@@ -375,7 +427,8 @@ TEST_F(BadOps, PreparedCalls) {
   // Same dims, other strides.
   refuse(MILL_E_SHAPE, {"add", "strides"}, run(in[0], view(f, f.tensor({3, 2}), {2, 3}, {1, 2})));
   mill_tensor* out = nullptr;
-  expect_refused(f, mill_call_run(call, other.exec(), in, 2, &out, 1, f.err()), MILL_E_DEVICE, {"context"});
+  expect_refused(f, mill_call_run(call, other.exec(), in, 2, &out, 1, f.err()), MILL_E_DEVICE,
+                 {"context"});
   ASSERT_EQ(mill_call_run(call, f.exec(), in, 2, &out, 1, f.err()), MILL_OK) << f.message();
   EXPECT_EQ(read_all<float>(f, out), std::vector<float>(6, 1.0f));
   mill_tensor_release(out);

@@ -72,10 +72,9 @@ void release_handle(Kind kind, void* handle) {
 }
 
 const char* kind_name(Kind kind) {
-  static const char* const names[] = {"none",     "error", "context", "exec", "stream",
-                                      "event",    "future", "tensor",  "call", "tape",
-                                      "group",    "optimizer", "generator", "loader", "file",
-                                      "writer"};
+  static const char* const names[] = {
+      "none", "error", "context", "exec",      "stream",    "event",  "future", "tensor",
+      "call", "tape",  "group",   "optimizer", "generator", "loader", "file",   "writer"};
   return names[static_cast<size_t>(kind)];
 }
 
@@ -184,8 +183,8 @@ void* Fixture::make_unseen(Kind kind) {
     case Kind::optimizer: {
       mill_group* group = built_group();
       mill_optimizer* out = nullptr;
-      const mill_status status = mill_optimizer_create_adamw(exec_, group, 0.1, 0.9, 0.999, 1e-8,
-                                                             0.01, &out, nullptr);
+      const mill_status status =
+          mill_optimizer_create_adamw(exec_, group, 0.1, 0.9, 0.999, 1e-8, 0.01, &out, nullptr);
       return finish(status, out);
     }
     case Kind::generator: {
@@ -225,8 +224,9 @@ void* Fixture::make_unseen(Kind kind) {
 mill_tensor* Fixture::tensor(std::initializer_list<int64_t> dims, mill_dtype dtype, double value) {
   const uint64_t before = unexplained();
   mill_tensor* out = nullptr;
-  check(mill_fill(exec_, dims.begin(), static_cast<uint32_t>(dims.size()), dtype, value, &out, err_),
-        "mill_fill");
+  check(
+      mill_fill(exec_, dims.begin(), static_cast<uint32_t>(dims.size()), dtype, value, &out, err_),
+      "mill_fill");
   made_bytes_ += unexplained() - before;
   return own(out);
 }

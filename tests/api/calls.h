@@ -1,5 +1,6 @@
-// Every exported function as a value: one call that works, whose arguments can be exchanged by position. The suites
-// that hold for all functions (bad handles, out of memory, fork) run over this table.
+// Every exported function as a value: one call that works, whose arguments can be exchanged by
+// position. The suites that hold for all functions (bad handles, out of memory, fork) run over this
+// table.
 #pragma once
 
 #include <cstddef>
@@ -246,7 +247,8 @@ class BoundCall final : public Call {
     void* found = nullptr;
     visit(*this, k, [&](const auto& arg) {
       if constexpr (std::is_pointer_v<std::remove_cvref_t<decltype(arg)>>) {
-        if constexpr (!std::is_function_v<std::remove_pointer_t<std::remove_cvref_t<decltype(arg)>>>)
+        if constexpr (!std::is_function_v<
+                          std::remove_pointer_t<std::remove_cvref_t<decltype(arg)>>>)
           found = const_cast<void*>(static_cast<const void*>(arg));
       }
     });
@@ -292,8 +294,8 @@ std::unique_ptr<Call> bind_call(R (*fn)(A...), B&&... args) {
 struct Entry {
   const char* name;
   std::unique_ptr<Call> (*bind)(Fixture&);
-  bool op = false;         // outputs are written into where they hold a tensor
-  bool value = false;      // returns a value or nothing, not a status
+  bool op = false;     // outputs are written into where they hold a tensor
+  bool value = false;  // returns a value or nothing, not a status
   mill_status good = MILL_OK;
   std::vector<size_t> nullable;  // arguments that may be NULL
 
@@ -336,9 +338,13 @@ void* garbage_handle();
 
 }  // namespace mill_test
 
-#define MILL_ENTRY(fn, ...)                                                             \
-  to.emplace_back(                                                                      \
-        mill_test::Entry{#fn, [](mill_test::Fixture& f) -> std::unique_ptr<mill_test::Call> { \
-                           static_cast<void>(f);                                        \
-                           return mill_test::bind_call(fn __VA_OPT__(, ) __VA_ARGS__);  \
-                         }, false, false, MILL_OK, {}})
+#define MILL_ENTRY(fn, ...)                                                                        \
+  to.emplace_back(mill_test::Entry{#fn,                                                            \
+                                   [](mill_test::Fixture& f) -> std::unique_ptr<mill_test::Call> { \
+                                     static_cast<void>(f);                                         \
+                                     return mill_test::bind_call(fn __VA_OPT__(, ) __VA_ARGS__);   \
+                                   },                                                              \
+                                   false,                                                          \
+                                   false,                                                          \
+                                   MILL_OK,                                                        \
+                                   {}})

@@ -1,4 +1,5 @@
-// Version, context, error, exec, device, tensor, memory, generator and trace: one call of each function.
+// Version, context, error, exec, device, tensor, memory, generator and trace: one call of each
+// function.
 #include "api/calls.h"
 
 namespace mill_test {
@@ -11,9 +12,13 @@ mill_context_opts* context_opts(Fixture& f) {
   return opts;
 }
 
-const int64_t* dims23(Fixture& f) { return f.array<int64_t>({2, 3}); }
+const int64_t* dims23(Fixture& f) {
+  return f.array<int64_t>({2, 3});
+}
 
-mill_stream* stream(Fixture& f) { return f.made<mill_stream>(); }
+mill_stream* stream(Fixture& f) {
+  return f.made<mill_stream>();
+}
 
 mill_exec* in_scope(Fixture& f) {
   mill_scope_begin(f.exec(), nullptr);

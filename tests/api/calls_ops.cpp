@@ -5,11 +5,21 @@ namespace mill_test {
 
 namespace {
 
-mill_tensor** out(Fixture& f) { return f.slot<mill_tensor>(); }
-const int64_t* dims23(Fixture& f) { return f.array<int64_t>({2, 3}); }
-mill_tensor* key(Fixture& f) { return f.tensor({2}, MILL_I64, 7); }
-mill_tensor* condition(Fixture& f) { return f.tensor({2, 3}, MILL_BOOL, 1); }
-mill_tensor* const* two(Fixture& f) { return f.array<mill_tensor*>({f.tensor(), f.tensor()}); }
+mill_tensor** out(Fixture& f) {
+  return f.slot<mill_tensor>();
+}
+const int64_t* dims23(Fixture& f) {
+  return f.array<int64_t>({2, 3});
+}
+mill_tensor* key(Fixture& f) {
+  return f.tensor({2}, MILL_I64, 7);
+}
+mill_tensor* condition(Fixture& f) {
+  return f.tensor({2, 3}, MILL_BOOL, 1);
+}
+mill_tensor* const* two(Fixture& f) {
+  return f.array<mill_tensor*>({f.tensor(), f.tensor()});
+}
 
 }  // namespace
 

@@ -1,5 +1,5 @@
-// Every exported function on handles that a forked child inherited. The test is one thread, so the child may run
-// anything; it answers by its exit status.
+// Every exported function on handles that a forked child inherited. The test is one thread, so the
+// child may run anything; it answers by its exit status.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -63,7 +63,6 @@ INSTANTIATE_TEST_SUITE_P(Abi, AfterFork, testing::ValuesIn(all_entries()),
 TEST(Fork, ReleaseOfEverythingInTheChildDoesNothing) {
   Fixture* f = new Fixture(2);
   for (int k = 1; k < static_cast<int>(Kind::count); ++k) {
-    f->own(static_cast<mill_tensor*>(nullptr));
     void* handle = f->make(static_cast<Kind>(k));
     switch (static_cast<Kind>(k)) {
       case Kind::error: f->own(static_cast<mill_error*>(handle)); break;

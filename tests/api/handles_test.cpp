@@ -182,10 +182,13 @@ std::string name_of(const testing::TestParamInfo<const Entry*>& entry) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Abi, EveryFunction,
-                         testing::ValuesIn(entries_where([](const Entry&) { return true; })), name_of);
-INSTANTIATE_TEST_SUITE_P(Abi, FunctionWithError, testing::ValuesIn(entries_where(takes_error)), name_of);
+                         testing::ValuesIn(entries_where([](const Entry&) { return true; })),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Abi, FunctionWithError, testing::ValuesIn(entries_where(takes_error)),
+                         name_of);
 INSTANTIATE_TEST_SUITE_P(Abi, FunctionThatWrites,
-                         testing::ValuesIn(entries_where([](const Entry& e) { return e.op; })), name_of);
+                         testing::ValuesIn(entries_where([](const Entry& e) { return e.op; })),
+                         name_of);
 
 TEST(TableOfCalls, HoldsEveryExportedFunctionOnce) {
   std::multiset<std::string> have;

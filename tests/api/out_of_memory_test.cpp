@@ -1,5 +1,5 @@
-// Every exported function when memory runs out: on the heap at each operator new (replaced below for the whole
-// program), and on the device at each allocation.
+// Every exported function when memory runs out: on the heap at each operator new (replaced below
+// for the whole program), and on the device at each allocation.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -43,26 +43,54 @@ void give_back(void* block) noexcept {
 
 }  // namespace
 
-void* operator new(size_t n) { return allocate_or_throw(n, 1); }
-void* operator new[](size_t n) { return allocate_or_throw(n, 1); }
+void* operator new(size_t n) {
+  return allocate_or_throw(n, 1);
+}
+void* operator new[](size_t n) {
+  return allocate_or_throw(n, 1);
+}
 void* operator new(size_t n, std::align_val_t a) {
   return allocate_or_throw(n, static_cast<size_t>(a));
 }
 void* operator new[](size_t n, std::align_val_t a) {
   return allocate_or_throw(n, static_cast<size_t>(a));
 }
-void* operator new(size_t n, const std::nothrow_t&) noexcept { return allocate(n, 1); }
-void* operator new[](size_t n, const std::nothrow_t&) noexcept { return allocate(n, 1); }
-void operator delete(void* p) noexcept { give_back(p); }
-void operator delete[](void* p) noexcept { give_back(p); }
-void operator delete(void* p, size_t) noexcept { give_back(p); }
-void operator delete[](void* p, size_t) noexcept { give_back(p); }
-void operator delete(void* p, std::align_val_t) noexcept { give_back(p); }
-void operator delete[](void* p, std::align_val_t) noexcept { give_back(p); }
-void operator delete(void* p, size_t, std::align_val_t) noexcept { give_back(p); }
-void operator delete[](void* p, size_t, std::align_val_t) noexcept { give_back(p); }
-void operator delete(void* p, const std::nothrow_t&) noexcept { give_back(p); }
-void operator delete[](void* p, const std::nothrow_t&) noexcept { give_back(p); }
+void* operator new(size_t n, const std::nothrow_t&) noexcept {
+  return allocate(n, 1);
+}
+void* operator new[](size_t n, const std::nothrow_t&) noexcept {
+  return allocate(n, 1);
+}
+void operator delete(void* p) noexcept {
+  give_back(p);
+}
+void operator delete[](void* p) noexcept {
+  give_back(p);
+}
+void operator delete(void* p, size_t) noexcept {
+  give_back(p);
+}
+void operator delete[](void* p, size_t) noexcept {
+  give_back(p);
+}
+void operator delete(void* p, std::align_val_t) noexcept {
+  give_back(p);
+}
+void operator delete[](void* p, std::align_val_t) noexcept {
+  give_back(p);
+}
+void operator delete(void* p, size_t, std::align_val_t) noexcept {
+  give_back(p);
+}
+void operator delete[](void* p, size_t, std::align_val_t) noexcept {
+  give_back(p);
+}
+void operator delete(void* p, const std::nothrow_t&) noexcept {
+  give_back(p);
+}
+void operator delete[](void* p, const std::nothrow_t&) noexcept {
+  give_back(p);
+}
 
 namespace mill_test {
 namespace {
@@ -144,7 +172,8 @@ std::vector<const Entry*> entries_but(const std::string& name) {
 INSTANTIATE_TEST_SUITE_P(Abi, OutOfMemory, testing::ValuesIn(entries_but("")),
                          [](const auto& entry) { return std::string(entry.param->name + 5); });
 // mill_memory_fail_at itself takes the order back that the test gives.
-INSTANTIATE_TEST_SUITE_P(Abi, OutOfDeviceMemory, testing::ValuesIn(entries_but("mill_memory_fail_at")),
+INSTANTIATE_TEST_SUITE_P(Abi, OutOfDeviceMemory,
+                         testing::ValuesIn(entries_but("mill_memory_fail_at")),
                          [](const auto& entry) { return std::string(entry.param->name + 5); });
 
 TEST(OutOfMemoryReplacement, CountsAndFailsTheLibrarysAllocations) {

@@ -22,14 +22,16 @@ inline void expect_refused(const Fixture& f, mill_status got, mill_status want,
   EXPECT_FALSE(operation.empty());
   EXPECT_EQ(text.rfind(operation + ": ", 0), 0u) << text;
   EXPECT_GT(text.size(), operation.size() + 2);
-  for (const char* word : words) EXPECT_NE(text.find(word), std::string::npos) << word << " in: " << text;
+  for (const char* word : words)
+    EXPECT_NE(text.find(word), std::string::npos) << word << " in: " << text;
   mill_error_clear(f.err());
 }
 
 template <class T>
 std::vector<T> read_all(const Fixture& f, mill_tensor* tensor) {
   std::vector<T> out(static_cast<size_t>(mill_tensor_count(tensor)));
-  EXPECT_EQ(mill_tensor_read(f.exec(), tensor, out.data(), out.size() * sizeof(T), f.err()), MILL_OK)
+  EXPECT_EQ(mill_tensor_read(f.exec(), tensor, out.data(), out.size() * sizeof(T), f.err()),
+            MILL_OK)
       << f.message();
   return out;
 }
@@ -47,8 +49,9 @@ constexpr mill_dtype dtype_for() {
 template <class T>
 mill_tensor* upload(Fixture& f, std::initializer_list<int64_t> dims, const std::vector<T>& values) {
   mill_tensor* out = nullptr;
-  EXPECT_EQ(mill_tensor_from_host(f.exec(), dtype_for<T>(), dims.begin(), static_cast<uint32_t>(dims.size()),
-                                  values.data(), values.size() * sizeof(T), &out, f.err()),
+  EXPECT_EQ(mill_tensor_from_host(f.exec(), dtype_for<T>(), dims.begin(),
+                                  static_cast<uint32_t>(dims.size()), values.data(),
+                                  values.size() * sizeof(T), &out, f.err()),
             MILL_OK)
       << f.message();
   return f.own(out);
@@ -57,8 +60,8 @@ mill_tensor* upload(Fixture& f, std::initializer_list<int64_t> dims, const std::
 inline mill_tensor* view(Fixture& f, mill_tensor* of, std::initializer_list<int64_t> dims,
                          std::initializer_list<int64_t> strides, int64_t offset = 0) {
   mill_tensor* out = nullptr;
-  EXPECT_EQ(mill_tensor_view(of, dims.begin(), strides.begin(), static_cast<uint32_t>(dims.size()), offset, &out,
-                             f.err()),
+  EXPECT_EQ(mill_tensor_view(of, dims.begin(), strides.begin(), static_cast<uint32_t>(dims.size()),
+                             offset, &out, f.err()),
             MILL_OK)
       << f.message();
   return f.own(out);
@@ -89,7 +92,8 @@ class BadInput : public testing::Test {
   }
   // `call` writes into a tensor, whose values and version must stay.
   template <class T, class Run>
-  void refuse_into(mill_tensor* given, mill_status want, std::initializer_list<const char*> words, Run&& call) {
+  void refuse_into(mill_tensor* given, mill_status want, std::initializer_list<const char*> words,
+                   Run&& call) {
     const std::vector<T> values = read_all<T>(f, given);
     uint64_t version = 0;
     mill_tensor_version(given, &version, nullptr);

@@ -17,8 +17,8 @@ struct StructCase {
   std::function<mill_status(Fixture&, void*)> call;
 };
 
-mill_status nothing_forward(void*, mill_exec* exec, mill_tensor* const* inputs, uint32_t, mill_tensor** outputs,
-                            uint32_t, mill_error* err) {
+mill_status nothing_forward(void*, mill_exec* exec, mill_tensor* const* inputs, uint32_t,
+                            mill_tensor** outputs, uint32_t, mill_error* err) {
   return mill_copy(exec, inputs[0], &outputs[0], err);
 }
 
@@ -27,7 +27,8 @@ std::vector<StructCase> cases() {
       {"context_opts", MILL_STRUCT_CONTEXT_OPTS, sizeof(mill_context_opts), false, 0,
        [](Fixture& f, void* s) {
          mill_context* out = nullptr;
-         const mill_status status = mill_context_create(static_cast<mill_context_opts*>(s), &out, f.err());
+         const mill_status status =
+             mill_context_create(static_cast<mill_context_opts*>(s), &out, f.err());
          mill_context_release(out);
          return status;
        }},
@@ -37,7 +38,8 @@ std::vector<StructCase> cases() {
        }},
       {"memory_stats", MILL_STRUCT_MEMORY_STATS, sizeof(mill_memory_stats), true, 2,
        [](Fixture& f, void* s) {
-         return mill_memory_stats_query(f.context(), 0, static_cast<mill_memory_stats*>(s), f.err());
+         return mill_memory_stats_query(f.context(), 0, static_cast<mill_memory_stats*>(s),
+                                        f.err());
        }},
       {"custom_op", MILL_STRUCT_CUSTOM_OP, sizeof(mill_custom_op), false, 1,
        [](Fixture& f, void* s) {
@@ -48,17 +50,20 @@ std::vector<StructCase> cases() {
        [](Fixture& f, void* s) {
          mill_tensor* const column = f.tensor({4, 2});
          mill_loader* out = nullptr;
-         const mill_status status = mill_loader_create(f.context(), &column, 1, static_cast<mill_loader_opts*>(s), &out, f.err());
+         const mill_status status = mill_loader_create(
+             f.context(), &column, 1, static_cast<mill_loader_opts*>(s), &out, f.err());
          mill_loader_release(out);
          return status;
        }},
       {"op_schema", MILL_STRUCT_OP_SCHEMA, sizeof(mill_op_schema), true, 2,
        [](Fixture& f, void* s) {
-         return mill_op_query(f.context(), MILL_OP_SOFTMAX, static_cast<mill_op_schema*>(s), f.err());
+         return mill_op_query(f.context(), MILL_OP_SOFTMAX, static_cast<mill_op_schema*>(s),
+                              f.err());
        }},
       {"attr_schema", MILL_STRUCT_ATTR_SCHEMA, sizeof(mill_attr_schema), true, 3,
        [](Fixture& f, void* s) {
-         return mill_op_query_attr(f.context(), MILL_OP_SOFTMAX, 0, static_cast<mill_attr_schema*>(s), f.err());
+         return mill_op_query_attr(f.context(), MILL_OP_SOFTMAX, 0,
+                                   static_cast<mill_attr_schema*>(s), f.err());
        }},
   };
 }
@@ -92,7 +97,8 @@ TEST_P(Structs, OfTodaysSizeIsTaken) {
 TEST_P(Structs, OfAnotherTypeIsRefused) {
   for (const uint32_t type : {0u, GetParam().type + 1, 999u}) {
     auto words = make(GetParam().size, type);
-    expect_refused(f, GetParam().call(f, words.data()), MILL_E_ARG, {"type", std::to_string(type).c_str(), std::to_string(GetParam().type).c_str()});
+    expect_refused(f, GetParam().call(f, words.data()), MILL_E_ARG,
+                   {"type", std::to_string(type).c_str(), std::to_string(GetParam().type).c_str()});
   }
 }
 
@@ -101,7 +107,8 @@ TEST_P(Structs, SmallerThanTheHeadOrAbsurdIsRefused) {
     auto words = make(GetParam().size, GetParam().type);
     const auto size32 = static_cast<uint32_t>(size);
     std::memcpy(words.data(), &size32, 4);
-    expect_refused(f, GetParam().call(f, words.data()), MILL_E_ARG, {"size", std::to_string(size).c_str()});
+    expect_refused(f, GetParam().call(f, words.data()), MILL_E_ARG,
+                   {"size", std::to_string(size).c_str()});
   }
   auto words = make(GetParam().size, GetParam().type);
   const uint32_t absurd = UINT32_MAX;

@@ -1,5 +1,5 @@
-// What threads may and may not share, through the public ABI. Where a test needs another thread to be inside a call, it
-// is inside a callback, held by a latch: nothing here depends on timing.
+// What threads may and may not share, through the public ABI. Where a test needs another thread to
+// be inside a call, it is inside a callback, held by a latch: nothing here depends on timing.
 #include <atomic>
 #include <latch>
 #include <mutex>
@@ -19,8 +19,8 @@ struct Gate {
   std::atomic<mill_status> reentry{MILL_E_INTERNAL};
 };
 
-mill_status gated_forward(void* user, mill_exec* exec, mill_tensor* const* inputs, uint32_t, mill_tensor** outputs,
-                          uint32_t, mill_error* err) {
+mill_status gated_forward(void* user, mill_exec* exec, mill_tensor* const* inputs, uint32_t,
+                          mill_tensor** outputs, uint32_t, mill_error* err) {
   auto* gate = static_cast<Gate*>(user);
   gate->inside.count_down();
   gate->go.wait();
@@ -53,14 +53,16 @@ TEST(Threads, AnExecInUseIsBusyForOthersAndOpenToItsOwnCallback) {
   mill_generator* const generator = f.made<mill_generator>();
   mill_tensor* result = nullptr;
   mill_status status = MILL_E_INTERNAL;
-  std::thread inside([&] { status = mill_op_invoke(f.exec(), op, &x, 1, nullptr, 0, &result, 1, nullptr); });
+  std::thread inside(
+      [&] { status = mill_op_invoke(f.exec(), op, &x, 1, nullptr, 0, &result, 1, nullptr); });
   gate.inside.wait();
   mill_tensor* out = nullptr;
   float host[6] = {};
   double value = 0;
   const int64_t dims[] = {2};
   expect_refused(f, mill_neg(f.exec(), x, &out, f.err()), MILL_E_BUSY, {"neg", "exec"});
-  expect_refused(f, mill_tensor_create(f.exec(), MILL_F32, dims, 1, &out, f.err()), MILL_E_BUSY, {});
+  expect_refused(f, mill_tensor_create(f.exec(), MILL_F32, dims, 1, &out, f.err()), MILL_E_BUSY,
+                 {});
   expect_refused(f, mill_tensor_read(f.exec(), x, host, 24, f.err()), MILL_E_BUSY, {});
   expect_refused(f, mill_tensor_write(f.exec(), x, host, 24, f.err()), MILL_E_BUSY, {});
   expect_refused(f, mill_tensor_item(f.exec(), x, &value, f.err()), MILL_E_BUSY, {});
@@ -117,17 +119,21 @@ TEST(Threads, ATapeAndAGroupInABackwardAreBusy) {
   ASSERT_EQ(mill_sum(second, weight, nullptr, 0, 0, sum, f.err()), MILL_OK);
   ASSERT_EQ(mill_exec_set_tape(second, nullptr, f.err()), MILL_OK);
   mill_status status = MILL_E_INTERNAL;
-  std::thread inside([&] { status = mill_tape_backward(tape, f.exec(), f.loss(), nullptr, 0, nullptr); });
+  std::thread inside(
+      [&] { status = mill_tape_backward(tape, f.exec(), f.loss(), nullptr, 0, nullptr); });
   gate.inside.wait();
   uint64_t nodes = 7;
   mill_tensor* gradient = nullptr;
   expect_refused(f, mill_tape_count(tape, &nodes, f.err()), MILL_E_BUSY, {"tape"});
   expect_refused(f, mill_tape_reset(tape, f.err()), MILL_E_BUSY, {"tape"});
   expect_refused(f, mill_tape_watch(tape, f.loss(), f.err()), MILL_E_BUSY, {"tape"});
-  expect_refused(f, mill_tape_backward(tape, second, f.loss(), nullptr, 0, f.err()), MILL_E_BUSY, {"tape"});
+  expect_refused(f, mill_tape_backward(tape, second, f.loss(), nullptr, 0, f.err()), MILL_E_BUSY,
+                 {"tape"});
   expect_refused(f, mill_tape_gradient_of(tape, weight, &gradient, f.err()), MILL_E_BUSY, {"tape"});
-  expect_refused(f, mill_tape_on_gradient(tape, nullptr, nullptr, nullptr, f.err()), MILL_E_BUSY, {"tape"});
-  expect_refused(f, mill_tape_backward(other, second, *sum, nullptr, 0, f.err()), MILL_E_BUSY, {"group"});
+  expect_refused(f, mill_tape_on_gradient(tape, nullptr, nullptr, nullptr, f.err()), MILL_E_BUSY,
+                 {"tape"});
+  expect_refused(f, mill_tape_backward(other, second, *sum, nullptr, 0, f.err()), MILL_E_BUSY,
+                 {"group"});
   expect_refused(f, mill_optimizer_step(optimizer, second, f.err()), MILL_E_BUSY, {"group"});
   expect_refused(f, mill_group_clear_gradients(group, f.err()), MILL_E_BUSY, {"group"});
   gate.go.count_down();
@@ -136,7 +142,8 @@ TEST(Threads, ATapeAndAGroupInABackwardAreBusy) {
   // The refused backward left its tape as it was.
   EXPECT_EQ(mill_tape_backward(other, second, *sum, nullptr, 0, f.err()), MILL_OK) << f.message();
   ASSERT_EQ(mill_group_gradient(group, 0, &gradient, f.err()), MILL_OK);
-  EXPECT_EQ(read_all<float>(f, gradient), std::vector<float>(6, 1.5f));  // 0.5 of the product, 1 of the sum
+  EXPECT_EQ(read_all<float>(f, gradient),
+            std::vector<float>(6, 1.5f));  // 0.5 of the product, 1 of the sum
   mill_tensor_release(gradient);
 }
 
@@ -195,7 +202,8 @@ TEST(Threads, TapesOfTheirOwnTrainInParallel) {
       mill_exec_set_tape(own.exec(), nullptr, nullptr);
       mill_tape_backward(tape, own.exec(), sum, nullptr, 0, nullptr);
       mill_tape_gradient_of(tape, x, &gradient, nullptr);
-      right += gradient && read_all<float>(own, gradient) == std::vector<float>(8, 2.0f * static_cast<float>(k + 1));
+      right += gradient && read_all<float>(own, gradient) ==
+                               std::vector<float>(8, 2.0f * static_cast<float>(k + 1));
       mill_tensor_release(square);
       mill_tensor_release(sum);
       mill_tensor_release(gradient);
@@ -211,7 +219,8 @@ TEST(Threads, HandlesAreReleasedFromAnyThread) {
   std::vector<mill_tensor*> tensors(400);
   for (mill_tensor*& tensor : tensors) tensor = f.unowned<mill_tensor>();
   in_threads(4, [&](int k) {
-    for (size_t at = static_cast<size_t>(k); at < tensors.size(); at += 4) mill_tensor_release(tensors[at]);
+    for (size_t at = static_cast<size_t>(k); at < tensors.size(); at += 4)
+      mill_tensor_release(tensors[at]);
   });
   for (mill_tensor* tensor : tensors) EXPECT_EQ(mill_tensor_count(tensor), 0);
   mill_tensor* const last = f.tensor();  // what other threads cached is still accounted for
@@ -328,7 +337,8 @@ TEST(Threads, AGeneratorCountsEveryCallOnce) {
 
 TEST(Threads, TheTraceIsDrainedWhileOthersTrain) {
   Fixture f(2);
-  ASSERT_EQ(mill_trace_set_mask(f.context(), MILL_TRACE_RECORDS | MILL_TRACE_OP_STATS, f.err()), MILL_OK);
+  ASSERT_EQ(mill_trace_set_mask(f.context(), MILL_TRACE_RECORDS | MILL_TRACE_OP_STATS, f.err()),
+            MILL_OK);
   std::atomic<int> left{3};
   std::atomic<uint64_t> adds{0};
   uint64_t records = 0;
@@ -356,10 +366,13 @@ TEST(Threads, TheTraceIsDrainedWhileOthersTrain) {
   const auto drain = [&] {
     uint32_t count = 0;
     uint64_t lost = 0;
-    const mill_status status = mill_trace_drain(f.context(), taken.data(), 512, &count, &lost, nullptr);
+    const mill_status status =
+        mill_trace_drain(f.context(), taken.data(), 512, &count, &lost, nullptr);
     if (status < 0) ++wrong;
     for (uint32_t k = 0; k < count; ++k) {
-      if (taken[k].version != MILL_RECORD_VERSION || taken[k].kind < 1 || taken[k].kind > MILL_RECORD_MARK) ++wrong;
+      if (taken[k].version != MILL_RECORD_VERSION || taken[k].kind < 1 ||
+          taken[k].kind > MILL_RECORD_MARK)
+        ++wrong;
       records += taken[k].kind == MILL_RECORD_OP && taken[k].op == MILL_OP_ADD ? 1 : 0;
     }
     lost_all += lost;
@@ -379,7 +392,8 @@ TEST(Threads, TheTraceIsDrainedWhileOthersTrain) {
   mill_trace_op_row rows[64];
   uint32_t n = 0;
   ASSERT_GE(mill_trace_op_stats(f.context(), rows, 64, &n, f.err()), MILL_OK);
-  for (uint32_t k = 0; k < n && k < 64; ++k) counted += rows[k].op == MILL_OP_ADD ? rows[k].calls : 0;
+  for (uint32_t k = 0; k < n && k < 64; ++k)
+    counted += rows[k].op == MILL_OP_ADD ? rows[k].calls : 0;
   EXPECT_EQ(counted, 900u);
 }
 
@@ -390,7 +404,8 @@ TEST(Threads, AnEventIsAwaitedByManyThreads) {
   ASSERT_EQ(mill_event_record(event, stream, f.err()), MILL_OK);
   std::atomic<int> ready{0};
   in_threads(4, [&](int) {
-    for (int k = 0; k < 200; ++k) ready += mill_event_wait(event, UINT64_MAX, nullptr) == MILL_OK ? 1 : 0;
+    for (int k = 0; k < 200; ++k)
+      ready += mill_event_wait(event, UINT64_MAX, nullptr) == MILL_OK ? 1 : 0;
   });
   EXPECT_EQ(ready.load(), 800);
 }

@@ -130,9 +130,9 @@ int print_performance() {
   print_row(w, "uniform", {MILL_OP_UNIFORM, {key}, {ints(0, square)}, 1, n});
   print_row(w, "normal", {MILL_OP_NORMAL, {key}, {ints(0, square)}, 1, n});
   print_row(w, "dropout", {MILL_OP_DROPOUT, {x, key}, {}, 1, n});
-  for (const int32_t op :
-       {MILL_OP_NEG, MILL_OP_EXP, MILL_OP_LOG, MILL_OP_SQRT, MILL_OP_RSQRT, MILL_OP_TANH,
-        MILL_OP_SIGMOID, MILL_OP_RELU, MILL_OP_GELU, MILL_OP_ABS, MILL_OP_SIGN, MILL_OP_AFFINE}) {
+  for (const int32_t op : {MILL_OP_NEG, MILL_OP_EXP, MILL_OP_LOG, MILL_OP_SQRT, MILL_OP_RSQRT,
+                           MILL_OP_TANH, MILL_OP_SIGMOID, MILL_OP_RELU, MILL_OP_GELU, MILL_OP_ABS,
+                           MILL_OP_SIGN, MILL_OP_AFFINE, MILL_OP_SOFTPLUS}) {
     mill_op_schema schema{};
     schema.size = sizeof schema;
     schema.type = MILL_STRUCT_OP_SCHEMA;

@@ -661,7 +661,7 @@ TEST(Gemm, SaysSoWhenTheWorkspaceIsTooSmall) {
   EXPECT_NE(std::string(error.text).find("workspace"), std::string::npos);
 }
 
-// ---- oneDNN -------------------------------------------------------------------------------------
+// ---- oneDNN ----
 
 class OneDnnGemm : public testing::Test {
  protected:
@@ -706,6 +706,8 @@ TEST_F(OneDnnGemm, AutomaticChoiceMatchesTheReference) {
   for (const int32_t dtype : kDtypes) {
     matmul(dtype).a({150, 160}).b({160, 170}).check_all({2, &runtime_});
     linear(dtype).a({150, 160}).b({170, 160}).bias({170}).check_all({2, &runtime_});
+    matmul(dtype).a({20, 1000}).b({1000, 1100}).check_all({16, &runtime_});
+    matmul(dtype).a({300, 400}).b({400, 260}, Lie::transposed).check_all({16, &runtime_});
   }
 }
 

@@ -92,6 +92,40 @@ TEST(IndependentGradient, MatmulOfTransposedViewsAndBatches) {
       });
 }
 
+TEST(IndependentGradient, MatmulOfAVectorAndABatch) {
+  expect_agreement({drawn(20, {3}), drawn(21, {5, 3, 2})},
+                   [](World& w, const std::vector<Tensor>& in) {
+                     return op::sum(w, op::tanh(w, op::matmul(w, in[0], in[1])));
+                   });
+  expect_agreement({drawn(22, {5, 2, 3}), drawn(23, {3})},
+                   [](World& w, const std::vector<Tensor>& in) {
+                     return op::sum(w, op::tanh(w, op::matmul(w, in[0], in[1])));
+                   });
+  expect_agreement({drawn(24, {3}), drawn(25, {3})}, [](World& w, const std::vector<Tensor>& in) {
+    return op::tanh(w, op::matmul(w, in[0], in[1]));
+  });
+}
+
+TEST(IndependentGradient, MatmulOfABatchAndOneMatrix) {
+  expect_agreement({drawn(26, {4, 1, 2, 3}), drawn(27, {3, 2})},
+                   [](World& w, const std::vector<Tensor>& in) {
+                     return op::sum(w, op::tanh(w, op::matmul(w, in[0], in[1])));
+                   });
+  expect_agreement({drawn(28, {2, 3}), drawn(29, {4, 3, 2})},
+                   [](World& w, const std::vector<Tensor>& in) {
+                     return op::sum(w, op::tanh(w, op::matmul(w, in[0], in[1])));
+                   });
+}
+
+TEST(IndependentGradient, LinearOfAVectorAndOfABatch) {
+  for (const Dims& dims : {Dims{3}, Dims{2, 4, 3}}) {
+    expect_agreement({drawn(30, dims), drawn(31, {5, 3}), drawn(32, {5})},
+                     [](World& w, const std::vector<Tensor>& in) {
+                       return op::sum(w, op::tanh(w, op::linear(w, in[0], in[1], in[2])));
+                     });
+  }
+}
+
 TEST(IndependentGradient, SoftmaxOfASliceUsedTwice) {
   expect_agreement({drawn(6, {5, 7})}, [](World& w, const std::vector<Tensor>& in) {
     const Tensor part = op::slice(w, in[0], 1, 1, 7, 2);

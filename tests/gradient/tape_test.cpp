@@ -406,6 +406,65 @@ TEST_F(TapeTest, CastPassesGradientsBetweenFloats) {
   }
 }
 
+// ---- edges of the domains
+// ---------------------------------------------------------------------------
+
+TEST_F(TapeTest, EqualValuesShareTheGradientOfMaximumAndMinimum) {
+  for (const bool larger : {true, false}) {
+    Recording tape(w_);
+    const Tensor a = f64(w_, {3}, {1, 2, 3});
+    const Tensor b = f64(w_, {3}, {1, 5, 0});
+    tape.watch(a);
+    tape.watch(b);
+    Tensor y;
+    w_.ok(larger ? mill_maximum(w_.exec(), a.get(), b.get(), y.out(), w_.error())
+                 : mill_minimum(w_.exec(), a.get(), b.get(), y.out(), w_.error()));
+    w_.ok(tape.backward(op::sum(w_, y)));
+    const Doubles by_a = larger ? Doubles{0.5, 0, 1} : Doubles{0.5, 1, 0};
+    const Doubles by_b = larger ? Doubles{0.5, 1, 0} : Doubles{0.5, 0, 1};
+    EXPECT_EQ(doubles(w_, tape.gradient_of(a)), by_a);
+    EXPECT_EQ(doubles(w_, tape.gradient_of(b)), by_b);
+  }
+}
+
+TEST_F(TapeTest, EqualValuesShareTheGradientOfMax) {
+  Recording tape(w_);
+  const Tensor x = f64(w_, {2, 4}, {3, 1, 3, 3, 7, 7, 0, 1});
+  tape.watch(x);
+  const int64_t axis = 1;
+  Tensor y;
+  w_.ok(mill_max(w_.exec(), x.get(), &axis, 1, 0, y.out(), w_.error()));
+  w_.ok(tape.backward(op::sum(w_, y)));
+  const double third = 1.0 / 3;
+  EXPECT_EQ(doubles(w_, tape.gradient_of(x)), (Doubles{third, 0, third, third, 0.5, 0.5, 0, 0}));
+}
+
+TEST_F(TapeTest, TheGradientAtTheKinkOfReluAndAbsIsZero) {
+  Recording tape(w_);
+  const Tensor x = f64(w_, {4}, {0, -0.0, 2, -2});
+  tape.watch(x);
+  Tensor rectified, magnitude;
+  w_.ok(mill_relu(w_.exec(), x.get(), rectified.out(), w_.error()));
+  w_.ok(mill_abs(w_.exec(), x.get(), magnitude.out(), w_.error()));
+  EXPECT_EQ(doubles(w_, tape.gradient(op::sum(w_, rectified), x)), (Doubles{0, 0, 1, 0}));
+  EXPECT_EQ(doubles(w_, tape.gradient(op::sum(w_, magnitude), x)), (Doubles{0, 0, 1, -1}));
+}
+
+TEST_F(TapeTest, PowersOfZeroAndToTheZeroHaveFiniteGradients) {
+  Recording tape(w_);
+  const Tensor x = f64(w_, {3}, {0, 0, 3});
+  const Tensor e = f64(w_, {3}, {2, 0, 0});
+  tape.watch(x);
+  tape.watch(e);
+  Tensor y;
+  w_.ok(mill_pow(w_.exec(), x.get(), e.get(), y.out(), w_.error()));
+  w_.ok(tape.backward(op::sum(w_, y)));
+  EXPECT_EQ(doubles(w_, tape.gradient_of(x)), (Doubles{0, 0, 0}));
+  const Doubles by_e = doubles(w_, tape.gradient_of(e));
+  EXPECT_EQ(by_e[0], 0);
+  EXPECT_NEAR(by_e[2], std::log(3.0), 1e-15);
+}
+
 // ---- lives --------------------------------------------------------------------------------------
 
 TEST_F(TapeTest, APreparedCallIsRecordedLikeTheOp) {
