@@ -226,8 +226,8 @@ void Pass::run_node(Node& node, uint32_t index) {
   if (!keep_) tape_.free_node(node);
 }
 
-// The gradient of a one-element tensor by itself. A scalar is kept on the tape from pass to pass, as
-// long as nobody has written to it: a gradient that the caller gets may be a view of it.
+// The gradient of a one-element tensor by itself. A scalar is kept on the tape from pass to pass,
+// as long as nobody has written to it: a gradient that the caller gets may be a view of it.
 TensorRef Pass::one_like(const mill_tensor& from, bool shared) {
   TensorRef& kept = tape_.one;
   if (shared && from.rank() == 0 && kept && kept->dtype() == from.dtype() &&

@@ -1,5 +1,6 @@
-// How a family of CPU kernels hands its launch functions to the device. Every file impl/cpu/<family>.cpp is compiled
-// once per SIMD target with MILL_TARGET set to baseline, avx2 or avx512, and defines one list in that namespace.
+// How a family of CPU kernels hands its launch functions to the device. Every file
+// impl/cpu/<family>.cpp is compiled once per SIMD target with MILL_TARGET set to baseline, avx2 or
+// avx512, and defines one list in that namespace.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +13,8 @@ namespace mill::cpu {
 
 struct KernelEntry {
   int32_t op;       // MILL_OP_...
-  uint32_t dtypes;  // bit d set: runs when its lead dtype is d. Lead = first input present, else first output.
+  uint32_t dtypes;  // bit d set: runs when its lead dtype is d. Lead = first input present, else
+                    // first output.
   mill_kernel kernel;
 };
 

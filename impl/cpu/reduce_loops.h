@@ -255,8 +255,7 @@ void reduce_rows(const mill_kernel_args* args, const Plan& plan, double divisor)
 
 // ---- inner axis kept ----------------------------------------------------------------------------
 
-constexpr int64_t kColumns =
-    512;  // columns of a task; their totals stay in the first-level cache
+constexpr int64_t kColumns = 512;  // columns of a task; their totals stay in the first-level cache
 constexpr int64_t kBlockRows =
     512;  // rows added up in the compute type before the wide one takes over
 

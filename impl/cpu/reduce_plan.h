@@ -79,8 +79,8 @@ uint32_t reduced_axes(const mill_kernel_args* args, bool to_dims) {
   return reduced;
 }
 
-Plan make_plan(const mill_kernel_tensor* x, const mill_kernel_tensor* out,
-                             uint32_t reduced, bool to_dims) {
+Plan make_plan(const mill_kernel_tensor* x, const mill_kernel_tensor* out, uint32_t reduced,
+               bool to_dims) {
   struct Sorted {
     Axis axis;
     bool reduced;

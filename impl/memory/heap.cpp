@@ -122,7 +122,8 @@ Block* Heap::take(uint64_t bytes, uint64_t stream) noexcept {
 
 void Heap::give(Block* block) noexcept {
   block->state = BlockState::free;
-  // Neighbours further away count too: what lay between may have had unfinished work when it was given.
+  // Neighbours further away count too: what lay between may have had unfinished work when it was
+  // given.
   while (block->after && mergeable(*block, *block->after)) {
     remove(block->after);
     block = merge(block, block->after);

@@ -11,9 +11,10 @@
 
 #define ABI_FUNCTIONS(X)                                                                           \
   X(mill_version)                                                                                  \
-  X(mill_build_info) X(mill_status_name) X(mill_error_create) X(mill_error_release) X(             \
-      mill_error_message) X(mill_context_create) X(mill_context_release) X(mill_exec_create)       \
-      X(mill_exec_release) X(mill_exec_wait) X(mill_exec_set_tape) X(mill_exec_set_generator) X(   \
+  X(mill_build_info)                                                                               \
+  X(mill_status_name) X(mill_error_create) X(mill_error_release) X(mill_error_message) X(          \
+      mill_context_create) X(mill_context_release) X(mill_exec_create) X(mill_exec_release)        \
+      X(mill_exec_wait) X(mill_exec_set_tape) X(mill_exec_set_generator) X(                        \
           mill_exec_get_context) X(mill_device_count) X(mill_stream_create) X(mill_stream_release) \
           X(mill_stream_wait) X(mill_event_create) X(mill_event_release) X(mill_event_query) X(    \
               mill_tensor_create) X(mill_tensor_from_host) X(mill_tensor_import)                   \

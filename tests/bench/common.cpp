@@ -147,7 +147,8 @@ std::string machine_line() {
   double load[3] = {};
   if (getloadavg(load, 3) < 1) load[0] = -1;
   char text[640];
-  std::snprintf(text, sizeof text, "%s, %u CPUs, load %.1f", model.c_str(), std::thread::hardware_concurrency(), load[0]);
+  std::snprintf(text, sizeof text, "%s, %u CPUs, load %.1f", model.c_str(),
+                std::thread::hardware_concurrency(), load[0]);
   return text;
 }
 
@@ -166,8 +167,10 @@ std::string compare_values(const float* a, const float* b, int64_t n, double lim
   }
   if (worst <= limit) return "";
   char text[160];
-  std::snprintf(text, sizeof text, "element %lld is %g, the peer's is %g (error %.2g, allowed %.2g)",
-                static_cast<long long>(where), static_cast<double>(a[where]), static_cast<double>(b[where]), worst, limit);
+  std::snprintf(text, sizeof text,
+                "element %lld is %g, the peer's is %g (error %.2g, allowed %.2g)",
+                static_cast<long long>(where), static_cast<double>(a[where]),
+                static_cast<double>(b[where]), worst, limit);
   return text;
 }
 
@@ -195,7 +198,8 @@ struct CpuTime {
     CpuTime out;
     if (FILE* file = std::fopen("/proc/stat", "r")) {
       double t[8] = {};
-      if (std::fscanf(file, "cpu %lf %lf %lf %lf %lf %lf %lf %lf", t, t + 1, t + 2, t + 3, t + 4, t + 5, t + 6, t + 7) == 8) {
+      if (std::fscanf(file, "cpu %lf %lf %lf %lf %lf %lf %lf %lf", t, t + 1, t + 2, t + 3, t + 4,
+                      t + 5, t + 6, t + 7) == 8) {
         for (const double ticks : t) out.all += ticks;
         out.busy = out.all - t[3] - t[4];
       }
@@ -235,7 +239,8 @@ bool await_quiet(double end) {
 Session::Session(Options options) : options_(std::move(options)) {}
 
 bool Session::wanted(const std::string& id, const std::string& name) const {
-  return options_.only.empty() || id == options_.only || (id + " " + name).find(options_.only) != std::string::npos;
+  return options_.only.empty() || id == options_.only ||
+         (id + " " + name).find(options_.only) != std::string::npos;
 }
 
 double Session::block_of(Lane& lane, const Side& side, const Config& config, int64_t repetitions) {
@@ -258,7 +263,8 @@ size_t Session::choose(Lane& lane, const Side& side, double* best) {
   for (size_t k = 0; k < n; ++k) {
     block_of(lane, side, config_of(side, k), 1);  // caches, lazy initialisation
     const double once = block_of(lane, side, config_of(side, k), 2);
-    repetitions[k] = std::max<int64_t>(1, static_cast<int64_t>(options_.block / std::max(once, 1e-9)));
+    repetitions[k] =
+        std::max<int64_t>(1, static_cast<int64_t>(options_.block / std::max(once, 1e-9)));
   }
   for (int round = 0; round < 9; ++round) {
     for (size_t k = 0; k < n; ++k) {
@@ -295,7 +301,8 @@ bool Session::measure(const Case& c, Result* result, int* blocks_done) {
   };
   const int64_t ours_n = repetitions(ours_trial);
   const int64_t peer_n = repetitions(peer_trial);
-  const double pair = static_cast<double>(ours_n) * ours_trial + static_cast<double>(peer_n) * peer_trial + ours.settle + peer.settle;
+  const double pair = static_cast<double>(ours_n) * ours_trial +
+                      static_cast<double>(peer_n) * peer_trial + ours.settle + peer.settle;
   int blocks = options_.blocks;
   if (blocks == 0) blocks = static_cast<int>(std::clamp(options_.seconds / pair, 9.0, 201.0));
   std::vector<double> ours_times, peer_times, ratios;
@@ -352,44 +359,58 @@ Result Session::run(const Case& c) {
   if (c.goal > 0) std::snprintf(goal, sizeof goal, "%.2fx", c.goal);
   if (c.limit > 0) std::snprintf(goal, sizeof goal, "<= %s", format_time(c.limit).c_str());
   const auto spread = [&](const Spread& times) {
-    return "[" + shown(c.rate ? times.high : times.low) + " .. " + shown(c.rate ? times.low : times.high) + "]";
+    return "[" + shown(c.rate ? times.high : times.low) + " .. " +
+           shown(c.rate ? times.low : times.high) + "]";
   };
   char ratios_text[64];
-  std::snprintf(ratios_text, sizeof ratios_text, "%.2fx [%.2f .. %.2f]", ratio, out.ratio.low, out.ratio.high);
-  const std::string against = out.peer_config.empty() ? c.peer.name : c.peer.name + ", " + out.peer_config;
-  std::printf("%-4s %-42s %10s %-24s %10s %-24s %-22s %5.2fx %-10s %-5s %3.0f%% %s\n", c.id.c_str(), c.name.c_str(),
-              shown(out.ours.median).c_str(), spread(out.ours).c_str(), shown(out.peer.median).c_str(), spread(out.peer).c_str(),
-              ratios_text, best_ratio, goal, verdict.c_str(), 100 * out.others, against.c_str());
+  std::snprintf(ratios_text, sizeof ratios_text, "%.2fx [%.2f .. %.2f]", ratio, out.ratio.low,
+                out.ratio.high);
+  const std::string against =
+      out.peer_config.empty() ? c.peer.name : c.peer.name + ", " + out.peer_config;
+  std::printf("%-4s %-42s %10s %-24s %10s %-24s %-22s %5.2fx %-10s %-5s %3.0f%% %s\n", c.id.c_str(),
+              c.name.c_str(), shown(out.ours.median).c_str(), spread(out.ours).c_str(),
+              shown(out.peer.median).c_str(), spread(out.peer).c_str(), ratios_text, best_ratio,
+              goal, verdict.c_str(), 100 * out.others, against.c_str());
   if (!out.ours_config.empty()) std::printf("     ours: %s\n", out.ours_config.c_str());
   if (!out.correct) std::printf("     wrong: %s\n", wrong.c_str());
   std::fflush(stdout);
   if (!out.correct || (options_.strict && verdict == "MISS")) ++failures_;
-  line("{\"id\":" + quoted(c.id) + ",\"name\":" + quoted(c.name) + ",\"ours_s\":" + number(out.ours.median) +
-       ",\"ours_q1\":" + number(out.ours.low) + ",\"ours_q3\":" + number(out.ours.high) + ",\"ours_best\":" + number(out.ours.best) +
-       ",\"peer\":" + quoted(c.peer.name) + ",\"peer_config\":" + quoted(out.peer_config) + ",\"peer_s\":" + number(out.peer.median) +
-       ",\"peer_q1\":" + number(out.peer.low) + ",\"peer_q3\":" + number(out.peer.high) + ",\"peer_best\":" + number(out.peer.best) +
-       ",\"ratio\":" + number(ratio) + ",\"ratio_best\":" + number(best_ratio) + ",\"ratio_q1\":" + number(out.ratio.low) +
-       ",\"ratio_q3\":" + number(out.ratio.high) + ",\"blocks\":" + std::to_string(blocks) + ",\"others\":" + number(out.others) + ",\"work\":" + number(c.work) +
-       ",\"goal\":" + number(c.goal) + ",\"limit_s\":" + number(c.limit) + ",\"correct\":" + (out.correct ? "true" : "false") + "}");
+  line("{\"id\":" + quoted(c.id) + ",\"name\":" + quoted(c.name) +
+       ",\"ours_s\":" + number(out.ours.median) + ",\"ours_q1\":" + number(out.ours.low) +
+       ",\"ours_q3\":" + number(out.ours.high) + ",\"ours_best\":" + number(out.ours.best) +
+       ",\"peer\":" + quoted(c.peer.name) + ",\"peer_config\":" + quoted(out.peer_config) +
+       ",\"peer_s\":" + number(out.peer.median) + ",\"peer_q1\":" + number(out.peer.low) +
+       ",\"peer_q3\":" + number(out.peer.high) + ",\"peer_best\":" + number(out.peer.best) +
+       ",\"ratio\":" + number(ratio) + ",\"ratio_best\":" + number(best_ratio) +
+       ",\"ratio_q1\":" + number(out.ratio.low) + ",\"ratio_q3\":" + number(out.ratio.high) +
+       ",\"blocks\":" + std::to_string(blocks) + ",\"others\":" + number(out.others) +
+       ",\"work\":" + number(c.work) + ",\"goal\":" + number(c.goal) + ",\"limit_s\":" +
+       number(c.limit) + ",\"correct\":" + (out.correct ? "true" : "false") + "}");
   return out;
 }
 
-void Session::report(const std::string& id, const std::string& name, double value, const char* unit, const char* goal, bool good,
-                     const std::string& remark) {
+void Session::report(const std::string& id, const std::string& name, double value, const char* unit,
+                     const char* goal, bool good, const std::string& remark) {
   if (trial) return;
   std::printf("%-4s %-44s %14.6g %-9s %-12s %-5s %s\n", id.c_str(), name.c_str(), value, unit, goal,
-              *goal == 0 ? "" : good ? "ok" : "MISS", remark.c_str());
+              *goal == 0 ? ""
+              : good     ? "ok"
+                         : "MISS",
+              remark.c_str());
   std::fflush(stdout);
   if (options_.strict && !good) ++failures_;
-  line("{\"id\":" + quoted(id) + ",\"name\":" + quoted(name) + ",\"value\":" + number(value) + ",\"unit\":" + quoted(unit) +
-       ",\"goal\":" + quoted(goal) + ",\"good\":" + (good ? "true" : "false") + ",\"remark\":" + quoted(remark) + "}");
+  line("{\"id\":" + quoted(id) + ",\"name\":" + quoted(name) + ",\"value\":" + number(value) +
+       ",\"unit\":" + quoted(unit) + ",\"goal\":" + quoted(goal) +
+       ",\"good\":" + (good ? "true" : "false") + ",\"remark\":" + quoted(remark) + "}");
 }
 
 void Session::heading(const std::string& text, const char* rate) {
   if (trial) return;
-  std::printf("\n%s   (%s, medians; ratio = peer's time / ours)\n", text.c_str(), rate ? rate : "time");
-  std::printf("%-4s %-42s %10s %-24s %10s %-24s %-22s %-6s %-10s %-5s %s\n", "", "", "ours", "[quartiles]", "peer", "[quartiles]",
-              "ratio [quartiles]", "best", "goal", "", "others, peer");
+  std::printf("\n%s   (%s, medians; ratio = peer's time / ours)\n", text.c_str(),
+              rate ? rate : "time");
+  std::printf("%-4s %-42s %10s %-24s %10s %-24s %-22s %-6s %-10s %-5s %s\n", "", "", "ours",
+              "[quartiles]", "peer", "[quartiles]", "ratio [quartiles]", "best", "goal", "",
+              "others, peer");
 }
 
 void Session::line(const std::string& json) {
@@ -400,7 +421,8 @@ void Session::line(const std::string& json) {
   }
 }
 
-// ---- the program ---------------------------------------------------------------------------------------------------
+// ---- the program
+// ---------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -409,8 +431,8 @@ struct Policy {
   std::vector<std::pair<const char*, const char*>> variables;
 };
 
-// What decides how idle threads of libgomp and OpenBLAS wait. libgomp's own default spins for some milliseconds,
-// OpenBLAS's for some tens.
+// What decides how idle threads of libgomp and OpenBLAS wait. libgomp's own default spins for some
+// milliseconds, OpenBLAS's for some tens.
 const Policy kPolicies[] = {
     {"default", {}},
     {"passive", {{"OMP_WAIT_POLICY", "passive"}, {"OPENBLAS_THREAD_TIMEOUT", "4"}}},
@@ -418,7 +440,8 @@ const Policy kPolicies[] = {
 };
 
 // Runs this program again; what it prints to descriptor 3 comes back.
-int again(const char* program, const std::vector<std::string>& arguments, const Policy* policy, std::string* answer) {
+int again(const char* program, const std::vector<std::string>& arguments, const Policy* policy,
+          std::string* answer) {
   int ends[2];
   if (pipe(ends) != 0) return 1;
   std::fflush(stdout);
@@ -433,7 +456,8 @@ int again(const char* program, const std::vector<std::string>& arguments, const 
     }
     std::vector<char*> list;
     list.push_back(const_cast<char*>(program));
-    for (const std::string& argument : arguments) list.push_back(const_cast<char*>(argument.c_str()));
+    for (const std::string& argument : arguments)
+      list.push_back(const_cast<char*>(argument.c_str()));
     list.push_back(nullptr);
     execv("/proc/self/exe", list.data());
     _exit(127);
@@ -441,7 +465,8 @@ int again(const char* program, const std::vector<std::string>& arguments, const 
   close(ends[1]);
   char buffer[4096];
   ssize_t got = 0;
-  while ((got = read(ends[0], buffer, sizeof buffer)) > 0) answer->append(buffer, static_cast<size_t>(got));
+  while ((got = read(ends[0], buffer, sizeof buffer)) > 0)
+    answer->append(buffer, static_cast<size_t>(got));
   close(ends[0]);
   int status = 0;
   waitpid(child, &status, 0);
@@ -467,7 +492,8 @@ double trial_mean(const std::string& answer) {
 
 [[noreturn]] void usage(const char* program, int code) {
   std::fprintf(code ? stderr : stdout,
-               "usage: %s [--only TEXT] [--blocks N] [--seconds S] [--block S] [--wait S] [--json FILE] [--library FILE] [--strict] [--list]\n",
+               "usage: %s [--only TEXT] [--blocks N] [--seconds S] [--block S] [--wait S] [--json "
+               "FILE] [--library FILE] [--strict] [--list]\n",
                program);
   std::exit(code);
 }
@@ -488,20 +514,33 @@ int run_program(int argc, char** argv, const std::vector<Workload>& workloads) {
     };
     const int first = k;
     bool pass = true;
-    if (argument == "--wait") options.wait = std::atof(value().c_str());
-    else if (argument == "--only") options.only = value();
-    else if (argument == "--blocks") options.blocks = std::atoi(value().c_str());
-    else if (argument == "--seconds") options.seconds = std::atof(value().c_str());
-    else if (argument == "--block") options.block = std::atof(value().c_str());
-    else if (argument == "--json") options.json = value();
-    else if (argument == "--library") options.library = value();
-    else if (argument == "--strict") options.strict = true;
-    else if (argument == "--child") { child = value(); pass = false; }
-    else if (argument == "--trial") { trial = true; pass = false; }
-    else if (argument == "--list") {
+    if (argument == "--wait")
+      options.wait = std::atof(value().c_str());
+    else if (argument == "--only")
+      options.only = value();
+    else if (argument == "--blocks")
+      options.blocks = std::atoi(value().c_str());
+    else if (argument == "--seconds")
+      options.seconds = std::atof(value().c_str());
+    else if (argument == "--block")
+      options.block = std::atof(value().c_str());
+    else if (argument == "--json")
+      options.json = value();
+    else if (argument == "--library")
+      options.library = value();
+    else if (argument == "--strict")
+      options.strict = true;
+    else if (argument == "--child") {
+      child = value();
+      pass = false;
+    } else if (argument == "--trial") {
+      trial = true;
+      pass = false;
+    } else if (argument == "--list") {
       for (const Workload& workload : workloads) std::printf("%s\n", workload.name.c_str());
       return 0;
-    } else usage(argv[0], argument == "--help" ? 0 : 2);
+    } else
+      usage(argv[0], argument == "--help" ? 0 : 2);
     if (pass) {
       for (int i = first; i <= k; ++i) passed.emplace_back(argv[i]);
     }
@@ -544,7 +583,9 @@ int run_program(int argc, char** argv, const std::vector<Workload>& workloads) {
           policy = &candidate;
         }
       }
-      if (policy) std::printf("\n%s: peer's threads wait by policy '%s'\n", workload.name.c_str(), policy->name);
+      if (policy)
+        std::printf("\n%s: peer's threads wait by policy '%s'\n", workload.name.c_str(),
+                    policy->name);
     }
     std::vector<std::string> arguments = passed;
     arguments.insert(arguments.end(), {"--child", workload.name});

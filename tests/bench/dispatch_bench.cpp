@@ -7,10 +7,12 @@ using bench::Session;
 
 namespace {
 
-// Gradients by x of sum(chain(x)), with x as a parameter: backward assigns, as torch does after a reset.
+// Gradients by x of sum(chain(x)), with x as a parameter: backward assigns, as torch does after a
+// reset.
 class MillChain {
  public:
-  MillChain(Mill& mill, const std::vector<float>& x, const std::vector<float>& w, const std::vector<float>& b)
+  MillChain(Mill& mill, const std::vector<float>& x, const std::vector<float>& w,
+            const std::vector<float>& b)
       : mill_(mill), n_(static_cast<int64_t>(x.size())) {
     const bench::Api& api = mill.api;
     mill.check(api.mill_group_create(mill.context, MILL_F32, &group_, mill.err));
@@ -41,7 +43,8 @@ class MillChain {
       mill_tensor* y = x_;
       for (int k = 0; k < nodes; ++k) {
         mill_tensor* z = nullptr;
-        mill_.check(k % 2 == 0 ? api.mill_mul(exec, y, w_, &z, err) : api.mill_add(exec, y, b_, &z, err));
+        mill_.check(k % 2 == 0 ? api.mill_mul(exec, y, w_, &z, err)
+                               : api.mill_add(exec, y, b_, &z, err));
         if (y != x_) api.mill_tensor_release(y);
         y = z;
       }
@@ -76,13 +79,15 @@ std::vector<float> random_values(int64_t n, uint64_t seed, float low, float high
   return out;
 }
 
-void run_chain(Session& session, Mill& mill, const char* id, const char* name, int64_t n, int nodes, double goal) {
+void run_chain(Session& session, Mill& mill, const char* id, const char* name, int64_t n, int nodes,
+               double goal) {
   if (!session.wanted(id, name)) return;
   const auto x = random_values(n, 1, -1, 1);
   const auto w = random_values(n, 2, 0.99f, 1.01f);
   const auto b = random_values(n, 3, -0.01f, 0.01f);
   MillChain ours(mill, x, w, b);
-  bench::peer::Chain peer = nodes == 1 ? bench::peer::mul_sum_backward(x, w) : bench::peer::chain(x, w, b, nodes);
+  bench::peer::Chain peer =
+      nodes == 1 ? bench::peer::mul_sum_backward(x, w) : bench::peer::chain(x, w, b, nodes);
   Case c;
   c.id = id;
   c.name = name;
@@ -107,7 +112,8 @@ void dispatch(Session& session) {
     Case c;
     c.id = "A1";
     c.name = "add of one element";
-    c.ours = {"millrace", [&](int64_t n) {
+    c.ours = {"millrace",
+              [&](int64_t n) {
                 const auto add = mill.api.mill_add;
                 const auto release = mill.api.mill_tensor_release;
                 for (int64_t i = 0; i < n; ++i) {
@@ -115,7 +121,8 @@ void dispatch(Session& session) {
                   mill.check(add(mill.exec, a, b, &out, mill.err));
                   release(out);
                 }
-              }, {}};
+              },
+              {}};
     c.peer = bench::peer::add_one();
     c.limit = 0.15e-6;
     c.goal = 3;
@@ -132,7 +139,8 @@ void dispatch(Session& session) {
     mill.check(mill.api.mill_add(mill.exec, a, b, &out, mill.err));
     c.name = "add of one element into a given output";
     c.ours.run = [&](int64_t n) {
-      for (int64_t i = 0; i < n; ++i) mill.check(mill.api.mill_add(mill.exec, a, b, &out, mill.err));
+      for (int64_t i = 0; i < n; ++i)
+        mill.check(mill.api.mill_add(mill.exec, a, b, &out, mill.err));
     };
     c.limit = 0;
     c.goal = 0;

@@ -8,7 +8,8 @@ namespace bench::peer {
 namespace {
 
 torch::Tensor tensor(const std::vector<float>& values) {
-  return torch::from_blob(const_cast<float*>(values.data()), {static_cast<int64_t>(values.size())}).clone();
+  return torch::from_blob(const_cast<float*>(values.data()), {static_cast<int64_t>(values.size())})
+      .clone();
 }
 
 std::vector<float> values_of(const torch::Tensor& t) {
@@ -16,7 +17,8 @@ std::vector<float> values_of(const torch::Tensor& t) {
   return {flat.data_ptr<float>(), flat.data_ptr<float>() + flat.numel()};
 }
 
-// Small tensors never leave the calling thread, whatever the thread counts are; one and one is the least work.
+// Small tensors never leave the calling thread, whatever the thread counts are; one and one is the
+// least work.
 Config one_thread(const char* name, std::function<void()> more = nullptr) {
   Config config;
   config.name = name;
@@ -36,7 +38,8 @@ Side add_one() {
   const auto b = torch::rand({1});
   Side side;
   side.name = torch_name();
-  side.configs = {one_thread("plain", [mode] { *mode = plain; }), one_thread("NoGradGuard", [mode] { *mode = no_grad; }),
+  side.configs = {one_thread("plain", [mode] { *mode = plain; }),
+                  one_thread("NoGradGuard", [mode] { *mode = no_grad; }),
                   one_thread("InferenceMode", [mode] { *mode = inference; })};
   side.run = [mode, a, b](int64_t n) {
     const auto loop = [&] {
@@ -79,10 +82,12 @@ Chain make_chain(torch::Tensor x, std::function<torch::Tensor(const torch::Tenso
 
 Chain mul_sum_backward(const std::vector<float>& x, const std::vector<float>& w) {
   const auto weight = tensor(w);
-  return make_chain(tensor(x), [weight](const torch::Tensor& leaf) { return at::sum(at::mul(leaf, weight)); });
+  return make_chain(tensor(x),
+                    [weight](const torch::Tensor& leaf) { return at::sum(at::mul(leaf, weight)); });
 }
 
-Chain chain(const std::vector<float>& x, const std::vector<float>& w, const std::vector<float>& b, int nodes) {
+Chain chain(const std::vector<float>& x, const std::vector<float>& w, const std::vector<float>& b,
+            int nodes) {
   const auto weight = tensor(w);
   const auto bias = tensor(b);
   return make_chain(tensor(x), [weight, bias, nodes](const torch::Tensor& leaf) {

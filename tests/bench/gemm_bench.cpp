@@ -64,8 +64,8 @@ class Peer {
       return out;
     };
     bench::Side out;
-    out.name = "oneDNN " + std::to_string(dnnl_version()->major) + "." + std::to_string(dnnl_version()->minor) + "." +
-               std::to_string(dnnl_version()->patch);
+    out.name = "oneDNN " + std::to_string(dnnl_version()->major) + "." +
+               std::to_string(dnnl_version()->minor) + "." + std::to_string(dnnl_version()->patch);
     out.run = [this](int64_t times) {
       for (int64_t i = 0; i < times; ++i) multiply();
     };
@@ -77,15 +77,18 @@ class Peer {
   std::vector<float> result() {
     using dnnl::memory;
     std::vector<float> out(static_cast<size_t>(p_.m * p_.n));
-    memory plain({{p_.m, p_.n}, memory::data_type::f32, memory::format_tag::ab}, engine_, out.data());
+    memory plain({{p_.m, p_.n}, memory::data_type::f32, memory::format_tag::ab}, engine_,
+                 out.data());
     dnnl::reorder(c_, plain).execute(stream_, c_, plain);
     stream_.wait();
     return out;
   }
 
  private:
-  void load(dnnl::memory& to, const float* from, const dnnl::memory::dims& dims, dnnl::memory::format_tag tag) {
-    dnnl::memory plain({dims, dnnl::memory::data_type::f32, tag}, engine_, const_cast<float*>(from));
+  void load(dnnl::memory& to, const float* from, const dnnl::memory::dims& dims,
+            dnnl::memory::format_tag tag) {
+    dnnl::memory plain({dims, dnnl::memory::data_type::f32, tag}, engine_,
+                       const_cast<float*>(from));
     dnnl::reorder(plain, to).execute(stream_, plain, to);
     stream_.wait();
   }
@@ -93,8 +96,8 @@ class Peer {
     if (sgemm_) {
       const auto* a = static_cast<const float*>(a_.get_data_handle());
       const auto* b = static_cast<const float*>(b_.get_data_handle());
-      dnnl_sgemm('N', transposed_ ? 'T' : 'N', p_.m, p_.n, p_.k, 1.0f, a, p_.k, b, transposed_ ? p_.k : p_.n, 0.0f,
-                 static_cast<float*>(c_.get_data_handle()), p_.n);
+      dnnl_sgemm('N', transposed_ ? 'T' : 'N', p_.m, p_.n, p_.k, 1.0f, a, p_.k, b,
+                 transposed_ ? p_.k : p_.n, 0.0f, static_cast<float*>(c_.get_data_handle()), p_.n);
       return;
     }
     matmul_.execute(stream_, {{DNNL_ARG_SRC, a_}, {DNNL_ARG_WEIGHTS, b_}, {DNNL_ARG_DST, c_}});
@@ -113,7 +116,8 @@ class Peer {
 // The same product through the ABI, into a given output.
 class Ours {
  public:
-  Ours(Mill& mill, const Product& p, bool bf16, bool transposed, const float* a, const float* b) : mill_(mill), transposed_(transposed) {
+  Ours(Mill& mill, const Product& p, bool bf16, bool transposed, const float* a, const float* b)
+      : mill_(mill), transposed_(transposed) {
     a_ = make(p.m, p.k, a, bf16);
     b_ = transposed ? make(p.n, p.k, b, bf16) : make(p.k, p.n, b, bf16);
     multiply();
@@ -126,9 +130,11 @@ class Ours {
                             : mill_.api.mill_matmul(mill_.exec, a_, b_, &c_, mill_.err));
   }
   bench::Side side(const char* name) {
-    return {name, [this](int64_t times) {
+    return {name,
+            [this](int64_t times) {
               for (int64_t i = 0; i < times; ++i) multiply();
-            }, {}};
+            },
+            {}};
   }
   std::vector<float> result() { return mill_.read(c_); }
 
@@ -147,7 +153,8 @@ class Ours {
 
 struct Inputs {
   std::vector<float> a, b;
-  explicit Inputs(const Product& p) : a(static_cast<size_t>(p.m * p.k)), b(static_cast<size_t>(p.k * p.n)) {
+  explicit Inputs(const Product& p)
+      : a(static_cast<size_t>(p.m * p.k)), b(static_cast<size_t>(p.k * p.n)) {
     bench::fill_random(a.data(), p.m * p.k, 1);
     bench::fill_random(b.data(), p.k * p.n, 2);
   }
@@ -158,7 +165,8 @@ double flops(const Product& p) {
 }
 
 // The whole set, and the geometric mean of the ratios.
-void sweep(Session& session, const char* id, const std::string& what, int32_t gemm, bool bf16, bool transposed, double goal) {
+void sweep(Session& session, const char* id, const std::string& what, int32_t gemm, bool bf16,
+           bool transposed, double goal) {
   if (!session.wanted(id, what)) return;
   Mill mill(session.options().library, MILL_THREADS_CALLER_ONLY, gemm);
   session.heading(std::string(id) + " " + what + ", one thread; " + mill.device(), "GFLOP/s");
@@ -169,8 +177,12 @@ void sweep(Session& session, const char* id, const std::string& what, int32_t ge
     const Inputs inputs(p);
     std::unique_ptr<Ours> ours;
     std::unique_ptr<Peer> peer;
-    session.ours().run([&] { ours = std::make_unique<Ours>(mill, p, bf16, transposed, inputs.a.data(), inputs.b.data()); });
-    session.peer().run([&] { peer = std::make_unique<Peer>(p, bf16, transposed, inputs.a.data(), inputs.b.data()); });
+    session.ours().run([&] {
+      ours = std::make_unique<Ours>(mill, p, bf16, transposed, inputs.a.data(), inputs.b.data());
+    });
+    session.peer().run([&] {
+      peer = std::make_unique<Peer>(p, bf16, transposed, inputs.a.data(), inputs.b.data());
+    });
     Case c;
     c.id = id;
     c.name = what + " " + p.name;
@@ -182,7 +194,8 @@ void sweep(Session& session, const char* id, const std::string& what, int32_t ge
       const auto mine = ours->result();
       const auto theirs = peer->result();
       const double scale = std::sqrt(static_cast<double>(p.k));
-      return bench::compare_values(mine.data(), theirs.data(), p.m * p.n, bf16 ? 1.0 / 100 : 1e-5, scale);
+      return bench::compare_values(mine.data(), theirs.data(), p.m * p.n, bf16 ? 1.0 / 100 : 1e-5,
+                                   scale);
     };
     const bench::Result result = session.run(c);
     if (result.ours.median > 0) {
@@ -197,14 +210,16 @@ void sweep(Session& session, const char* id, const std::string& what, int32_t ge
   std::snprintf(text, sizeof text, ">= %.2f", goal);
   char best[64];
   std::snprintf(best, sizeof best, "of the best blocks: %.3f", std::exp(sum_best / n));
-  session.report(id, what + ": geometric mean of the ratios", mean, "x", goal > 0 ? text : "", mean >= goal, best);
+  session.report(id, what + ": geometric mean of the ratios", mean, "x", goal > 0 ? text : "",
+                 mean >= goal, best);
 }
 
 void scaling(Session& session) {
   if (!session.wanted("A7", "two threads")) return;
   Mill one(session.options().library, MILL_THREADS_CALLER_ONLY);
   Mill two(session.options().library, 2);
-  session.heading("A7 two threads beside one (the peer is ours with one); " + two.device(), "GFLOP/s");
+  session.heading("A7 two threads beside one (the peer is ours with one); " + two.device(),
+                  "GFLOP/s");
   std::vector<Product> products(std::begin(kProducts), std::end(kProducts));
   products.insert(products.begin(), {"32^3", 32, 32, 32});
   for (const Product& p : products) {
@@ -222,7 +237,8 @@ void scaling(Session& session) {
     c.check = [&] {
       const auto a = fast.result();
       const auto b = slow.result();
-      return bench::compare_values(a.data(), b.data(), p.m * p.n, 1e-5, std::sqrt(static_cast<double>(p.k)));
+      return bench::compare_values(a.data(), b.data(), p.m * p.n, 1e-5,
+                                   std::sqrt(static_cast<double>(p.k)));
     };
     session.run(c);
   }
@@ -233,10 +249,17 @@ void scaling(Session& session) {
 int main(int argc, char** argv) {
   return bench::run_program(
       argc, argv,
-      {{"f32", [](Session& s) { sweep(s, "A4", "f32", MILL_GEMM_AUTO, false, false, 0.97); }, false},
-       {"f32 own kernels", [](Session& s) { sweep(s, "A4", "f32 gemm=own", MILL_GEMM_OWN, false, false, 0.80); }, false},
-       {"f32 transposed", [](Session& s) { sweep(s, "A4t", "f32 x w^T", MILL_GEMM_AUTO, false, true, 0.97); }, false},
-       {"f32 transposed own", [](Session& s) { sweep(s, "A4t", "f32 x w^T gemm=own", MILL_GEMM_OWN, false, true, 0.80); }, false},
-       {"bf16", [](Session& s) { sweep(s, "A6", "bf16", MILL_GEMM_AUTO, true, false, 0.97); }, false},
+      {{"f32", [](Session& s) { sweep(s, "A4", "f32", MILL_GEMM_AUTO, false, false, 0.97); },
+        false},
+       {"f32 own kernels",
+        [](Session& s) { sweep(s, "A4", "f32 gemm=own", MILL_GEMM_OWN, false, false, 0.80); },
+        false},
+       {"f32 transposed",
+        [](Session& s) { sweep(s, "A4t", "f32 x w^T", MILL_GEMM_AUTO, false, true, 0.97); }, false},
+       {"f32 transposed own",
+        [](Session& s) { sweep(s, "A4t", "f32 x w^T gemm=own", MILL_GEMM_OWN, false, true, 0.80); },
+        false},
+       {"bf16", [](Session& s) { sweep(s, "A6", "bf16", MILL_GEMM_AUTO, true, false, 0.97); },
+        false},
        {"scaling", scaling, false}});
 }

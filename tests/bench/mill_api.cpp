@@ -44,7 +44,8 @@ mill_tensor* Mill::tensor(const std::vector<int64_t>& dims, const float* values)
   uint64_t bytes = sizeof(float);
   for (const int64_t dim : dims) bytes *= static_cast<uint64_t>(dim);
   mill_tensor* out = nullptr;
-  check(api.mill_tensor_from_host(exec, MILL_F32, dims.data(), static_cast<uint32_t>(dims.size()), values, bytes, &out, err));
+  check(api.mill_tensor_from_host(exec, MILL_F32, dims.data(), static_cast<uint32_t>(dims.size()),
+                                  values, bytes, &out, err));
   return out;
 }
 
@@ -52,7 +53,8 @@ mill_tensor* Mill::tensor_i64(const std::vector<int64_t>& dims, const int64_t* v
   uint64_t bytes = sizeof(int64_t);
   for (const int64_t dim : dims) bytes *= static_cast<uint64_t>(dim);
   mill_tensor* out = nullptr;
-  check(api.mill_tensor_from_host(exec, MILL_I64, dims.data(), static_cast<uint32_t>(dims.size()), values, bytes, &out, err));
+  check(api.mill_tensor_from_host(exec, MILL_I64, dims.data(), static_cast<uint32_t>(dims.size()),
+                                  values, bytes, &out, err));
   return out;
 }
 
@@ -108,12 +110,14 @@ MlpData::MlpData(const MlpShape& shape) {
   pick(labels, shape.batch, shape.widths.back());
 }
 
-MillMlp::MillMlp(Mill& mill, const MlpShape& shape, const MlpData& data) : mill_(mill), shape_(shape) {
+MillMlp::MillMlp(Mill& mill, const MlpShape& shape, const MlpData& data)
+    : mill_(mill), shape_(shape) {
   const Api& api = mill.api;
   mill.check(api.mill_group_create(mill.context, MILL_F32, &group_, mill.err));
   for (size_t k = 0; k < data.params.size(); ++k) {
     const std::string name = "p" + std::to_string(k);
-    mill.check(api.mill_group_add(group_, name.c_str(), data.dims[k].data(), static_cast<uint32_t>(data.dims[k].size()), nullptr, mill.err));
+    mill.check(api.mill_group_add(group_, name.c_str(), data.dims[k].data(),
+                                  static_cast<uint32_t>(data.dims[k].size()), nullptr, mill.err));
   }
   mill.check(api.mill_group_build(group_, mill.exec, mill.err));
   params_.resize(data.params.size());
@@ -130,11 +134,13 @@ MillMlp::MillMlp(Mill& mill, const MlpShape& shape, const MlpData& data) : mill_
 void MillMlp::reset(const MlpData& data) {
   const Api& api = mill_.api;
   for (size_t k = 0; k < params_.size(); ++k) {
-    mill_.check(api.mill_tensor_write(mill_.exec, params_[k], data.params[k].data(), data.params[k].size() * sizeof(float), mill_.err));
+    mill_.check(api.mill_tensor_write(mill_.exec, params_[k], data.params[k].data(),
+                                      data.params[k].size() * sizeof(float), mill_.err));
   }
   if (optimizer_) api.mill_optimizer_release(optimizer_);
   optimizer_ = nullptr;
-  mill_.check(api.mill_optimizer_create_adamw(mill_.exec, group_, shape_.rate, 0.9, 0.999, 1e-8, shape_.decay, &optimizer_, mill_.err));
+  mill_.check(api.mill_optimizer_create_adamw(mill_.exec, group_, shape_.rate, 0.9, 0.999, 1e-8,
+                                              shape_.decay, &optimizer_, mill_.err));
 }
 
 MillMlp::~MillMlp() {

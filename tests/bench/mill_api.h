@@ -9,58 +9,58 @@
 
 namespace bench {
 
-#define MILL_BENCH_FUNCTIONS(X) \
-  X(mill_error_create)          \
-  X(mill_error_release)         \
-  X(mill_error_message)         \
-  X(mill_context_create)        \
-  X(mill_context_release)       \
-  X(mill_device_query)          \
-  X(mill_exec_create)           \
-  X(mill_exec_release)          \
-  X(mill_exec_set_tape)         \
-  X(mill_scope_begin)           \
-  X(mill_scope_end)             \
-  X(mill_tensor_create)         \
-  X(mill_tensor_from_host)      \
-  X(mill_tensor_data)           \
-  X(mill_tensor_read)           \
-  X(mill_tensor_write)          \
-  X(mill_tensor_item)           \
-  X(mill_tensor_count)          \
-  X(mill_tensor_retain)         \
-  X(mill_tensor_release)        \
-  X(mill_tape_create)           \
-  X(mill_tape_release)          \
-  X(mill_tape_backward)         \
-  X(mill_tape_reset)            \
-  X(mill_group_create)          \
-  X(mill_group_release)         \
-  X(mill_group_add)             \
-  X(mill_group_build)           \
-  X(mill_group_count)           \
-  X(mill_group_param)           \
-  X(mill_group_gradient)        \
-  X(mill_group_clear_gradients) \
+#define MILL_BENCH_FUNCTIONS(X)  \
+  X(mill_error_create)           \
+  X(mill_error_release)          \
+  X(mill_error_message)          \
+  X(mill_context_create)         \
+  X(mill_context_release)        \
+  X(mill_device_query)           \
+  X(mill_exec_create)            \
+  X(mill_exec_release)           \
+  X(mill_exec_set_tape)          \
+  X(mill_scope_begin)            \
+  X(mill_scope_end)              \
+  X(mill_tensor_create)          \
+  X(mill_tensor_from_host)       \
+  X(mill_tensor_data)            \
+  X(mill_tensor_read)            \
+  X(mill_tensor_write)           \
+  X(mill_tensor_item)            \
+  X(mill_tensor_count)           \
+  X(mill_tensor_retain)          \
+  X(mill_tensor_release)         \
+  X(mill_tape_create)            \
+  X(mill_tape_release)           \
+  X(mill_tape_backward)          \
+  X(mill_tape_reset)             \
+  X(mill_group_create)           \
+  X(mill_group_release)          \
+  X(mill_group_add)              \
+  X(mill_group_build)            \
+  X(mill_group_count)            \
+  X(mill_group_param)            \
+  X(mill_group_gradient)         \
+  X(mill_group_clear_gradients)  \
   X(mill_optimizer_create_adamw) \
-  X(mill_optimizer_release)     \
-  X(mill_optimizer_step)        \
-  X(mill_memory_stats_query)    \
-  X(mill_build_info)            \
-  X(mill_fill)                  \
-  X(mill_cast)                  \
-  X(mill_reshape)               \
-  X(mill_add)                   \
-  X(mill_mul)                   \
-  X(mill_relu)                  \
-  X(mill_gelu)                  \
-  X(mill_sum)                   \
-  X(mill_matmul)                \
-  X(mill_linear)                \
-  X(mill_softmax)               \
-  X(mill_layer_norm)            \
-  X(mill_cross_entropy)         \
-  X(mill_embedding)             \
+  X(mill_optimizer_release)      \
+  X(mill_optimizer_step)         \
+  X(mill_memory_stats_query)     \
+  X(mill_build_info)             \
+  X(mill_fill)                   \
+  X(mill_cast)                   \
+  X(mill_reshape)                \
+  X(mill_add)                    \
+  X(mill_mul)                    \
+  X(mill_relu)                   \
+  X(mill_gelu)                   \
+  X(mill_sum)                    \
+  X(mill_matmul)                 \
+  X(mill_linear)                 \
+  X(mill_softmax)                \
+  X(mill_layer_norm)             \
+  X(mill_cross_entropy)          \
+  X(mill_embedding)              \
   X(mill_adamw_step)
 
 struct Api {
@@ -79,7 +79,8 @@ struct Mill {
   Mill& operator=(const Mill&) = delete;
 
   void check(mill_status status) const {
-    if (status < 0) [[unlikely]] fail();
+    if (status < 0) [[unlikely]]
+      fail();
   }
   [[noreturn]] void fail() const;
 
@@ -95,8 +96,8 @@ struct Mill {
   mill_exec* exec = nullptr;
 };
 
-// Embedding (if symbols > 0), linear layers with an activation between them, cross entropy, AdamW: one training step a
-// call, on one fixed batch.
+// Embedding (if symbols > 0), linear layers with an activation between them, cross entropy, AdamW:
+// one training step a call, on one fixed batch.
 struct MlpShape {
   int64_t batch = 0;
   std::vector<int64_t> widths;  // 784, 128, 10
@@ -107,7 +108,8 @@ struct MlpShape {
   double decay = 0;
 };
 
-// The parameters in order (embedding; weight and bias of each layer) and a batch, both sides' starting point.
+// The parameters in order (embedding; weight and bias of each layer) and a batch, both sides'
+// starting point.
 struct MlpData {
   explicit MlpData(const MlpShape& shape);
   std::vector<std::vector<float>> params;

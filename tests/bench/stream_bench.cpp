@@ -1,4 +1,5 @@
-// A9: ops that memory bounds, as a share of what a plain scaling loop over memory of the same size reaches.
+// A9: ops that memory bounds, as a share of what a plain scaling loop over memory of the same size
+// reaches.
 #include <sys/mman.h>
 
 #include <cmath>
@@ -25,8 +26,8 @@ constexpr int64_t kRows = 16384;
 constexpr int64_t kCount = kRow * kRows;  // 64 MB of f32
 constexpr double kBytes = 4.0 * static_cast<double>(kCount);
 
-// b = 3 a over a range. Plain stores first read what they overwrite; stores past the cache do not. Which is faster
-// depends on the machine, so both are tried.
+// b = 3 a over a range. Plain stores first read what they overwrite; stores past the cache do not.
+// Which is faster depends on the machine, so both are tried.
 using Loop = void (*)(const float* __restrict a, float* __restrict b, int64_t n);
 
 #if defined(__x86_64__)
@@ -37,9 +38,11 @@ void scale_plain(const float* __restrict a, float* __restrict b, int64_t n) {
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx"))) void scale_past_cache(const float* __restrict a, float* __restrict b, int64_t n) {
+__attribute__((target("avx"))) void scale_past_cache(const float* __restrict a, float* __restrict b,
+                                                     int64_t n) {
   const __m256 three = _mm256_set1_ps(3.0f);
-  for (int64_t i = 0; i < n; i += 8) _mm256_stream_ps(b + i, _mm256_mul_ps(_mm256_load_ps(a + i), three));
+  for (int64_t i = 0; i < n; i += 8)
+    _mm256_stream_ps(b + i, _mm256_mul_ps(_mm256_load_ps(a + i), three));
   _mm_sfence();
 }
 bool stores_past_cache() {
@@ -55,7 +58,8 @@ bool stores_past_cache() {
 // Memory as a good program would have it: on huge pages, first touched by the thread that uses it.
 class Buffer {
  public:
-  Buffer() : data_(static_cast<float*>(std::aligned_alloc(size_t{2} << 20, sizeof(float) * kCount))) {
+  Buffer()
+      : data_(static_cast<float*>(std::aligned_alloc(size_t{2} << 20, sizeof(float) * kCount))) {
     if (!data_) throw std::bad_alloc();
     madvise(data_, sizeof(float) * kCount, MADV_HUGEPAGE);
   }
@@ -68,7 +72,8 @@ class Buffer {
   float* data_;
 };
 
-// What memory gives to a loop that does next to nothing, on one or all CPUs (McCalpin's STREAM, "scale").
+// What memory gives to a loop that does next to nothing, on one or all CPUs (McCalpin's STREAM,
+// "scale").
 class Scale {
  public:
   explicit Scale(int threads) : threads_(threads) {
@@ -88,7 +93,9 @@ class Scale {
   }
   void run(int64_t times, Loop loop) {
     for (int64_t i = 0; i < times; ++i) {
-      all([this, loop](int64_t begin, int64_t n) { loop(a_.data() + begin, b_.data() + begin, n); });
+      all([this, loop](int64_t begin, int64_t n) {
+        loop(a_.data() + begin, b_.data() + begin, n);
+      });
     }
   }
   bool right() const { return b_.data()[kCount - 1] == 3.0f * a_.data()[kCount - 1]; }
@@ -140,14 +147,18 @@ class Scale {
   bool ending_ = false;
 };
 
-// One op, repeated; the "peer" moves as many bytes by the scaling loop as the op must move at least.
-void share(Session& session, Scale& one, Scale& all, const char* name, double bytes, const std::function<void()>& op) {
+// One op, repeated; the "peer" moves as many bytes by the scaling loop as the op must move at
+// least.
+void share(Session& session, Scale& one, Scale& all, const char* name, double bytes,
+           const std::function<void()>& op) {
   Case c;
   c.id = "A9";
   c.name = name;
-  c.ours = {"millrace", [&](int64_t n) {
+  c.ours = {"millrace",
+            [&](int64_t n) {
               for (int64_t i = 0; i < n; ++i) op();
-            }, {}};
+            },
+            {}};
   struct Way {
     Scale* scale;
     Loop loop;
@@ -158,7 +169,8 @@ void share(Session& session, Scale& one, Scale& all, const char* name, double by
     for (const bool past : {false, true}) {
       if (past && !stores_past_cache()) continue;
       bench::Config config;
-      config.name = std::string(scale == &one ? "1 thread" : "all CPUs") + (past ? ", stores past the cache" : "");
+      config.name = std::string(scale == &one ? "1 thread" : "all CPUs") +
+                    (past ? ", stores past the cache" : "");
       config.enter = [way, scale, past] { *way = {scale, past ? scale_past_cache : scale_plain}; };
       c.peer.configs.push_back(config);
     }
@@ -167,14 +179,17 @@ void share(Session& session, Scale& one, Scale& all, const char* name, double by
   c.work = bytes;
   c.rate = "GB/s";
   c.goal = 0.70;
-  c.check = [&]() -> std::string { return one.right() || all.right() ? "" : "the scaling loop computed nothing"; };
+  c.check = [&]() -> std::string {
+    return one.right() || all.right() ? "" : "the scaling loop computed nothing";
+  };
   session.run(c);
 }
 
 std::string check_row(Mill& mill, mill_tensor* tensor, double want_sum, const char* what) {
   const std::vector<float> values = mill.read(tensor);
   double sum = 0;
-  for (int64_t i = 0; i < kRow; ++i) sum += static_cast<double>(values[static_cast<size_t>(kCount - kRow + i)]);
+  for (int64_t i = 0; i < kRow; ++i)
+    sum += static_cast<double>(values[static_cast<size_t>(kCount - kRow + i)]);
   if (std::fabs(sum - want_sum) < 1e-2) return "";
   return std::string(what) + ": last row sums to " + std::to_string(sum);
 }
@@ -185,7 +200,9 @@ void memory_bound(Session& session) {
   const int cpus = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   Scale one(1);
   Scale all(cpus);
-  session.heading("A9 on 64 MB; " + mill.device() + "; the ratio is the share of the scaling loop's rate", "GB/s");
+  session.heading(
+      "A9 on 64 MB; " + mill.device() + "; the ratio is the share of the scaling loop's rate",
+      "GB/s");
   std::vector<float> host(static_cast<size_t>(kCount));
   bench::fill_random(host.data(), kCount, 1, -3, 3);
   mill_tensor* x = mill.tensor({kRows, kRow}, host.data());
@@ -195,15 +212,19 @@ void memory_bound(Session& session) {
   mill.check(api.mill_fill(mill.exec, row, 1, MILL_F32, 1.0, &weight, mill.err));
   mill.check(api.mill_fill(mill.exec, row, 1, MILL_F32, 0.0, &bias, mill.err));
   mill_tensor *y = nullptr, *mean = nullptr, *rstd = nullptr;
-  share(session, one, all, "gelu (erf)", 2 * kBytes, [&] { mill.check(api.mill_gelu(mill.exec, x, 0, &y, mill.err)); });
-  share(session, one, all, "gelu (tanh)", 2 * kBytes, [&] { mill.check(api.mill_gelu(mill.exec, x, 1, &y, mill.err)); });
-  share(session, one, all, "softmax of 1,024", 2 * kBytes, [&] { mill.check(api.mill_softmax(mill.exec, x, -1, &y, mill.err)); });
+  share(session, one, all, "gelu (erf)", 2 * kBytes,
+        [&] { mill.check(api.mill_gelu(mill.exec, x, 0, &y, mill.err)); });
+  share(session, one, all, "gelu (tanh)", 2 * kBytes,
+        [&] { mill.check(api.mill_gelu(mill.exec, x, 1, &y, mill.err)); });
+  share(session, one, all, "softmax of 1,024", 2 * kBytes,
+        [&] { mill.check(api.mill_softmax(mill.exec, x, -1, &y, mill.err)); });
   if (y) {
     const std::string wrong = check_row(mill, y, 1, "softmax");
     if (!wrong.empty()) throw std::runtime_error(wrong);
   }
   share(session, one, all, "layer_norm of 1,024", 2 * kBytes, [&] {
-    mill.check(api.mill_layer_norm(mill.exec, x, weight, bias, 1, 1e-5, &y, &mean, &rstd, mill.err));
+    mill.check(
+        api.mill_layer_norm(mill.exec, x, weight, bias, 1, 1e-5, &y, &mean, &rstd, mill.err));
   });
   if (mean) {
     const std::string wrong = check_row(mill, y, 0, "layer_norm");
@@ -225,10 +246,11 @@ void memory_bound(Session& session) {
   mill_tensor* gradient = mill.tensor({kCount}, host.data());
   share(session, one, all, "adamw_step (4 read, 3 written)", 7 * kBytes, [&] {
     mill_tensor *out_param = param, *out_m = m, *out_v = v;
-    mill.check(api.mill_adamw_step(mill.exec, param, gradient, m, v, rate, step, clip, 0.9, 0.999, 1e-8, 0.01, &out_param, &out_m,
-                                   &out_v, mill.err));
+    mill.check(api.mill_adamw_step(mill.exec, param, gradient, m, v, rate, step, clip, 0.9, 0.999,
+                                   1e-8, 0.01, &out_param, &out_m, &out_v, mill.err));
   });
-  for (mill_tensor* tensor : {x, weight, bias, param, m, v, rate, clip, step, gradient}) api.mill_tensor_release(tensor);
+  for (mill_tensor* tensor : {x, weight, bias, param, m, v, rate, clip, step, gradient})
+    api.mill_tensor_release(tensor);
 }
 
 }  // namespace

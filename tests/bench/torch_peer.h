@@ -1,4 +1,5 @@
-// What the programs know of libtorch. Its headers stay in NAME_torch.cpp: they take long to compile.
+// What the programs know of libtorch. Its headers stay in NAME_torch.cpp: they take long to
+// compile.
 #pragma once
 
 #include <functional>
@@ -23,7 +24,8 @@ struct Chain {
 };
 Chain mul_sum_backward(const std::vector<float>& x, const std::vector<float>& w);
 // nodes elementwise ops in a row: mul by w, add b, mul by w, ...; then sum and backward.
-Chain chain(const std::vector<float>& x, const std::vector<float>& w, const std::vector<float>& b, int nodes);
+Chain chain(const std::vector<float>& x, const std::vector<float>& w, const std::vector<float>& b,
+            int nodes);
 
 // train_torch.cpp
 class Mlp {

@@ -21,9 +21,11 @@ namespace {
 void set_threads(int omp, int blas) {
   using SetThreads = void (*)(int);
   at::set_num_threads(omp);
-  static const auto set_omp = reinterpret_cast<SetThreads>(dlsym(RTLD_DEFAULT, "omp_set_num_threads"));
+  static const auto set_omp =
+      reinterpret_cast<SetThreads>(dlsym(RTLD_DEFAULT, "omp_set_num_threads"));
   if (set_omp) set_omp(omp);
-  static const auto set_blas = reinterpret_cast<SetThreads>(dlsym(RTLD_DEFAULT, "openblas_set_num_threads"));
+  static const auto set_blas =
+      reinterpret_cast<SetThreads>(dlsym(RTLD_DEFAULT, "openblas_set_num_threads"));
   if (set_blas) set_blas(blas);
 }
 }  // namespace

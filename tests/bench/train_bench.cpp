@@ -35,7 +35,8 @@ MlpShape char_mlp() {
   return shape;
 }
 
-std::string compare_losses(Session& session, bench::MillMlp& ours, bench::peer::Mlp& peer, const bench::MlpData& data) {
+std::string compare_losses(Session& session, bench::MillMlp& ours, bench::peer::Mlp& peer,
+                           const bench::MlpData& data) {
   constexpr int kSteps = 10;
   std::vector<double> a(kSteps), b(kSteps);
   session.ours().run([&] {
@@ -49,7 +50,8 @@ std::string compare_losses(Session& session, bench::MillMlp& ours, bench::peer::
   for (int k = 0; k < kSteps; ++k) {
     if (std::fabs(a[k] - b[k]) < 2e-4 * (1 + std::fabs(b[k]))) continue;
     char text[120];
-    std::snprintf(text, sizeof text, "loss of step %d is %.6f, the peer's is %.6f", k + 1, a[k], b[k]);
+    std::snprintf(text, sizeof text, "loss of step %d is %.6f, the peer's is %.6f", k + 1, a[k],
+                  b[k]);
     return text;
   }
   if (!(a[kSteps - 1] < a[0])) return "the loss does not fall";
@@ -67,12 +69,16 @@ void train(Session& session, const Model& model) {
   Case c;
   c.id = model.id;
   c.name = model.name;
-  c.ours = {"millrace", [&](int64_t n) {
+  c.ours = {"millrace",
+            [&](int64_t n) {
               for (int64_t i = 0; i < n; ++i) ours.step();
-            }, {}};
-  c.peer = {bench::peer::torch_name(), [&](int64_t n) {
+            },
+            {}};
+  c.peer = {bench::peer::torch_name(),
+            [&](int64_t n) {
               for (int64_t i = 0; i < n; ++i) peer.step();
-            }, bench::peer::thread_configs()};
+            },
+            bench::peer::thread_configs()};
   c.goal = model.goal;
   c.check = [&] { return compare_losses(session, ours, peer, data); };
   session.run(c);
@@ -86,17 +92,21 @@ void train(Session& session, const Model& model) {
 }
 
 bench::Workload workload(const Model& model, bool head) {
-  return {model.name, [model, head](Session& session) {
+  return {model.name,
+          [model, head](Session& session) {
             if (head) session.heading("Training steps (one fixed batch)");
             train(session, model);
-          }, true};
+          },
+          true};
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  return bench::run_program(argc, argv,
-                            {workload({"A10", "MLP 784-128-10, batch 64, Adam", mlp(64, {784, 128, 10}), 2.0}, true),
-                             workload({"A11", "MLP 784-512-512-10, batch 128, Adam", mlp(128, {784, 512, 512, 10}), 1.4}, false),
-                             workload({"char", "char_mlp, batch 256, AdamW", char_mlp(), 1.0}, false)});
+  return bench::run_program(
+      argc, argv,
+      {workload({"A10", "MLP 784-128-10, batch 64, Adam", mlp(64, {784, 128, 10}), 2.0}, true),
+       workload({"A11", "MLP 784-512-512-10, batch 128, Adam", mlp(128, {784, 512, 512, 10}), 1.4},
+                false),
+       workload({"char", "char_mlp, batch 256, AdamW", char_mlp(), 1.0}, false)});
 }

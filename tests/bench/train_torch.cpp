@@ -17,11 +17,16 @@ Mlp::Mlp(const MlpShape& shape, const MlpData& data) : state_(std::make_unique<S
   State& s = *state_;
   s.shape = shape;
   if (shape.symbols > 0) {
-    s.input = torch::from_blob(const_cast<int64_t*>(data.ids.data()), {shape.batch, shape.window}, torch::kInt64).clone();
+    s.input = torch::from_blob(const_cast<int64_t*>(data.ids.data()), {shape.batch, shape.window},
+                               torch::kInt64)
+                  .clone();
   } else {
-    s.input = torch::from_blob(const_cast<float*>(data.x.data()), {shape.batch, shape.widths[0]}).clone();
+    s.input =
+        torch::from_blob(const_cast<float*>(data.x.data()), {shape.batch, shape.widths[0]}).clone();
   }
-  s.labels = torch::from_blob(const_cast<int64_t*>(data.labels.data()), {shape.batch}, torch::kInt64).clone();
+  s.labels =
+      torch::from_blob(const_cast<int64_t*>(data.labels.data()), {shape.batch}, torch::kInt64)
+          .clone();
   reset(data);
 }
 
@@ -36,10 +41,14 @@ void Mlp::reset(const MlpData& data) {
     s.params.push_back(param);
   }
   if (s.shape.decay > 0) {
-    s.optimizer = std::make_unique<torch::optim::AdamW>(
-        s.params, torch::optim::AdamWOptions(s.shape.rate).betas({0.9, 0.999}).eps(1e-8).weight_decay(s.shape.decay));
+    s.optimizer =
+        std::make_unique<torch::optim::AdamW>(s.params, torch::optim::AdamWOptions(s.shape.rate)
+                                                            .betas({0.9, 0.999})
+                                                            .eps(1e-8)
+                                                            .weight_decay(s.shape.decay));
   } else {
-    s.optimizer = std::make_unique<torch::optim::Adam>(s.params, torch::optim::AdamOptions(s.shape.rate).betas({0.9, 0.999}).eps(1e-8));
+    s.optimizer = std::make_unique<torch::optim::Adam>(
+        s.params, torch::optim::AdamOptions(s.shape.rate).betas({0.9, 0.999}).eps(1e-8));
   }
 }
 

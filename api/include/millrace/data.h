@@ -82,7 +82,7 @@ MILL_API MILL_SINCE(1) mill_status
                         uint64_t* out_count, mill_error* err);
 
 /* Batches of one epoch; 0 if the dataset is empty or all of it is dropped.
- * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE. Since: 1 */
+ * Errors: MILL_E_ARG, MILL_E_BUSY, MILL_E_BAD_HANDLE. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_loader_batches(mill_loader* loader, int64_t* out_count, mill_error* err);
 
@@ -95,7 +95,7 @@ MILL_API MILL_SINCE(1) mill_status mill_loader_rewind(mill_loader* loader, mill_
  * batch from 0. A batch equal to mill_loader_batches means MILL_END. Saved, and set again in a
  * loader over the same dataset with the same batch size and flags, it continues bit for bit,
  * however many batches had been gathered ahead. Outputs may be NULL.
- * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE. Since: 1 */
+ * Errors: MILL_E_ARG, MILL_E_BUSY, MILL_E_BAD_HANDLE. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_loader_get_position(mill_loader* loader, uint64_t* out_seed, uint64_t* out_epoch,
                              int64_t* out_batch, mill_error* err);

@@ -9,7 +9,9 @@
  * OBJECTS. Every object is a pointer to a struct that only the library knows: mill_context,
  * mill_exec, mill_tensor, ... create, import, copy, get and every op give the caller one reference.
  * Each kind has retain and release. release(NULL) does nothing; release is allowed on any thread
- * and in any order, never blocks and never runs foreign code. Children keep their parents alive: a
+ * and in any order, never waits for a device and runs no foreign code (but the last release of a
+ * context or a tape calls the destroy functions it was given, and that of a loader waits until its
+ * thread has put down the batch in hand). Children keep their parents alive: a
  * context ends when its last tensor, exec and tape are gone. Arguments are borrowed: the library
  * takes its own reference where it keeps an object. A handle that was released, is of another kind,
  * or came from another copy of the library gives MILL_E_BAD_HANDLE. A pointer that was never a

@@ -21,8 +21,9 @@ MILL_API MILL_SINCE(1) void mill_group_retain(mill_group* group);
 MILL_API MILL_SINCE(1) void mill_group_release(mill_group* group);
 
 /* Adds a parameter of the group's dtype. Names are unique in the group and copied. out_index (may
- * be NULL) counts from 0. Errors: MILL_E_ARG, MILL_E_SHAPE, MILL_E_STATE (built, or the name is
- * taken), MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since: 1 */
+ * be NULL) counts from 0. Until the group is built one thread at a time may use it. Errors:
+ * MILL_E_ARG, MILL_E_SHAPE, MILL_E_STATE (built, or the name is taken), MILL_E_BAD_HANDLE,
+ * MILL_E_MEMORY. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_group_add(mill_group* group, const char* name, const int64_t* dims, uint32_t rank,
                    uint32_t* out_index, mill_error* err);

@@ -20,10 +20,10 @@ MILL_API MILL_SINCE(1) void mill_tape_retain(mill_tape* tape);
  * Since: 1 */
 MILL_API MILL_SINCE(1) void mill_tape_release(mill_tape* tape);
 
-/* Makes the tape track a floating-point tensor from now on: gradients by it can be asked for. A tensor that is no
- * parameter is tracked by one tape at a time, the last that watched it.
- * Errors: MILL_E_ARG, MILL_E_DTYPE, MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY.
- * Since: 1 */
+/* Makes the tape track a floating-point tensor from now on: gradients by it can be asked for. A
+ * tensor that is no parameter is tracked by one tape at a time, the last that watched it. Errors:
+ * MILL_E_ARG, MILL_E_DTYPE, MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY. Since: 1
+ */
 MILL_API MILL_SINCE(1) mill_status
     mill_tape_watch(mill_tape* tape, mill_tensor* tensor, mill_error* err);
 
@@ -45,9 +45,9 @@ enum mill_backward_flags {
  * the first backward after an optimizer step assigns, later ones add. Watched tensors' gradients
  * are kept on the tape for mill_tape_gradient_of until its next reset or backward. seed: gradient
  * by loss, of its dims; NULL = 1 (loss must then have one element). Runs on `exec`; if that exec
- * records, on this or another tape, the backward ops are recorded too, which is how second
- * derivatives are taken (then pass MILL_BACKWARD_KEEP, or use mill_tape_gradient). Errors:
- * MILL_E_ARG (flags), MILL_E_SHAPE (seed), MILL_E_STATE (loss is not on this tape),
+ * records on another tape, or on this one and MILL_BACKWARD_KEEP is given, the backward ops are
+ * recorded too, which is how second derivatives are taken (mill_tape_gradient is the other way).
+ * Errors: MILL_E_ARG (flags), MILL_E_SHAPE (seed), MILL_E_STATE (loss is not on this tape),
  * MILL_E_STALE_SAVED (a tensor it needs was overwritten: names op and input), MILL_E_NO_GRADIENT
  * (names the op), MILL_E_BUSY (a group is in use by another backward), MILL_E_DEVICE,
  * MILL_E_BAD_HANDLE, MILL_E_MEMORY. Groups keep what they had on failure of a check; a failure in

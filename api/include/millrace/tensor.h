@@ -10,8 +10,8 @@ extern "C" {
 #endif
 
 /* Frees imported memory: called once, when the last tensor on it is gone and the device is done
- * with it, on the thread of that release's next library call or at mill_context end; never inside a
- * release. */
+ * with it, by the next call on an exec of that device, on whatever thread, or when the context
+ * ends; not inside the release. */
 typedef void (*mill_deleter)(void* user, void* data);
 
 /* Makes a row-major tensor whose elements are unspecified. rank 0 is a scalar; a dim of 0 gives an
