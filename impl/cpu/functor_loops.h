@@ -33,6 +33,7 @@ struct Source {
       : data(static_cast<const Lane<D>*>(from)), value(hn::Set(D(), kMoves ? Lane<D>{} : *data)) {}
   MILL_INLINE Vec<D> at(int64_t i) const {
     if constexpr (kMoves) {
+      prefetch(data + i);
       return hn::LoadU(D(), data + i);
     } else {
       return value;
@@ -69,7 +70,10 @@ void run_one(const void* functor, const Run& run) {
       return;
     }
     int64_t i = 0;
-    for (; i + kN <= run.n; i += kN) store(d, f(Math<D>(), load(d, in + i)), out + i);
+    for (; i + kN <= run.n; i += kN) {
+      prefetch(in + i);
+      store(d, f(Math<D>(), load(d, in + i)), out + i);
+    }
     if (i < run.n)
       store_first(d, f(Math<D>(), load_first(d, in + i, run.n - i)), out + i, run.n - i);
   }

@@ -49,6 +49,7 @@ mill_status layer_norm(const mill_kernel_args* args) {
       const C center = static_cast<C>(sum / count);
       const V middle = hn::Set(d, center);
       const double squares = sum_terms(d, e.n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE {
+        prefetch(from + i, e.n * static_cast<int64_t>(sizeof(S)));  // the next row
         const V distance = hn::Sub(get(d, from + i, part), middle);
         return hn::Mul(distance, distance);
       });

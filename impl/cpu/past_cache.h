@@ -11,8 +11,10 @@ namespace mill::cpu::MILL_TARGET {
 
 // Results of fewer bytes may well be read from the cache by the next op.
 inline constexpr int64_t kPastCacheBytes = int64_t{32} << 20;
-// What is computed before it is sent: leaves room for its inputs in the first-level cache.
-inline constexpr int64_t kPieceBytes = 16384;
+// What is computed before it is sent: short, so that reading and writing overlap.
+inline constexpr int64_t kPieceBytes = 2048;
+// The same for rows, which are sent whole: leaves room for their inputs in the first-level cache.
+inline constexpr int64_t kRowPieceBytes = 16384;
 
 // Ends with finish_past_cache() on the same thread.
 MILL_INLINE void write_past_cache(const void* from, void* to, int64_t bytes) {
@@ -42,7 +44,7 @@ class OutRows {
   // A result of `rows` rows of n elements.
   MILL_INLINE OutRows(int64_t rows, int64_t n)
       : bytes_(n * static_cast<int64_t>(sizeof(S))),
-        past_(bytes_ <= kPieceBytes && rows * bytes_ >= kPastCacheBytes) {}
+        past_(bytes_ <= kRowPieceBytes && rows * bytes_ >= kPastCacheBytes) {}
   MILL_INLINE ~OutRows() {
     if (past_) finish_past_cache();
   }
@@ -58,7 +60,7 @@ class OutRows {
  private:
   int64_t bytes_;
   bool past_;
-  alignas(64) char piece_[kPieceBytes];
+  alignas(64) char piece_[kRowPieceBytes];
 };
 
 }  // namespace mill::cpu::MILL_TARGET

@@ -429,8 +429,7 @@ MILL_INLINE Lane<D> largest(D d, const S* x, int64_t n) {
 template <class D>
 MILL_INLINE Vec<D> exp_below_zero(D d, Vec<D> v) {
   const Vec<D> least = hn::Set(d, MathConstants<Lane<D>>::kExpMin);
-  // The comparison keeps a NaN, which Max would not.
-  return Math<D>::exp_nonpositive(hn::IfThenElse(hn::Lt(v, least), least, v));
+  return Math<D>::exp_nonpositive(Math<D>::at_least(v, least));
 }
 
 }  // namespace mill::cpu::MILL_TARGET

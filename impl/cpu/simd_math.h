@@ -8,6 +8,7 @@
 // with Remez' algorithm (or Chebyshev interpolation) in 45-digit arithmetic.
 #pragma once
 
+#include "cpu/normal_table.h"
 #include "cpu/simd.h"
 
 namespace mill::cpu::MILL_TARGET {
@@ -138,6 +139,23 @@ struct Math {
     return select(is_nan(a), a, select(hn::Lt(a, b), a, b));
   }
 
+  // Where an operand is NaN, vector instructions give the second one or NaN; Highway's scalar code
+  // may lose it.
+  static MILL_INLINE V at_least(V x, V low) {
+#if HWY_TARGET == HWY_SCALAR
+    return select(hn::Lt(x, low), low, x);
+#else
+    return hn::Max(low, x);
+#endif
+  }
+  static MILL_INLINE V at_most(V x, V high) {
+#if HWY_TARGET == HWY_SCALAR
+    return select(hn::Gt(x, high), high, x);
+#else
+    return hn::Min(high, x);
+#endif
+  }
+
   // c[0] + c[1] x + c[2] x^2 + ...
   template <size_t N>
   static MILL_INLINE V polynomial(V x, const Type (&c)[N]) {
@@ -149,21 +167,20 @@ struct Math {
   // e^x for x in [-131, 0] (f64: [-886, 0]), NaN kept; subnormal results are rounded once.
   static MILL_INLINE V exp_nonpositive(V x) {
     const Reduced reduced = exp_reduce(x);
+    if constexpr (kScales) return scale(reduced.value, reduced.power);
     // The power of two is made 2^kLift too large, so that it is normal, and taken back by an exact
     // constant.
     const hn::Vec<DBits> power = hn::ShiftLeft<C::kMantissa>(
-        hn::Add(reduced.exponent, hn::Set(DBits(), Bits{kLift + C::kBias})));
+        hn::Add(exponent_of(reduced), hn::Set(DBits(), Bits{kLift + C::kBias})));
     return hn::Mul(hn::Mul(reduced.value, hn::BitCast(D(), power)), hn::Set(D(), lift_back()));
   }
 
   static MILL_INLINE V exp(V x) {
-    // Selects, not Min and Max: those lose NaN.
-    V clamped = select(hn::Gt(x, set(C::kExpMax)), set(C::kExpMax), x);
-    clamped = select(hn::Lt(clamped, set(C::kExpMin)), set(C::kExpMin), clamped);
-    const Reduced reduced = exp_reduce(clamped);
+    const Reduced reduced = exp_reduce(at_least(at_most(x, set(C::kExpMax)), set(C::kExpMin)));
+    if constexpr (kScales) return scale(reduced.value, reduced.power);
     // Two factors, each normal: 2^(n/2) and 2^(n - n/2). n is biased to be positive for the shift.
     constexpr Bits kEven = Bits{4} * C::kBias + 4;
-    const hn::Vec<DBits> biased = hn::Add(reduced.exponent, hn::Set(DBits(), kEven));
+    const hn::Vec<DBits> biased = hn::Add(exponent_of(reduced), hn::Set(DBits(), kEven));
     const hn::Vec<DBits> half = hn::ShiftRight<1>(biased);
     const hn::Vec<DBits> rest = hn::Sub(biased, half);
     const hn::Vec<DBits> bias = hn::Set(DBits(), kEven / 2 - Bits{C::kBias});
@@ -211,7 +228,7 @@ struct Math {
     const V t = hn::Abs(x);
     const V z = hn::Mul(x, x);
     const V near = hn::MulAdd(hn::Mul(t, z), polynomial(z, C::kTanh), t);
-    const V limited = select(hn::Gt(t, set(30)), set(30), t);
+    const V limited = at_most(t, set(30));
     const V e = exp_nonpositive(hn::Mul(limited, set(-2)));
     const V far = hn::Sub(set(1), hn::Div(hn::Add(e, e), hn::Add(e, set(1))));
     return with_sign_of(select(hn::Lt(t, set(0.625)), near, far), x);
@@ -220,7 +237,7 @@ struct Math {
   // e^-|x| keeps both ends from overflowing.
   static MILL_INLINE V sigmoid(V x) {
     const V t = hn::Abs(x);
-    const V limited = select(hn::Gt(t, set(-C::kExpMin)), set(-C::kExpMin), t);
+    const V limited = at_most(t, set(-C::kExpMin));
     const V e = exp_nonpositive(hn::Neg(limited));
     return hn::Div(select(hn::Lt(x, zero()), e, set(1)), hn::Add(e, set(1)));
   }
@@ -230,7 +247,7 @@ struct Math {
   // its relative accuracy.
   static MILL_INLINE V normal_cdf(V x, V* bell) {
     const V t = hn::Abs(x);
-    const V limited = select(hn::Gt(t, hn::Set(D(), C::kTailEnd)), hn::Set(D(), C::kTailEnd), t);
+    const V limited = at_most(t, hn::Set(D(), C::kTailEnd));
     const V square = hn::Mul(limited, limited);
     const V rest = square_rest(limited, square);
     const V e = exp_nonpositive(hn::Mul(square, set(-0.5)));
@@ -241,20 +258,96 @@ struct Math {
     return select(hn::Lt(x, zero()), tail, hn::Sub(set(1), tail));
   }
 
+  // Phi(x) alone. Where a register holds a table's column it is read off the table, which takes
+  // half as many instructions as the way by the bell; only the far tail still goes that way.
+  static MILL_INLINE V normal_cdf(V x) {
+    V bell;
+    if constexpr (!kLooksUp) {
+      return normal_cdf(x, &bell);
+    } else {
+      const V t = at_most(hn::Abs(x), hn::Set(D(), kNormalEnd));
+      const V shifted = hn::MulAdd(t, hn::Set(D(), kNormalPerStep), hn::Set(D(), C::kRounder));
+      const V middle = hn::Sub(shifted, hn::Set(D(), C::kRounder));
+      const V s = hn::NegMulAdd(middle, hn::Set(D(), kNormalStep), t);
+      V tail = look_up(kNormalTail[6], shifted);
+      for (int power = 5; power >= 0; --power)
+        tail = hn::MulAdd(tail, s, look_up(kNormalTail[power], shifted));
+      const V phi = select(hn::Lt(x, zero()), tail, hn::Sub(set(1), tail));
+      const M far = hn::Lt(x, hn::Set(D(), -kNormalEnd));
+      if (HWY_LIKELY(hn::AllFalse(D(), far))) return phi;
+      return select(far, normal_cdf(x, &bell), phi);
+    }
+  }
+
  private:
+#if HWY_TARGET == HWY_AVX3
+  static constexpr bool kLooksUp = sizeof(Type) == 4;
+  // table[low five bits of shifted]
+  template <class Vector>
+  static MILL_INLINE Vector look_up(const float (&table)[32], Vector shifted) {
+    if constexpr (sizeof(Vector) == 64) {
+      return Vector{_mm512_permutex2var_ps(_mm512_load_ps(table), _mm512_castps_si512(shifted.raw),
+                                           _mm512_load_ps(table + 16))};
+    } else {
+      const hn::RebindToSigned<D> di;
+      return hn::GatherIndex(D(), table, hn::And(hn::BitCast(di, shifted), hn::Set(di, 31)));
+    }
+  }
+#else
+  static constexpr bool kLooksUp = false;
+  static MILL_INLINE V look_up(const float (&)[32], V shifted) {
+    return shifted;
+  }
+#endif
+
   struct Reduced {
-    V value;                  // e^r, x = n ln 2 + r
-    hn::Vec<DBits> exponent;  // n in two's complement
+    V value;    // e^r, x = n ln 2 + r
+    V power;    // n
+    V shifted;  // n + kRounder
   };
+  // n in two's complement
+  static MILL_INLINE hn::Vec<DBits> exponent_of(const Reduced& reduced) {
+    return hn::Sub(hn::BitCast(DBits(), reduced.shifted),
+                   hn::Set(DBits(), std::bit_cast<Bits>(C::kRounder)));
+  }
+
+  // value * 2^n in one instruction, rounded once: the same bits as the way around it.
+#if HWY_TARGET == HWY_AVX3
+  static constexpr bool kScales = sizeof(V) == 64;
+  template <class Vector>
+  static MILL_INLINE Vector scale(Vector value, Vector power) {
+    if constexpr (sizeof(Vector) != 64) {
+      return value;
+    } else if constexpr (sizeof(Type) == 4) {
+      return Vector{_mm512_scalef_ps(value.raw, power.raw)};
+    } else {
+      return Vector{_mm512_scalef_pd(value.raw, power.raw)};
+    }
+  }
+#else
+  static constexpr bool kScales = false;
+  static MILL_INLINE V scale(V value, V) {
+    return value;
+  }
+#endif
+
   static constexpr Bits kLift = sizeof(Type) == 4 ? 64 : 256;
 
   static constexpr Type lift_back() {
     return sizeof(Type) == 4 ? Type(0x1p-64) : static_cast<Type>(0x1p-256);
   }
-  static constexpr double smallest_normal() { return sizeof(Type) == 4 ? 0x1p-126 : 0x1p-1022; }
-  static constexpr double two_to_mantissa_plus_two() { return sizeof(Type) == 4 ? 0x1p25 : 0x1p54; }
-  static constexpr double infinity() { return __builtin_huge_val(); }
-  static constexpr Type quiet_nan() { return static_cast<Type>(__builtin_nan("")); }
+  static constexpr double smallest_normal() {
+    return sizeof(Type) == 4 ? 0x1p-126 : 0x1p-1022;
+  }
+  static constexpr double two_to_mantissa_plus_two() {
+    return sizeof(Type) == 4 ? 0x1p25 : 0x1p54;
+  }
+  static constexpr double infinity() {
+    return __builtin_huge_val();
+  }
+  static constexpr Type quiet_nan() {
+    return static_cast<Type>(__builtin_nan(""));
+  }
 
   static MILL_INLINE Reduced exp_reduce(V x) {
     const V rounder = hn::Set(D(), C::kRounder);
@@ -263,9 +356,7 @@ struct Math {
     V r = hn::NegMulAdd(n, hn::Set(D(), C::kLn2High), x);
     r = hn::NegMulAdd(n, hn::Set(D(), C::kLn2Low), r);
     const V value = hn::Add(set(1), hn::MulAdd(hn::Mul(r, r), polynomial(r, C::kExp), r));
-    const hn::Vec<DBits> exponent =
-        hn::Sub(hn::BitCast(DBits(), shifted), hn::Set(DBits(), std::bit_cast<Bits>(C::kRounder)));
-    return {value, exponent};
+    return {value, n, shifted};
   }
 
   // x * x - square exactly, square being the rounded product (Dekker's splitting where there is no

@@ -45,6 +45,7 @@ void softmax_row(const S* x, S* out, Compute<S>* exponentials, int64_t n) {
   const Tag<C> d;
   const Vec<Tag<C>> top = hn::Set(d, largest(d, x, n));
   const auto sum = sum_terms(d, n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE {
+    prefetch(x + i, n * static_cast<int64_t>(sizeof(S)));  // the next row
     const Vec<Tag<C>> e = exp_below_zero(d, hn::Sub(get(d, x + i, part), top));
     put(d, e, exponentials + i, part);
     return e;
@@ -61,6 +62,7 @@ void log_softmax_row(const S* x, S* out, int64_t n) {
   const Tag<C> d;
   const Vec<Tag<C>> top = hn::Set(d, largest(d, x, n));
   const auto sum = sum_terms(d, n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE {
+    prefetch(x + i, n * static_cast<int64_t>(sizeof(S)));  // the next row
     return exp_below_zero(d, hn::Sub(get(d, x + i, part), top));
   });
   const Vec<Tag<C>> log_sum = hn::Set(d, static_cast<C>(std::log(static_cast<double>(sum))));

@@ -62,23 +62,20 @@ struct ReluBackward {
 };
 
 // Beyond 40 in size x * Phi(x) is x or 0 and its derivative 1 or 0 in every precision; the bound
-// keeps infinity from meeting zero. A NaN fails the comparisons and stays.
+// keeps infinity from meeting zero. A NaN stays.
 template <class M>
 MILL_FN typename M::V gelu_above(typename M::V x) {
-  return M::select(M::lt(x, M::set(-40)), M::set(-40), x);
+  return M::at_least(x, M::set(-40));
 }
 template <class M>
 MILL_FN typename M::V gelu_within(typename M::V x) {
-  const typename M::V above = gelu_above<M>(x);
-  return M::select(M::gt(above, M::set(40)), M::set(40), above);
+  return M::at_most(gelu_above<M>(x), M::set(40));
 }
 
 struct GeluErf {
   template <class M>
   MILL_FN typename M::V operator()(M, typename M::V x) const {
-    typename M::V bell;
-    const typename M::V phi = M::normal_cdf(x, &bell);
-    return M::mul(gelu_above<M>(x), phi);
+    return M::mul(gelu_above<M>(x), M::normal_cdf(x));
   }
 };
 

@@ -9,9 +9,11 @@
 //   lt le gt eq is_nan          comparisons
 //   select(mask, yes, no)       element by element
 //   maximum minimum             NaN if either is
+//   at_least(x, low)  at_most(x, high)   x clamped by a bound that is not NaN; a NaN x stays
 //   sqrt rsqrt exp log tanh sigmoid
-//   normal_cdf(x, &bell)        the normal distribution, and e^(-x^2/2) beside it; floating types
-//   only, as the line above
+//   normal_cdf(x)               the normal distribution
+//   normal_cdf(x, &bell)        the same, and e^(-x^2/2) beside it; floating types
+//   only, as the two lines above
 #pragma once
 
 #if defined(__CUDACC__) || defined(__HIPCC__)
