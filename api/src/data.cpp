@@ -32,8 +32,9 @@ std::vector<LoaderColumn> describe_all(mill_tensor* const* tensors, uint32_t n) 
   return out;
 }
 
-LoaderOptions options_of(const mill_loader_opts& opts) {
+LoaderOptions options_of(const mill_loader_opts& opts, Tracer* tracer) {
   LoaderOptions out;
+  out.tracer = tracer;
   out.seed = opts.seed;
   out.batch = opts.batch == 0 ? 1 : opts.batch;
   out.shuffle = (opts.flags & MILL_LOADER_SHUFFLE) != 0;
@@ -44,8 +45,8 @@ LoaderOptions options_of(const mill_loader_opts& opts) {
   return out;
 }
 
-// One record for the caller's wait and, where a worker filled the batch, one for that.
-void record(mill_exec& exec, const LoaderBatch& batch, uint64_t bytes, uint64_t before) {
+// The caller's wait. What a worker does it tells by itself.
+void record_wait(mill_exec& exec, uint64_t bytes, uint64_t before) {
   if (!exec.trace.on(MILL_TRACE_LOADER)) return;
   mill_trace_record record = exec.trace.begin(MILL_RECORD_LOADER);
   record.start_ns = before;
@@ -54,7 +55,6 @@ void record(mill_exec& exec, const LoaderBatch& batch, uint64_t bytes, uint64_t 
   record.bytes = bytes;
   record.memory = pack_bytes(MILL_RECORD_MEMORY_PAGEABLE, MILL_RECORD_MEMORY_PAGEABLE);
   exec.trace.end(record);
-  static_cast<void>(batch);
 }
 
 }  // namespace
@@ -63,7 +63,7 @@ mill_loader::mill_loader(mill_context& owner, mill_tensor* const* tensors, uint3
                          const mill_loader_opts& opts)
     : context(Ref<mill_context>::share(&owner)),
       core(describe_all(tensors, n).data(), n,
-           tensors[0]->rank() > 0 ? tensors[0]->view.dims[0] : 0, options_of(opts)) {
+           tensors[0]->rank() > 0 ? tensors[0]->view.dims[0] : 0, options_of(opts, &owner.tracer)) {
   for (uint32_t k = 0; k < n; ++k) columns.push_back(TensorRef::share(tensors[k]));
 }
 
@@ -124,7 +124,7 @@ mill_status mill_loader::next(mill_exec& exec, mill_tensor** out, uint32_t n) {
   indices.assign(batch.indices, batch.indices + batch.rows);
   has_batch = true;
   core.release_batch();
-  record(exec, batch, bytes, before);
+  record_wait(exec, bytes, before);
   for (uint32_t k = 0; k < n; ++k) exec.note(out[k]);
   return MILL_OK;
 }

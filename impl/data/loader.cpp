@@ -13,6 +13,7 @@
 #include "base/dtype.h"
 #include "base/error.h"
 #include "data/order.h"
+#include "trace/exec_trace.h"
 
 namespace mill {
 
@@ -42,7 +43,6 @@ struct BatchLoader::Slot {
   std::vector<int64_t> indices;
   LoaderPosition at;
   uint64_t gather_ns = 0;
-  uint64_t gather_start_ns = 0;
 };
 
 struct BatchLoader::State {
@@ -248,8 +248,30 @@ void BatchLoader::fill(Slot& slot, const LoaderPosition& at) const {
   for (uint32_t c = 0; c < columns(); ++c) {
     plans_[c].run(slot.indices.data(), count, slot.buffers[c]);
   }
-  slot.gather_start_ns = begin;
   slot.gather_ns = now_ns() - begin;
+}
+
+uint64_t BatchLoader::bytes_of(int64_t rows) const {
+  uint64_t bytes = 0;
+  for (const Gather& plan : plans_) bytes += plan.row_bytes() * static_cast<uint64_t>(rows);
+  return bytes;
+}
+
+void BatchLoader::fill_traced(Slot& slot, const LoaderPosition& at) const {
+  Tracer* const tracer = options_.tracer;
+  if (tracer == nullptr || (tracer->mask() & MILL_TRACE_LOADER) == 0) {
+    fill(slot, at);
+    return;
+  }
+  mill_trace_record record{};
+  record.start_ns = tracer->now();
+  fill(slot, at);
+  record.duration_ns = tracer->now() - record.start_ns;
+  record.kind = MILL_RECORD_LOADER;
+  record.detail = MILL_RECORD_LOADER_FILL;
+  record.bytes = bytes_of(rows_of(at.batch));
+  record.memory = pack_bytes(MILL_RECORD_MEMORY_PAGEABLE, MILL_RECORD_MEMORY_PAGEABLE);
+  tracer->record_shared(record);
 }
 
 void* BatchLoader::work_entry(void* self) {
@@ -278,7 +300,7 @@ void BatchLoader::work() noexcept {
     if (at.batch == batches_) at = {at.seed, at.epoch + 1, 0};
     Slot& slot = state.slots[state.filled % state.slots.size()];
     lock.unlock();
-    fill(slot, at);
+    fill_traced(slot, at);
     lock.lock();
     if (generation != state.generation) continue;
     ++state.filled;
@@ -331,7 +353,6 @@ bool BatchLoader::next(LoaderBatch& batch) {
   batch.slot = static_cast<uint32_t>(slot - state.slots.data());
   batch.wait_ns = wait_ns;
   batch.gather_ns = slot->gather_ns;
-  batch.gather_start_ns = slot->gather_start_ns;
   batch.gather_thread = state.thread_id;
   ++position_.batch;
   return true;

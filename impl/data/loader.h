@@ -12,14 +12,17 @@
 
 namespace mill {
 
+class Tracer;
+
 struct LoaderOptions {
   static constexpr uint32_t kMaxPrefetch = 64;
 
   uint64_t seed = 0;
   int64_t batch = 1;
   bool shuffle = false;
-  bool drop_last = false;  // leave out an epoch's last batch if it has fewer rows
-  uint32_t prefetch = 2;   // batches gathered ahead; 0 = no thread, next() gathers
+  bool drop_last = false;    // leave out an epoch's last batch if it has fewer rows
+  uint32_t prefetch = 2;     // batches gathered ahead; 0 = no thread, next() gathers
+  Tracer* tracer = nullptr;  // told of every batch that the worker gathers; outlives the loader
 };
 
 // Where next() will go on. `batch` may equal batches(): the next answer is then the end of the
@@ -43,7 +46,6 @@ struct LoaderBatch {
   uint64_t wait_ns =
       0;  // how long next() waited for the worker; without a worker, how long it gathered
   uint64_t gather_ns = 0;        // how long filling the batch took, wherever it ran
-  uint64_t gather_start_ns = 0;  // when that began, on CLOCK_MONOTONIC
   uint32_t gather_thread = 0;    // the worker's thread id; 0 = the caller gathered
 };
 
@@ -108,6 +110,8 @@ class BatchLoader {
   void refuse_if_forked() const;
   void restart();
   void fill(Slot& slot, const LoaderPosition& at) const;
+  void fill_traced(Slot& slot, const LoaderPosition& at) const;
+  uint64_t bytes_of(int64_t rows) const;
   LoaderPosition after(const LoaderPosition& at) const;
   void work() noexcept;
   static void* work_entry(void* self);

@@ -102,6 +102,47 @@ TEST_F(TraceRecords, CopiesToAndFromTheHostHaveBytesAndDirection) {
   EXPECT_EQ(copies[1].detail, static_cast<uint32_t>(MILL_RECORD_COPY_BLOCKING));
 }
 
+TEST_F(TraceRecords, ALoaderTellsOfItsWaitsAndOfTheBatchesItsThreadMade) {
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_LOADER, err_), MILL_OK);
+  mill_tensor* column = tensor({0, 1, 2, 3, 4, 5, 6});
+  for (const uint64_t flags : {uint64_t{0}, uint64_t{MILL_LOADER_INLINE}}) {
+    mill_loader_opts opts{};
+    opts.size = sizeof opts;
+    opts.type = MILL_STRUCT_LOADER_OPTS;
+    opts.batch = 3;
+    opts.flags = flags;
+    mill_loader* loader = nullptr;
+    ASSERT_EQ(mill_loader_create(context_, &column, 1, &opts, &loader, err_), MILL_OK);
+    for (int k = 0; k < 3; ++k) {
+      mill_tensor* batch = nullptr;
+      ASSERT_EQ(mill_loader_next(loader, exec_, &batch, 1, err_), MILL_OK);
+      mill_tensor_release(batch);
+    }
+    mill_loader_release(loader);
+    std::vector<mill_trace_record> asked;
+    std::vector<mill_trace_record> made;
+    for (const mill_trace_record& record : of_kind(drain(), MILL_RECORD_LOADER))
+      (record.detail == MILL_RECORD_LOADER_FILL ? made : asked).push_back(record);
+    ASSERT_EQ(asked.size(), 3u);
+    EXPECT_EQ(asked[0].bytes, 12u);
+    EXPECT_EQ(asked[2].bytes, 4u);
+    if (flags == MILL_LOADER_INLINE) {
+      EXPECT_TRUE(made.empty());  // the wait says it all
+      continue;
+    }
+    // The thread may have begun the next epoch.
+    ASSERT_GE(made.size(), 3u);
+    EXPECT_EQ(made[0].bytes, 12u);
+    EXPECT_EQ(made[2].bytes, 4u);
+    for (size_t k = 0; k < 3; ++k) {
+      EXPECT_EQ(made[k].exec_id, 0u);
+      EXPECT_NE(made[k].thread, asked[k].thread);
+      EXPECT_LE(made[k].start_ns + made[k].duration_ns, asked[k].start_ns + asked[k].duration_ns);
+    }
+  }
+  mill_tensor_release(column);
+}
+
 TEST_F(TraceRecords, ABackwardOpNamesTheForwardOpItDifferentiates) {
   mill_tensor* x = tensor({0.5f, -1, 2});
   mill_tape* tape = nullptr;
