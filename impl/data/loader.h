@@ -45,8 +45,8 @@ struct LoaderBatch {
   uint32_t slot = 0;  // for set_buffer()
   uint64_t wait_ns =
       0;  // how long next() waited for the worker; without a worker, how long it gathered
-  uint64_t gather_ns = 0;        // how long filling the batch took, wherever it ran
-  uint32_t gather_thread = 0;    // the worker's thread id; 0 = the caller gathered
+  uint64_t gather_ns = 0;      // how long filling the batch took, wherever it ran
+  uint32_t gather_thread = 0;  // the worker's thread id; 0 = the caller gathered
 };
 
 // The worker "mill-loader" starts at the first next() and blocks all signals. The ring has prefetch
