@@ -158,7 +158,7 @@ class BlockedProduct {
     const bool bias = p_.bias != nullptr && k + depth == p_.k;
     const bool column_bias = bias && p_.bias_row != 0;
     const T* row_bias = nullptr;
-    MILL_ALIGN T wide_bias[kCols<T>];
+    MILL_ALIGN T wide_bias[kCols<T>] = {};  // compilers cannot see that it is filled
     if (bias && !column_bias) row_bias = wide_row_bias(col + j, width, vecs, wide_bias);
 
     if (sums_ != nullptr) {
