@@ -166,7 +166,7 @@ mill_status mill_tensor_view(mill_tensor* tensor, const int64_t* dims, const int
     if (!strides) dense_strides(dims, static_cast<int32_t>(rank), dense);
     const int64_t* used = strides ? strides : dense;
     const int64_t elements = span(dims, used, rank, numel);
-    const int64_t held = static_cast<int64_t>(t.storage->bytes) / dtype_size(t.dtype());
+    const int64_t held = static_cast<int64_t>(t.storage->bytes) / element_bytes(t.dtype());
     int64_t begin = 0;
     int64_t end = 0;
     if (__builtin_add_overflow(t.offset, offset, &begin) || begin < 0 ||

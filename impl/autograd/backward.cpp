@@ -109,7 +109,7 @@ class Pass::Rule final : public GradCall {
 };
 
 // Adds two gradients. In place when nobody else can see the first.
-TensorRef sum(Exec& exec, TensorRef a, mill_tensor* b) {
+TensorRef sum(Exec& exec, const TensorRef& a, mill_tensor* b) {
   const bool own = !exec.recorder && a->refs() == 1 && a->dense && a->storage->block &&
                    a->storage->refs.load(std::memory_order_relaxed) == 1 && a.get() != b;
   return op::add(exec, a.get(), b, own ? a.get() : nullptr);
@@ -134,12 +134,11 @@ void Pass::add(uint32_t value, TensorRef gradient) {
       add_to_sink(leaf, gradient.get());
       return;
     }
-    leaf.gradient =
-        leaf.gradient ? sum(exec_, std::move(leaf.gradient), gradient.get()) : std::move(gradient);
+    leaf.gradient = leaf.gradient ? sum(exec_, leaf.gradient, gradient.get()) : std::move(gradient);
     return;
   }
   TensorRef& slot = tape_.gradients[value];
-  slot = slot ? sum(exec_, std::move(slot), gradient.get()) : std::move(gradient);
+  slot = slot ? sum(exec_, slot, gradient.get()) : std::move(gradient);
 }
 
 void Pass::check_node(const Node& node) const {

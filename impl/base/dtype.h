@@ -20,6 +20,12 @@ enum class Kind : uint8_t { none, boolean, unsigned_integer, signed_integer, flo
   return is_dtype(dtype) ? sizes[dtype] : 0;
 }
 
+// The same for a divisor: never 0.
+[[gnu::always_inline]] constexpr int32_t element_bytes(int32_t dtype) {
+  const int32_t size = dtype_size(dtype);
+  return size > 0 ? size : 1;
+}
+
 [[gnu::always_inline]] constexpr Kind dtype_kind(int32_t dtype) {
   switch (dtype) {
     case MILL_BOOL: return Kind::boolean;

@@ -61,7 +61,7 @@ const mill_kernel& mill_exec::resolve(const mill::OpRow& row, const int32_t* dty
 
 const mill_kernel& mill_exec::resolve_quick(const mill::OpRow& row, const int32_t* dtypes,
                                             uint32_t n_in) {
-  mill::CachedKernel& cached = quick[quick_slot(row.number, dtypes[0])];
+  mill::CachedKernel& cached = quick_[quick_slot(row.number, dtypes[0])];
   cached.kernel = resolve(row, dtypes, n_in, 1);
   cached.key = quick_key(row.number, dtypes[0]);
   return cached.kernel;

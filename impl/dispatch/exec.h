@@ -53,7 +53,7 @@ struct mill_exec : mill::Handle {
                              uint32_t n_out);
   // The kernel of a pointwise op whose tensors all have this dtype, if it was asked for before.
   const mill_kernel* resolved(int32_t op, int32_t dtype) const {
-    const mill::CachedKernel& cached = quick[quick_slot(op, dtype)];
+    const mill::CachedKernel& cached = quick_[quick_slot(op, dtype)];
     return cached.key == quick_key(op, dtype) ? &cached.kernel : nullptr;
   }
   const mill_kernel& resolve_quick(const mill::OpRow& row, const int32_t* dtypes, uint32_t n_in);
@@ -95,7 +95,7 @@ struct mill_exec : mill::Handle {
   static uint64_t quick_key(int32_t op, int32_t dtype) {
     return (static_cast<uint64_t>(op) << 8) | static_cast<uint64_t>(dtype);
   }
-  mill::CachedKernel quick[kQuickSlots];
+  mill::CachedKernel quick_[kQuickSlots];
 
   void grow_notes(size_t n);
 

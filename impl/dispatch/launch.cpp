@@ -184,6 +184,7 @@ void launch(OpCall& call, mill_tensor** out) {
     if (!tensor) {
       in_views[k] = nullptr;
     } else if (row.kind == OpKind::pointwise) {
+      // NOLINTNEXTLINE: a pointwise op has its first output always
       in_views[k] = broadcast(tensor->view, *out_views[0], local[k]);
     } else if (row.kind == OpKind::dense && !tensor->dense) {
       in_views[k] = &keep.adopt(row_major(exec, tensor))->view;

@@ -100,7 +100,7 @@ void Runs::dissolve() noexcept {
       }
       if (unused) {
         for (Block* piece = run->first; piece; piece = piece->after) c.free.remove(piece);
-        free_bytes_ -= run->first->capacity * run->total;
+        free_bytes_ -= run->first->capacity * run->total;  // NOLINT: no run is without pieces
         destroy_pieces(run);
         (run->previous ? run->previous->next : c.runs) = run->next;
         if (run->next) run->next->previous = run->previous;

@@ -46,7 +46,7 @@ uint32_t mill_group::add(const char* name, const int64_t* dims, uint32_t rank) {
   param.numel = mill::checked_count(dims, rank, dtype);
   param.dims.rank = static_cast<int32_t>(rank);
   for (uint32_t i = 0; i < rank; ++i) param.dims.d[i] = dims[i];
-  const int64_t step = 64 / mill::dtype_size(dtype);
+  const int64_t step = 64 / mill::element_bytes(dtype);
   int64_t end = 0;
   int64_t bytes = 0;
   if (__builtin_add_overflow(total, param.numel, &end) || __builtin_add_overflow(end, step, &end) ||

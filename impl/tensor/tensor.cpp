@@ -54,7 +54,7 @@ int64_t checked_count(const int64_t* dims, int64_t rank, int32_t dtype) {
            static_cast<long long>(INT64_MAX));
     }
   }
-  return empty ? 0 : bytes / dtype_size(dtype);
+  return empty ? 0 : bytes / element_bytes(dtype);
 }
 
 void dense_strides(const int64_t* dims, int32_t rank, int64_t* strides) {
