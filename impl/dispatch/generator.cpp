@@ -19,15 +19,23 @@ mill_generator::mill_generator(mill_exec& exec, uint64_t seed) {
   set(exec, seed, 0);
 }
 
-mill::TensorRef mill_generator::next(mill_exec& exec) {
+void mill_generator::begin_use() {
   // Two execs drawing from one generator would make the sequence depend on timing.
   if (busy.exchange(true, std::memory_order_acquire)) {
     mill::fail(MILL_E_BUSY, "the generator is being used by another exec");
   }
-  struct Unlock {
-    std::atomic<bool>& flag;
-    ~Unlock() { flag.store(false, std::memory_order_release); }
-  } unlock{busy};
+}
+
+mill::TensorRef mill_generator::next(mill_exec& exec) {
+  begin_use();
+  struct End {
+    mill_generator& generator;
+    ~End() { generator.end_use(); }
+  } end{*this};
+  return draw(exec);
+}
+
+mill::TensorRef mill_generator::draw(mill_exec& exec) {
   const mill::RecorderScope quiet(exec, nullptr);
   mill_tensor* in = state.get();
   mill_tensor* out[2] = {nullptr, in};
@@ -49,9 +57,27 @@ void mill_generator::get(uint64_t* seed, uint64_t* calls) const {
 
 namespace mill {
 
-TensorRef next_key(Exec& exec) {
-  if (!exec.generator) fail(MILL_E_STATE, "the exec has no generator and no key was given");
-  return exec.generator->next(exec);
+mill_tensor* KeyDraw::take() {
+  if (!exec_.generator) fail(MILL_E_STATE, "the exec has no generator and no key was given");
+  exec_.generator->begin_use();
+  generator_ = exec_.generator;
+  key_ = generator_->draw(exec_);
+  return key_.get();
+}
+
+KeyDraw::~KeyDraw() {
+  if (!generator_) return;
+  if (key_ && !kept_) {
+    // The key is what the state was. A copy into given memory needs none and cannot be refused.
+    const RecorderScope quiet(exec_, nullptr);
+    mill_tensor* in = key_.get();
+    mill_tensor* out = generator_->state.get();
+    try {
+      invoke(exec_, MILL_OP_COPY, &in, 1, nullptr, 0, &out, 1);
+    } catch (...) {  // NOLINT(bugprone-empty-catch)
+    }
+  }
+  generator_->end_use();
 }
 
 }  // namespace mill

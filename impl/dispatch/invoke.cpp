@@ -302,8 +302,16 @@ bool tracked(const Recorder& recorder, const OpCall& call) {
 void run(OpCall& call, mill_tensor* const* in, uint32_t n_in, const mill_attr* attrs,
          uint32_t n_attrs, mill_tensor** out, uint32_t n_out) {
   Temporaries keep;
+  if (!call.row.random) {
+    infer_call(call, in, n_in, attrs, n_attrs, n_out, keep);
+    run_inferred(call, out);
+    return;
+  }
+  KeyDraw draw(call.exec);
+  call.draw = &draw;
   infer_call(call, in, n_in, attrs, n_attrs, n_out, keep);
   run_inferred(call, out);
+  draw.keep();
 }
 
 void run_any(OpCall& call, mill_tensor* const* in, uint32_t n_in, const mill_attr* attrs,
@@ -344,7 +352,7 @@ void infer_call(OpCall& call, mill_tensor* const* in, uint32_t n_in, const mill_
   load_inputs(call, in, n_in);
   load_attrs(row, call.attr, attrs, n_attrs);
   if (row.random && !call.in[row.n_inputs - 1] && row.inputs[row.n_inputs - 1].optional) {
-    call.in[row.n_inputs - 1] = keep.adopt(next_key(call.exec).release());
+    call.in[row.n_inputs - 1] = call.draw->take();
   }
   promote_inputs(call, keep);
   infer(call);

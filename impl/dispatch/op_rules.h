@@ -12,6 +12,8 @@ struct mill_exec;
 
 namespace mill {
 
+class KeyDraw;
+
 using Exec = ::mill_exec;
 
 struct OutputSpec {
@@ -31,6 +33,7 @@ struct OpCall {
   uint32_t n_out = 0;
   bool accumulate = false;
   uint64_t instance = 0;                // the trace's number of this call
+  KeyDraw* draw = nullptr;              // of a random op that may draw its key
   mill_tensor* in[MILL_MAX_OP_INPUTS];  // after promotion; null = absent
   mill_attr attr[MILL_MAX_OP_ATTRS];    // dense, defaults filled, normalised by infer
   OutputSpec out[MILL_MAX_OP_OUTPUTS];  // dtype is set before infer runs

@@ -85,8 +85,39 @@ mill_tensor* mill_optimizer::state(uint32_t k) const {
   return k == 0 ? m.get() : v.get();
 }
 
-// Counter, learning rate and clip factor for this step, all computed where they live.
-void mill_optimizer::prepare(mill_exec& exec) {
+namespace {
+
+mill::TensorRef part_of(const mill::TensorRef& flat, int64_t begin, int64_t end) {
+  const int64_t count = end - begin;
+  if (!flat || count == flat->numel()) return flat;
+  const int64_t stride = 1;
+  return mill::make_view(flat->storage.get(), flat->dtype(), &count, &stride, 1, begin);
+}
+
+}  // namespace
+
+void mill_optimizer::gather_parts() {
+  const mill::TensorRef& first = options.rule == Rule::adamw ? m : velocity;
+  group->fresh_ranges([&](int64_t begin, int64_t end) {
+    parts_.push_back({part_of(group->values, begin, end), part_of(group->gradients, begin, end),
+                      part_of(first, begin, end), part_of(v, begin, end)});
+  });
+}
+
+mill::TensorRef mill_optimizer::squared_total(mill_exec& exec) const {
+  mill_tensor* pointers[MILL_MAX_OP_INPUTS];
+  mill::TensorRef total;
+  for (size_t k = 0; k < parts_.size();) {
+    uint32_t n = 0;
+    while (n < MILL_MAX_OP_INPUTS && k < parts_.size()) pointers[n++] = parts_[k++].gradients.get();
+    mill::TensorRef sum = mill::op::squared_norm(exec, pointers, n);
+    total = total ? mill::op::add(exec, total.get(), sum.get()) : std::move(sum);
+  }
+  return total;
+}
+
+// Counter, learning rate and clip factor of this step, all computed where they live.
+void mill_optimizer::advance(mill_exec& exec, mill_tensor* total) {
   mill::op::increment(exec, step_count.get(), step_count.get());
   if (shape_ != MILL_SCHEDULE_CONSTANT || warmup_ > 0) {
     mill::op::schedule(exec, step_count.get(), base_rate.get(), shape_, warmup_, total_, floor_,
@@ -94,73 +125,42 @@ void mill_optimizer::prepare(mill_exec& exec) {
   } else {
     mill::op::copy(exec, base_rate.get(), rate.get());
   }
-  if (max_norm_ > 0) clip(exec);
-}
-
-namespace {
-
-mill::TensorRef part_of(mill_tensor* flat, int64_t begin, int64_t end) {
-  const int64_t count = end - begin;
-  const int64_t stride = 1;
-  return mill::make_view(flat->storage.get(), flat->dtype(), &count, &stride, 1, begin);
-}
-
-}  // namespace
-
-void mill_optimizer::clip(mill_exec& exec) {
-  mill::TensorRef parts[MILL_MAX_OP_INPUTS];
-  mill_tensor* pointers[MILL_MAX_OP_INPUTS];
-  uint32_t n = 0;
-  mill::TensorRef total;
-  const auto flush = [&] {
-    mill::TensorRef sum = mill::op::squared_norm(exec, pointers, n);
-    total = total ? mill::op::add(exec, total.get(), sum.get()) : std::move(sum);
-    n = 0;
-  };
-  group->fresh_ranges([&](int64_t begin, int64_t end) {
-    if (n == MILL_MAX_OP_INPUTS) flush();
-    parts[n] = part_of(group->gradients.get(), begin, end);
-    pointers[n] = parts[n].get();
-    ++n;
-  });
-  flush();
+  if (!total) return;
   mill::TensorRef out[2] = {factor, norm};
-  mill::op::clip_factor(exec, total.get(), max_norm_, out);
+  mill::op::clip_factor(exec, total, max_norm_, out);
 }
 
-void mill_optimizer::update(mill_exec& exec, int64_t begin, int64_t end) {
-  const bool whole = begin == 0 && end == group->total;
-  const auto part = [&](const mill::TensorRef& flat) {
-    return whole ? flat : part_of(flat.get(), begin, end);
-  };
-  const mill::TensorRef p = part(group->values);
-  const mill::TensorRef g = part(group->gradients);
+void mill_optimizer::update(mill_exec& exec, const Part& part) {
   mill_tensor* scale = max_norm_ > 0 ? factor.get() : nullptr;
   if (options.rule == Rule::adamw) {
-    const mill::TensorRef first = part(m);
-    const mill::TensorRef second = part(v);
-    mill::TensorRef out[3] = {p, first, second};
-    mill::op::adamw_step(exec, p.get(), g.get(), first.get(), second.get(), rate.get(),
-                         step_count.get(), scale, options.beta1, options.beta2, options.eps,
-                         options.weight_decay, out);
+    mill::TensorRef out[3] = {part.values, part.first, part.second};
+    mill::op::adamw_step(exec, part.values.get(), part.gradients.get(), part.first.get(),
+                         part.second.get(), rate.get(), step_count.get(), scale, options.beta1,
+                         options.beta2, options.eps, options.weight_decay, out);
     return;
   }
-  const mill::TensorRef speed = velocity ? part(velocity) : mill::TensorRef();
-  mill::TensorRef out[2] = {p, speed};
-  mill::op::sgd_step(exec, p.get(), g.get(), speed.get(), rate.get(), scale, options.momentum,
-                     options.weight_decay, options.nesterov, out);
+  mill::TensorRef out[2] = {part.values, part.first};
+  mill::op::sgd_step(exec, part.values.get(), part.gradients.get(), part.first.get(), rate.get(),
+                     scale, options.momentum, options.weight_decay, options.nesterov, out);
 }
 
+// All that needs memory comes first: a step that is refused has changed nothing.
 void mill_optimizer::step(mill_exec& exec) {
   const mill::GroupUse use(*group);
   if (&exec.device != &group->values->device()) {
     mill::fail_argument(MILL_E_DEVICE, 1, "the exec is on device %u, the group on device %u",
                         exec.device.index(), group->values->device().index());
   }
-  if (group->fresh_ranges([](int64_t, int64_t) {}) == 0) return;
+  struct Clear {
+    std::vector<Part>& parts;
+    ~Clear() { parts.clear(); }
+  } clear{parts_};
+  gather_parts();
+  if (parts_.empty()) return;
   const mill::RecorderScope quiet(exec, nullptr);
-  prepare(exec);
-  group->fresh_ranges([&](int64_t begin, int64_t end) { update(exec, begin, end); });
+  const mill::TensorRef total = max_norm_ > 0 ? squared_total(exec) : mill::TensorRef();
+  advance(exec, total.get());
+  for (const Part& part : parts_) update(exec, part);
   for (mill_group::Param& param : group->params) param.fresh = false;
 }
 

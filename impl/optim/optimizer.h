@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "optim/group.h"
 
@@ -44,9 +45,18 @@ struct mill_optimizer : mill::Handle {
   mill::TensorRef norm;
 
  private:
-  void prepare(mill_exec& exec);
-  void clip(mill_exec& exec);
-  void update(mill_exec& exec, int64_t begin, int64_t end);
+  // A run of fresh gradients beside what is updated with them. Empty: the rule has no such state.
+  struct Part {
+    mill::TensorRef values;
+    mill::TensorRef gradients;
+    mill::TensorRef first;  // m or velocity
+    mill::TensorRef second;
+  };
+
+  void gather_parts();
+  mill::TensorRef squared_total(mill_exec& exec) const;
+  void advance(mill_exec& exec, mill_tensor* total);
+  void update(mill_exec& exec, const Part& part);
 
   int32_t stat_dtype_;
   int32_t shape_ = 0;
@@ -54,6 +64,7 @@ struct mill_optimizer : mill::Handle {
   int64_t total_ = 0;
   double floor_ = 0;
   double max_norm_ = 0;
+  std::vector<Part> parts_;  // during a step; a member only to keep its memory
 
  public:
   mill::TensorRef velocity;  // [total], as the following two

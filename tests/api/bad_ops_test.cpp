@@ -205,12 +205,12 @@ TEST_F(BadOps, EnumsFlagsAndNumbersOutOfRange) {
       return mill_cross_entropy(f.exec(), x, labels, 0, smoothing, -100, out, &extra[0], f.err());
     });
   }
+  mill_tensor* const key = f.tensor({2}, MILL_I64, 1);
   for (const double p : {-0.1, 1.5, kNaN}) {
     refuse(MILL_E_ARG, {"dropout", "p is"},
-           [&](auto out) { return mill_dropout(f.random_exec(), x, nullptr, p, out, f.err()); });
+           [&](auto out) { return mill_dropout(f.exec(), x, key, p, out, f.err()); });
   }
   const int64_t dims[] = {2};
-  mill_tensor* const key = f.tensor({2}, MILL_I64, 1);
   for (const double std : {-1.0, kNaN, kInf}) {
     refuse(MILL_E_ARG, {"normal", "std"}, [&](auto out) {
       return mill_normal(f.exec(), key, dims, 1, MILL_F32, 0, std, out, f.err());
@@ -250,6 +250,35 @@ TEST_F(BadOps, RandomOpsWithoutAKey) {
   refuse(MILL_E_SHAPE, {"uniform", "key", "[3]"}, [&](auto out) {
     return mill_uniform(f.exec(), f.ids({3}), dims, 1, MILL_F32, 0, 1, out, f.err());
   });
+}
+
+// refuse() compares the generator's state as well.
+TEST_F(BadOps, ARefusedRandomOpDrawsNoKey) {
+  f.random_exec();
+  mill_tensor* const x = f.tensor({2});
+  const int64_t dims[] = {2};
+  const int64_t negative[] = {-2};
+  const int64_t vast[] = {int64_t{1} << 60};
+  refuse(MILL_E_ARG, {"dropout", "p is"},
+         [&](auto out) { return mill_dropout(f.exec(), x, nullptr, 1.5, out, f.err()); });
+  refuse(MILL_E_ARG, {"uniform"}, [&](auto out) {
+    return mill_uniform(f.exec(), nullptr, dims, 1, MILL_F32, 1, 0, out, f.err());
+  });
+  refuse(MILL_E_SHAPE, {"uniform", "-2"}, [&](auto out) {
+    return mill_uniform(f.exec(), nullptr, negative, 1, MILL_F32, 0, 1, out, f.err());
+  });
+  refuse(MILL_E_MEMORY, {"normal"}, [&](auto out) {
+    return mill_normal(f.exec(), nullptr, vast, 1, MILL_F32, 0, 1, out, f.err());
+  });
+  refuse_into<float>(x, MILL_E_SHAPE, {"uniform", "output"}, [&](auto out) {
+    const int64_t three[] = {3};
+    return mill_uniform(f.exec(), nullptr, three, 1, MILL_F32, 0, 1, out, f.err());
+  });
+  const std::string before = f.state();
+  mill_tensor* out = nullptr;
+  ASSERT_EQ(mill_dropout(f.exec(), x, nullptr, 0.5, &out, f.err()), MILL_OK);
+  mill_tensor_release(out);
+  EXPECT_NE(f.state(), before);
 }
 
 TEST_F(BadOps, IndicesOutOfRangeChangeNothing) {

@@ -104,6 +104,74 @@ uint64_t Fixture::in_use() const {
   return stats.in_use_bytes;
 }
 
+std::string Fixture::values_of(mill_tensor* tensor) const {
+  if (!tensor) return "none";
+  std::vector<char> bytes(static_cast<size_t>(mill_tensor_count(tensor)) * 16);
+  const size_t used = static_cast<size_t>(mill_tensor_count(tensor)) *
+                      static_cast<size_t>(mill_dtype_size(mill_tensor_dtype(tensor)));
+  if (mill_tensor_read(exec_, tensor, bytes.data(), used, nullptr) < 0) return "unreadable";
+  uint64_t version = 0;
+  mill_tensor_version(tensor, &version, nullptr);
+  std::string out = "version " + std::to_string(version) + " bytes";
+  for (size_t k = 0; k < used; ++k) out += " " + std::to_string(static_cast<int>(bytes[k]));
+  return out;
+}
+
+std::string Fixture::state_of(Kind kind, void* handle) const {
+  switch (kind) {
+    case Kind::tensor: return values_of(static_cast<mill_tensor*>(handle));
+    case Kind::generator: {
+      uint64_t seed = 0;
+      uint64_t calls = 0;
+      mill_generator_get_state(static_cast<mill_generator*>(handle), &seed, &calls, nullptr);
+      return std::to_string(seed) + " after " + std::to_string(calls);
+    }
+    case Kind::optimizer: {
+      auto* optimizer = static_cast<mill_optimizer*>(handle);
+      int64_t steps = -1;
+      mill_optimizer_steps(optimizer, &steps, nullptr);
+      mill_tensor* rate = nullptr;
+      mill_optimizer_rate(optimizer, &rate, nullptr);
+      const std::string out = "steps " + std::to_string(steps) + " rate " + values_of(rate);
+      mill_tensor_release(rate);
+      return out;
+    }
+    case Kind::group: {
+      auto* group = static_cast<mill_group*>(handle);
+      uint32_t count = 0;
+      mill_group_count(group, &count, nullptr);
+      std::string out = std::to_string(count);
+      for (uint32_t k = 0; k < count; ++k) {
+        mill_tensor* param = nullptr;
+        mill_tensor* gradient = nullptr;
+        mill_group_param(group, k, &param, nullptr);
+        mill_group_gradient(group, k, &gradient, nullptr);
+        out += "\n  " + values_of(param) + " gradient " + values_of(gradient);
+        mill_tensor_release(param);
+        mill_tensor_release(gradient);
+      }
+      return out;
+    }
+    case Kind::tape: {
+      uint64_t nodes = 0;
+      mill_tape_count(static_cast<mill_tape*>(handle), &nodes, nullptr);
+      return std::to_string(nodes) + " nodes";
+    }
+    default: return "";
+  }
+}
+
+std::string Fixture::state() const {
+  mill_tape* tape = nullptr;
+  mill_exec_get_tape(exec_, &tape, nullptr);
+  std::string out = tape ? "exec records\n" : "exec does not record\n";
+  mill_tape_release(tape);
+  for (const auto& [kind, handle] : owned_) {
+    out += std::string(kind_name(kind)) + ": " + state_of(kind, handle) + "\n";
+  }
+  return out;
+}
+
 void Fixture::clear_slots() {
   for (auto& slot : slots_) slot->clear();
 }

@@ -78,6 +78,8 @@ class Fixture {
   uint64_t in_use() const;
   // Of that, what the fixture's own tensors and other objects do not account for.
   uint64_t unexplained() const { return in_use() - made_bytes_; }
+  // What the fixture's objects hold, in words: a refused call must leave all of it as it was.
+  std::string state() const;
 
   template <class T>
   T* own(T* handle) {
@@ -148,6 +150,8 @@ class Fixture {
 
  private:
   void* make_unseen(Kind kind);
+  std::string state_of(Kind kind, void* handle) const;
+  std::string values_of(mill_tensor* tensor) const;
 
   struct Slot {
     virtual ~Slot() = default;

@@ -100,7 +100,8 @@ constexpr uint64_t kMost = 400;  // no call comes near so many allocations
 class OutOfMemory : public testing::TestWithParam<const Entry*> {
  protected:
   // Whether a status is one that the call may end with when memory ran out in it.
-  void expect_refusal(Fixture& f, Call& call, mill_status status, uint64_t k) {
+  void expect_refusal(Fixture& f, Call& call, mill_status status, uint64_t k,
+                      const std::string& state) {
     const Entry& entry = *GetParam();
     if (entry.value || status == entry.good) return;
     EXPECT_EQ(status, MILL_E_MEMORY) << "allocation " << k << ": " << f.message();
@@ -112,6 +113,7 @@ class OutOfMemory : public testing::TestWithParam<const Entry*> {
       if (call.argument(j) != Argument::handle_out) continue;
       EXPECT_EQ(*static_cast<void**>(call.pointer(j)), nullptr) << "allocation " << k;
     }
+    EXPECT_EQ(f.state(), state) << "allocation " << k;
     // The library goes on.
     mill_error_clear(f.err());
     EXPECT_EQ(call.run(), entry.good) << "after allocation " << k << ": " << f.message();
@@ -122,12 +124,13 @@ TEST_P(OutOfMemory, OnTheHeapIsReportedAndLeavesNothing) {
   const auto once = [&](uint64_t k) {
     const auto f = std::make_unique<Fixture>();
     const auto call = GetParam()->bind(*f);
+    const std::string state = f->state();
     has_failed = false;
     fail_in = k;
     const mill_status status = call->run();
     fail_in = 0;
     const bool failed = has_failed;
-    if (k != 0) expect_refusal(*f, *call, status, k);
+    if (k != 0) expect_refusal(*f, *call, status, k, state);
     return failed;
   };
   once(0);  // what is made once and kept: tables, thread state, the folder of the run
@@ -147,6 +150,7 @@ TEST_P(OutOfDeviceMemory, IsReportedAndLeavesNothing) {
   for (uint64_t k = 1; k < kMost; ++k) {
     Fixture f;
     const auto call = GetParam()->bind(f);
+    const std::string state = f.state();
     const uint64_t before = f.in_use();
     ASSERT_EQ(mill_memory_fail_at(f.context(), 0, k, f.err()), MILL_OK);
     const mill_status status = call->run();
@@ -155,7 +159,7 @@ TEST_P(OutOfDeviceMemory, IsReportedAndLeavesNothing) {
     if (refused) {
       EXPECT_EQ(f.in_use(), before) << "allocation " << k;
     }
-    expect_refusal(f, *call, status, k);
+    expect_refusal(f, *call, status, k, state);
     if (!refused || HasFailure()) return;
   }
   FAIL() << "more than " << kMost << " allocations";

@@ -67,7 +67,8 @@ inline mill_tensor* view(Fixture& f, mill_tensor* of, std::initializer_list<int6
   return f.own(out);
 }
 
-// One test of many bad calls: memory in use is the same after each, and the fixture still computes.
+// One test of many bad calls: memory in use and what the fixture's objects hold are the same after
+// each, and the fixture still computes.
 class BadInput : public testing::Test {
  protected:
   void TearDown() override {
@@ -84,11 +85,14 @@ class BadInput : public testing::Test {
   template <class Run>
   void refuse(mill_status want, std::initializer_list<const char*> words, Run&& call) {
     const uint64_t before = f.unexplained();
+    const std::string state = f.state();
     mill_tensor* out = nullptr;
     const mill_status got = call(&out);
     EXPECT_EQ(out, nullptr);
     expect_refused(f, got, want, words);
     EXPECT_EQ(f.unexplained(), before);
+    // `call` may have made more.
+    EXPECT_EQ(f.state().substr(0, state.size()), state);
   }
   // `call` writes into a tensor, whose values and version must stay.
   template <class T, class Run>
@@ -98,11 +102,13 @@ class BadInput : public testing::Test {
     uint64_t version = 0;
     mill_tensor_version(given, &version, nullptr);
     const uint64_t before = f.unexplained();
+    const std::string state = f.state();
     mill_tensor* out = given;
     const mill_status got = call(&out);
     EXPECT_EQ(out, given);
     expect_refused(f, got, want, words);
     EXPECT_EQ(f.unexplained(), before);
+    EXPECT_EQ(f.state().substr(0, state.size()), state);
     EXPECT_EQ(read_all<T>(f, given), values);
     uint64_t after = 0;
     mill_tensor_version(given, &after, nullptr);
