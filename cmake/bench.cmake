@@ -67,3 +67,15 @@ foreach(source IN LISTS mill_bench_programs)
     set_target_properties(${name} PROPERTIES CXX_STANDARD 17)
   endif()
 endforeach()
+
+# What load_bench compares with it opens, like libmillrace.so: it measures the loading. Without libtorch it measures ours.
+if(TARGET load_bench AND MILL_TORCH_INCLUDE AND MILL_TORCH_LIBRARY AND MILL_TORCH_CPU_LIBRARY AND MILL_C10_LIBRARY)
+  add_library(load_peer MODULE "${PROJECT_SOURCE_DIR}/tests/bench/load_peer_torch.cpp"
+                               "${PROJECT_SOURCE_DIR}/tests/bench/train_torch.cpp")
+  target_link_libraries(load_peer PRIVATE ${MILL_TORCH_LIBRARY} ${MILL_TORCH_CPU_LIBRARY} ${MILL_C10_LIBRARY})
+  target_include_directories(load_peer PRIVATE "${PROJECT_SOURCE_DIR}/tests" "${PROJECT_SOURCE_DIR}/api/include")
+  target_include_directories(load_peer SYSTEM PRIVATE "${MILL_TORCH_INCLUDE}")
+  set_target_properties(load_peer PROPERTIES CXX_STANDARD 17)
+  add_dependencies(load_bench load_peer)
+  target_compile_definitions(load_bench PRIVATE "MILL_BENCH_LOAD_PEER=\"$<TARGET_FILE:load_peer>\"")
+endif()

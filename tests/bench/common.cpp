@@ -188,7 +188,7 @@ void fill_random(float* values, int64_t n, uint64_t seed, float low, float high)
 
 namespace {
 
-// CPU seconds of the whole machine since it started, and of this process.
+// CPU seconds of the whole machine since it started, and of this process and its ended children.
 struct CpuTime {
   double busy = 0;
   double all = 0;
@@ -208,10 +208,12 @@ struct CpuTime {
     const double tick = 1.0 / static_cast<double>(sysconf(_SC_CLK_TCK));
     out.busy *= tick;
     out.all *= tick;
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    for (const timeval& t : {usage.ru_utime, usage.ru_stime}) {
-      out.own += static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+    for (const auto who : {RUSAGE_SELF, RUSAGE_CHILDREN}) {
+      rusage usage{};
+      getrusage(who, &usage);
+      for (const timeval& t : {usage.ru_utime, usage.ru_stime}) {
+        out.own += static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+      }
     }
     return out;
   }
@@ -247,6 +249,10 @@ double Session::block_of(Lane& lane, const Side& side, const Config& config, int
   double took = 0;
   lane.run([&] {
     if (config.enter) config.enter();
+    if (side.timed) {
+      took = side.timed(repetitions);
+      return;
+    }
     if (repetitions > 1) side.run(1);  // wakes what went to sleep
     const double begin = now();
     side.run(repetitions);
