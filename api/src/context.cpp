@@ -14,7 +14,7 @@ mill_status mill_context_create(const mill_context_opts* opts, mill_context** ou
       fail_argument(MILL_E_ARG, 0, "opts->gemm is %d, it must be 0 to 2", given.gemm);
     }
     if (given.reserved != 0) fail_argument(MILL_E_ARG, 0, "opts->reserved is not 0");
-    *out_context = slab_new<mill_context>(given);
+    *out_context = at_argument(0, [&] { return slab_new<mill_context>(given); });
   });
 }
 

@@ -73,6 +73,17 @@ void clear_out(T** out, int32_t argument, const char* name) {
   need_out(out, argument, name) = nullptr;
 }
 
+// A refusal from below that names no argument is about this one.
+template <class Body>
+decltype(auto) at_argument(int32_t argument, Body&& body) {
+  try {
+    return body();
+  } catch (Error& error) {
+    if (error.argument() < 0 && error.status() != MILL_E_MEMORY) error.with_argument(argument);
+    throw;
+  }
+}
+
 inline void check_fork(const mill_context& context) {
   if (context.fork_generation != fork_generation()) [[unlikely]] {
     fail(MILL_E_FORKED, "the context was made before fork(); make a new one in the child");
@@ -100,9 +111,10 @@ inline void check_same_device(const mill_exec& exec, const mill_tensor& tensor, 
                               const char* name) {
   if (&tensor.device() != &exec.device) {
     check_fork(context_of(tensor));
-    fail_argument(MILL_E_DEVICE, argument, "%s is on %s %u, the exec is on %s %u", name,
-                  tensor.device().table().name, tensor.device().index(), exec.device.table().name,
-                  exec.device.index());
+    const bool same = tensor.device().owner() == exec.device.owner();
+    fail_argument(MILL_E_DEVICE, argument, "%s is on %s %u of %s context, the exec is on %s %u",
+                  name, tensor.device().table().name, tensor.device().index(),
+                  same ? "the same" : "another", exec.device.table().name, exec.device.index());
   }
 }
 

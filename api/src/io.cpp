@@ -48,12 +48,14 @@ mill_status mill_idx_read(mill_context* context, const char* path, uint64_t path
   return guard("mill_idx_read", err, [&] {
     clear_out(out_tensor, 3, "out_tensor");
     mill_context& c = need_context(context);
-    IdxReader reader(need_path(path, path_len));
-    const IdxHeader& header = reader.header();
-    TensorRef made = make_tensor(*c.devices[0], header.dtype, header.dims,
-                                 static_cast<int32_t>(header.rank), 0, 0);
-    reader.read(made->view.data, header.bytes);
-    *out_tensor = made.release();
+    at_argument(1, [&] {
+      IdxReader reader(need_path(path, path_len));
+      const IdxHeader& header = reader.header();
+      TensorRef made = make_tensor(*c.devices[0], header.dtype, header.dims,
+                                   static_cast<int32_t>(header.rank), 0, 0);
+      reader.read(made->view.data, header.bytes);
+      *out_tensor = made.release();
+    });
   });
 }
 
@@ -68,7 +70,10 @@ mill_status mill_idx_write(mill_exec* exec, const char* path, uint64_t path_len,
     std::vector<unsigned char> host(t.bytes());
     read_host(e, t, host.data(), t.bytes());
     const bool compress = name.size() > 3 && name.compare(name.size() - 3, 3, ".gz") == 0;
-    write_idx(name, t.dtype(), static_cast<uint32_t>(t.rank()), t.view.dims, host.data(), compress);
+    at_argument(1, [&] {
+      write_idx(name, t.dtype(), static_cast<uint32_t>(t.rank()), t.view.dims, host.data(),
+                compress);
+    });
   });
 }
 
@@ -77,7 +82,7 @@ mill_status mill_file_open(mill_context* context, const char* path, uint64_t pat
   return guard("mill_file_open", err, [&] {
     clear_out(out_file, 3, "out_file");
     mill_context& c = need_context(context);
-    *out_file = slab_new<mill_file>(&c, need_path(path, path_len));
+    *out_file = at_argument(1, [&] { return slab_new<mill_file>(&c, need_path(path, path_len)); });
   });
 }
 
@@ -228,7 +233,7 @@ mill_status mill_file_save(mill_exec* exec, const char* path, uint64_t path_len,
       check_same_device(e, t, 4, "tensors");
       add_tensor(e, writer, need_text(names[k], MILL_NTS, 3, "names"), t);
     }
-    writer.write(file);
+    at_argument(1, [&] { writer.write(file); });
   });
 }
 
@@ -239,7 +244,7 @@ mill_status mill_checkpoint_save(mill_exec* exec, const char* path, uint64_t pat
     mill_exec& e = need(exec, 0, "exec");
     const ExecGuard entered(e);
     const CheckpointParts parts = need_parts(e, group, optimizer, generator, loader);
-    save_checkpoint(e, need_path(path, path_len), parts);
+    at_argument(1, [&] { save_checkpoint(e, need_path(path, path_len), parts); });
   });
 }
 
@@ -250,6 +255,6 @@ mill_status mill_checkpoint_load(mill_exec* exec, const char* path, uint64_t pat
     mill_exec& e = need(exec, 0, "exec");
     const ExecGuard entered(e);
     const CheckpointParts parts = need_parts(e, group, optimizer, generator, loader);
-    load_checkpoint(e, need_path(path, path_len), parts);
+    at_argument(1, [&] { load_checkpoint(e, need_path(path, path_len), parts); });
   });
 }

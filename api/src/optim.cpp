@@ -28,6 +28,10 @@ mill_optimizer* create(mill_exec* exec, mill_group* group, const mill_optimizer:
   return slab_new<mill_optimizer>(e, g, options);
 }
 
+const mill_group::Param& need_param(mill_group& group, uint32_t index, int32_t argument) {
+  return at_argument(argument, [&]() -> const mill_group::Param& { return group.param(index); });
+}
+
 }  // namespace
 
 mill_status mill_group_create(mill_context* context, mill_dtype dtype, mill_group** out_group,
@@ -55,7 +59,7 @@ mill_status mill_group_add(mill_group* group, const char* name, const int64_t* d
     mill_group& g = need_group(group, 0);
     need_out(name, 1, "name");
     if (rank > 0 && !dims) fail_argument(MILL_E_ARG, 2, "dims is NULL, rank is %u", rank);
-    const uint32_t index = g.add(name, dims, rank);
+    const uint32_t index = at_argument(2, [&] { return g.add(name, dims, rank); });
     if (out_index) *out_index = index;
   });
 }
@@ -95,7 +99,8 @@ mill_status mill_group_name(mill_group* group, uint32_t index, const char** out_
                             mill_error* err) {
   return guard("mill_group_name", err, [&] {
     need_out(out_name, 2, "out_name") = nullptr;
-    *out_name = need_group(group, 0).param(index).name.c_str();
+    mill_group& g = need_group(group, 0);
+    *out_name = need_param(g, index, 1).name.c_str();
   });
 }
 
@@ -104,7 +109,7 @@ mill_status mill_group_param(mill_group* group, uint32_t index, mill_tensor** ou
   return guard("mill_group_param", err, [&] {
     clear_out(out_tensor, 2, "out_tensor");
     mill_group& g = need_group(group, 0);
-    const mill_group::Param& param = g.param(index);
+    const mill_group::Param& param = need_param(g, index, 1);
     g.require_built();
     *out_tensor = TensorRef(param.tensor).release();
   });
@@ -115,7 +120,7 @@ mill_status mill_group_gradient(mill_group* group, uint32_t index, mill_tensor**
   return guard("mill_group_gradient", err, [&]() -> mill_status {
     clear_out(out_tensor, 2, "out_tensor");
     mill_group& g = need_group(group, 0);
-    const mill_group::Param& param = g.param(index);
+    const mill_group::Param& param = need_param(g, index, 1);
     g.require_built();
     if (!param.fresh) return MILL_NOT_READY;
     *out_tensor = TensorRef(param.gradient).release();
@@ -133,6 +138,7 @@ mill_status mill_group_init(mill_group* group, mill_exec* exec, uint32_t index, 
     mill_group& g = need_group(group, 0);
     mill_exec& e = need(exec, 1, "exec");
     const ExecGuard entered(e);
+    static_cast<void>(need_param(g, index, 2));
     g.init(e, index, kind, a);
   });
 }

@@ -15,14 +15,15 @@ void check_dtype(mill_dtype dtype, int32_t argument) {
   }
 }
 
-void need_dims(const int64_t* dims, uint32_t rank, int32_t argument) {
+// How many elements; `argument` is that of dims.
+int64_t need_dims(const int64_t* dims, uint32_t rank, mill_dtype dtype, int32_t argument) {
   if (rank > 0 && !dims) fail_argument(MILL_E_ARG, argument, "dims is NULL, rank is %u", rank);
+  return at_argument(argument, [&] { return checked_count(dims, rank, dtype); });
 }
 
 TensorRef create(mill_exec& e, mill_dtype dtype, const int64_t* dims, uint32_t rank) {
   check_dtype(dtype, 1);
-  need_dims(dims, rank, 2);
-  checked_count(dims, rank, dtype);
+  need_dims(dims, rank, dtype, 2);
   return make_tensor(e.device, dtype, dims, static_cast<int32_t>(rank), e.stream_id(), e.tag);
 }
 
@@ -93,8 +94,7 @@ mill_status mill_tensor_from_host(mill_exec* exec, mill_dtype dtype, const int64
     mill_exec& e = need(exec, 0, "exec");
     const ExecGuard entered(e);
     check_dtype(dtype, 1);
-    need_dims(dims, rank, 2);
-    const int64_t numel = checked_count(dims, rank, dtype);
+    const int64_t numel = need_dims(dims, rank, dtype, 2);
     const uint64_t want = static_cast<uint64_t>(numel) * static_cast<uint64_t>(dtype_size(dtype));
     if (bytes != want) {
       fail_argument(MILL_E_SHAPE, 5, "bytes is %llu, %s %s takes %llu",
@@ -121,12 +121,11 @@ mill_status mill_tensor_import(mill_exec* exec, mill_dtype dtype, const int64_t*
     mill_exec& e = need(exec, 0, "exec");
     const ExecGuard entered(e);
     check_dtype(dtype, 1);
-    need_dims(dims, rank, 2);
-    const int64_t numel = checked_count(dims, rank, dtype);
+    const int64_t numel = need_dims(dims, rank, dtype, 2);
     int64_t dense[MILL_MAX_RANK];
     if (!strides) dense_strides(dims, static_cast<int32_t>(rank), dense);
     const int64_t* used = strides ? strides : dense;
-    const int64_t elements = span(dims, used, rank, numel);
+    const int64_t elements = at_argument(3, [&] { return span(dims, used, rank, numel); });
     int64_t bytes = 0;
     if (__builtin_mul_overflow(elements, int64_t{dtype_size(dtype)}, &bytes)) {
       fail_argument(MILL_E_SHAPE, 3,
@@ -160,22 +159,22 @@ mill_status mill_tensor_view(mill_tensor* tensor, const int64_t* dims, const int
   return guard("mill_tensor_view", err, [&] {
     clear_out(out_view, 5, "out_view");
     mill_tensor& t = need_tensor(tensor, 0, "tensor");
-    need_dims(dims, rank, 1);
-    const int64_t numel = checked_count(dims, rank, t.dtype());
+    const int64_t numel = need_dims(dims, rank, t.dtype(), 1);
     int64_t dense[MILL_MAX_RANK];
     if (!strides) dense_strides(dims, static_cast<int32_t>(rank), dense);
     const int64_t* used = strides ? strides : dense;
-    const int64_t elements = span(dims, used, rank, numel);
+    const int64_t elements = at_argument(2, [&] { return span(dims, used, rank, numel); });
     const int64_t held = static_cast<int64_t>(t.storage->bytes) / element_bytes(t.dtype());
     int64_t begin = 0;
     int64_t end = 0;
     if (__builtin_add_overflow(t.offset, offset, &begin) || begin < 0 ||
         __builtin_add_overflow(begin, elements, &end) || end > held) {
-      fail(MILL_E_SHAPE,
-           "offset is %lld and the view spans %lld elements, the storage holds %lld from this "
-           "tensor's first",
-           static_cast<long long>(offset), static_cast<long long>(elements),
-           static_cast<long long>(held - t.offset));
+      fail_argument(
+          MILL_E_SHAPE, 4,
+          "offset is %lld and the view spans %lld elements, the storage holds %lld from this "
+          "tensor's first",
+          static_cast<long long>(offset), static_cast<long long>(elements),
+          static_cast<long long>(held - t.offset));
     }
     *out_view = make_view(t.storage.get(), t.dtype(), dims, used, static_cast<int32_t>(rank), begin)
                     .release();

@@ -46,7 +46,10 @@ void check_records(const mill_trace_record* records, uint32_t count) {
 }  // namespace
 
 mill_status mill_trace_set_mask(mill_context* context, uint64_t mask, mill_error* err) {
-  return guard("mill_trace_set_mask", err, [&] { need_context(context).set_trace_mask(mask); });
+  return guard("mill_trace_set_mask", err, [&] {
+    mill_context& c = need_context(context);
+    at_argument(1, [&] { c.set_trace_mask(mask); });
+  });
 }
 
 mill_status mill_trace_get_mask(mill_context* context, uint64_t* out_mask, mill_error* err) {
@@ -156,7 +159,8 @@ mill_status mill_trace_writer_open(mill_context* context, const char* path, uint
   return guard("mill_trace_writer_open", err, [&] {
     clear_out(out_writer, 3, "out_writer");
     mill_context& c = need_context(context);
-    *out_writer = slab_new<mill_trace_writer>(&c, need_text(path, path_len, 1, "path"));
+    *out_writer = at_argument(
+        1, [&] { return slab_new<mill_trace_writer>(&c, need_text(path, path_len, 1, "path")); });
   });
 }
 
@@ -191,8 +195,10 @@ mill_status mill_trace_write_chrome(mill_context* context, const mill_trace_reco
   return guard("mill_trace_write_chrome", err, [&] {
     mill_context& c = need_context(context);
     check_records(records, count);
-    ChromeWriter file(c.tracer, need_text(path, path_len, 3, "path"));
-    file.append({records, count});
-    file.finish();
+    at_argument(3, [&] {
+      ChromeWriter file(c.tracer, need_text(path, path_len, 3, "path"));
+      file.append({records, count});
+      file.finish();
+    });
   });
 }

@@ -11,6 +11,25 @@ const char* dtype_name(int32_t dtype) {
   return dtype >= 0 && dtype < MILL_DTYPE_COUNT ? names[dtype] : "?";
 }
 
+DtypesText format_dtypes(uint32_t set) {
+  DtypesText out;
+  size_t used = 0;
+  out.text[0] = 0;
+  const auto put = [&](const char* word) {
+    for (; *word != 0 && used + 1 < sizeof out.text; ++word) out.text[used++] = *word;
+    out.text[used] = 0;
+  };
+  int left = __builtin_popcount(set);
+  if (left == 0) put("none");
+  for (int32_t dtype = MILL_BOOL; dtype < MILL_DTYPE_COUNT; ++dtype) {
+    if (((set >> dtype) & 1u) == 0) continue;
+    put(dtype_name(dtype));
+    --left;
+    if (left > 0) put(left == 1 ? " or " : ", ");
+  }
+  return out;
+}
+
 namespace {
 
 int32_t signed_of_size(int32_t size) {

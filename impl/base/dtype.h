@@ -67,6 +67,12 @@ enum class Kind : uint8_t { none, boolean, unsigned_integer, signed_integer, flo
 
 const char* dtype_name(int32_t dtype);  // "f32"; "?" for an unknown number
 
+// "f16, f32 or f64", for error texts; bit d of the set stands for dtype d.
+struct DtypesText {
+  char text[128];
+};
+DtypesText format_dtypes(uint32_t set);
+
 // PyTorch's promotion table (torch.promote_types). MILL_DTYPE_NONE when the pair has no common type
 // (f8 with anything but itself; u16, u32, u64 with a signed integer).
 int32_t promote(int32_t a, int32_t b);

@@ -57,17 +57,32 @@ void load_inputs(OpCall& call, mill_tensor* const* in, uint32_t n_in) {
                     call.exec.device.table().name, call.exec.device.index());
     }
     if (((input.dtypes >> tensor->dtype()) & 1u) == 0) [[unlikely]] {
-      fail_argument(MILL_E_DTYPE, static_cast<int32_t>(k), "%s is %s %s, which %s does not take",
-                    input.name, dtype_name(tensor->dtype()), format_dims(*tensor).text, row.name);
+      fail_argument(MILL_E_DTYPE, static_cast<int32_t>(k),
+                    "%s is %s %s, %s takes %s; mill_cast converts", input.name,
+                    dtype_name(tensor->dtype()), format_dims(*tensor).text, row.name,
+                    format_dtypes(input.dtypes).text);
     }
+  }
+}
+
+const char* attr_kind_name(int32_t kind) {
+  switch (kind) {
+    case MILL_ATTR_ABSENT: return "absent";
+    case MILL_ATTR_INT: return "an integer";
+    case MILL_ATTR_FLOAT: return "a float";
+    case MILL_ATTR_INTS: return "a list of integers";
+    case MILL_ATTR_FLOATS: return "a list of floats";
+    case MILL_ATTR_STRING: return "a string";
+    case MILL_ATTR_DTYPE: return "a dtype";
+    default: return "which is none";
   }
 }
 
 void check_attr(const OpRow& row, const AttrRow& want, const mill_attr& have) {
   const bool number = want.kind == MILL_ATTR_INT && have.kind == MILL_ATTR_DTYPE;
   if (have.kind != want.kind && !number) {
-    fail(MILL_E_ARG, "attribute %s of %s is of kind %d, kind %d given", want.name, row.name,
-         want.kind, have.kind);
+    fail(MILL_E_ARG, "attribute %s of %s is of kind %d, %s; kind %d, %s, is given", want.name,
+         row.name, want.kind, attr_kind_name(want.kind), have.kind, attr_kind_name(have.kind));
   }
   if (want.kind == MILL_ATTR_DTYPE && !is_dtype(static_cast<int32_t>(have.i))) {
     fail(MILL_E_ARG, "%s is %lld, dtypes are 1 to %d", want.name, static_cast<long long>(have.i),
@@ -98,6 +113,8 @@ void load_attrs(const OpRow& row, mill_attr* to, const mill_attr* attrs, uint32_
     }
     if (have.kind == MILL_ATTR_ABSENT) continue;
     check_attr(row, row.attrs[have.id], have);
+    if (((given >> static_cast<uint32_t>(have.id)) & 1u) != 0)
+      fail(MILL_E_ARG, "attribute %s of %s is given twice", row.attrs[have.id].name, row.name);
     to[have.id] = have;
     given |= 1u << static_cast<uint32_t>(have.id);
   }
@@ -166,8 +183,8 @@ void promote_inputs(OpCall& call, Temporaries& keep) {
     return;
   const int32_t common = common_dtype(call, lead);
   if (common == MILL_DTYPE_NONE || ((row.inputs[lead].dtypes >> common) & 1u) == 0) {
-    fail(MILL_E_DTYPE, "inputs promote to %s, which %s does not take", dtype_name(common),
-         row.name);
+    fail(MILL_E_DTYPE, "inputs promote to %s, %s takes %s; mill_cast converts", dtype_name(common),
+         row.name, format_dtypes(row.inputs[lead].dtypes).text);
   }
   for (uint32_t k = lead; k < call.n_in; ++k) {
     mill_tensor* tensor = call.in[k];

@@ -38,6 +38,51 @@ TEST_F(BadTensor, CreateRefusesWhatCannotBe) {
   });
 }
 
+TEST_F(BadTensor, TheErrorSaysWhichArgument) {
+  const int64_t dims[] = {2, -3};
+  const int64_t fine[] = {2, 3};
+  const int64_t strides[] = {3, -1};
+  mill_tensor* const x = f.tensor({2, 3});
+  mill_group* const group = f.built_group();
+  mill_tensor* out = nullptr;
+  const auto expect = [&](mill_status got, int32_t argument) {
+    EXPECT_LT(got, 0);
+    EXPECT_EQ(mill_error_argument(f.err()), argument) << f.message();
+  };
+  expect(mill_tensor_create(f.exec(), MILL_F32, dims, 2, &out, f.err()), 2);
+  expect(mill_tensor_view(x, dims, nullptr, 2, 0, &out, f.err()), 1);
+  expect(mill_tensor_view(x, fine, strides, 2, 0, &out, f.err()), 2);
+  expect(mill_tensor_view(x, fine, nullptr, 2, 1, &out, f.err()), 4);
+  expect(mill_group_param(group, 7, &out, f.err()), 1);
+  expect(mill_group_init(group, f.exec(), 7, MILL_INIT_UNIFORM, 1, f.err()), 2);
+  expect(mill_trace_set_mask(f.context(), uint64_t{1} << 60, f.err()), 1);
+  expect(mill_idx_read(f.context(), f.path("no.such"), MILL_NTS, &out, f.err()), 1);
+  mill_file* file = nullptr;
+  expect(mill_file_open(f.context(), f.path("no.such"), MILL_NTS, &file, f.err()), 1);
+  mill_group* fresh = f.made<mill_group>();
+  expect(mill_group_add(fresh, "w", dims, 2, nullptr, f.err()), 2);
+  expect(mill_tensor_read(f.exec(), other.tensor(), f.zeros<float>(6), 24, f.err()), 1);
+  EXPECT_NE(f.message().find("another context"), std::string::npos) << f.message();
+}
+
+TEST_F(BadTensor, TwoImportsOfOneMemoryStillOverlap) {
+  float* const memory = f.zeros<float>(8);
+  const int64_t dims[] = {4};
+  mill_tensor* parts[2] = {};
+  for (int k = 0; k < 2; ++k) {
+    ASSERT_EQ(mill_tensor_import(f.exec(), MILL_F32, dims, nullptr, 1, memory + 2 * k, nullptr,
+                                 nullptr, &parts[k], f.err()),
+              MILL_OK)
+        << f.message();
+    f.own(parts[k]);
+  }
+  mill_tensor* out = parts[1];
+  expect_refused(f, mill_neg(f.exec(), parts[0], &out, f.err()), MILL_E_ALIAS,
+                 {"neg", "overlaps input"});
+  out = parts[0];
+  EXPECT_EQ(mill_neg(f.exec(), parts[0], &out, f.err()), MILL_OK) << f.message();
+}
+
 TEST_F(BadTensor, FromHostChecksTheBytes) {
   const int64_t dims[] = {2, 3};
   const float data[6] = {};

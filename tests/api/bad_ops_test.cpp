@@ -399,7 +399,10 @@ TEST_F(BadOps, GenericCalls) {
          invoke(MILL_OP_SOFTMAX, 1, {int_attr(-1, 0)}));
   mill_attr wrong = int_attr(0, 0);
   wrong.kind = MILL_ATTR_FLOAT;
-  refuse(MILL_E_ARG, {"softmax", "axis", "kind"}, invoke(MILL_OP_SOFTMAX, 1, {wrong}));
+  refuse(MILL_E_ARG, {"softmax", "axis", "kind", "an integer", "a float"},
+         invoke(MILL_OP_SOFTMAX, 1, {wrong}));
+  refuse(MILL_E_ARG, {"softmax", "axis", "twice"},
+         invoke(MILL_OP_SOFTMAX, 1, {int_attr(0, 0), int_attr(0, 1)}));
   wrong.kind = 77;
   refuse(MILL_E_ARG, {"softmax", "axis", "77"}, invoke(MILL_OP_SOFTMAX, 1, {wrong}));
   refuse(MILL_E_ARG, {"cast", "dtype", "missing"}, invoke(MILL_OP_CAST, 1, {}));

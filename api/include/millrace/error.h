@@ -37,8 +37,9 @@ MILL_API MILL_SINCE(1) const char* mill_error_message(const mill_error* error);
  * Since: 1 */
 MILL_API MILL_SINCE(1) const char* mill_error_operation(const mill_error* error);
 
-/* Which argument was wrong: its position among the op's inputs or the function's arguments, from 0;
- * -1 if none. Since: 1 */
+/* Which argument was wrong, from 0: of a function, its position among the arguments; of an op, the
+ * position among its inputs. -1 where no argument is to blame, and for an op's attributes and
+ * outputs, which the message names. Since: 1 */
 MILL_API MILL_SINCE(1) int32_t mill_error_argument(const mill_error* error);
 
 /* errno where a system call failed, else 0.
