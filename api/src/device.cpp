@@ -52,7 +52,9 @@ mill_status mill_device_query(mill_context* context, uint32_t index, mill_device
     const mill_device_table& table = device.table();
     mill_device_info out{};
     std::snprintf(out.name, sizeof out.name, "%s", table.name);
-    std::snprintf(out.description, sizeof out.description, "%s", table.description);
+    const char* libraries = table.libraries ? table.libraries(table.self) : "";
+    std::snprintf(out.description, sizeof out.description, "%s%s%s", table.description,
+                  *libraries != 0 ? ", " : "", libraries);
     out.memory_bytes = table.memory_bytes;
     out.threads = device.runs_inline() ? device.host_services().threads : 0;
     out.host_memory = table.host_memory;

@@ -205,6 +205,10 @@ bool onednn_pays(const Layout& at, int32_t dtype, bool cut) {
   const double work = multiply_adds(at);
   if (dtype == MILL_BF16) return at.m >= 2 && work >= 1 << 13;
   if (at.k < 8 || at.n < 8 || work < 1 << 20) return false;
+  // Here it gains a tenth at most, which does not repay 20 ms for loading it and a heap call of its
+  // own for each product: a program of small products never loads it.
+  const bool compact = at.m >= 32 && at.n >= 32 && at.k <= 8 * max_of(at.m, at.n);
+  if (compact && work < 1 << 23) return false;
   // Every thread packs a transposed b anew, and the kernels here are quicker at that.
   if (cut && at.b_col != 1 && work >= 2 * kWorkPerThread && work < 1 << 26) return false;
   return at.m > 8 || (at.m >= 4 && at.b_col == 1 && work >= 1 << 22);

@@ -83,7 +83,7 @@ typedef struct mill_device_table {
   uint32_t size;
   uint32_t version;
   const char* name;        /* "cpu" */
-  const char* description; /* for people: "AVX-512, 2 threads, oneDNN 2.6.3" */
+  const char* description; /* for people: "AVX-512, 2 threads" */
   void* self;
   uint64_t memory_bytes; /* capacity; 0 = unknown */
   mill_bool runs_inline; /* work is complete when a call returns: no stream, event or wait is ever
@@ -115,6 +115,9 @@ typedef struct mill_device_table {
   /* Named integer settings such as "gemm" (0 = automatic, 1 = own kernels only). MILL_E_ARG for an
    * unknown name. */
   mill_status (*configure)(void* self, const char* name, int64_t value, mill_kernel_error* error);
+  /* The optional libraries that it would use, opened if need be, or why it cannot: "oneDNN 2.6.3".
+   * May be NULL; "" if there are none. Valid until destroy. */
+  const char* (*libraries)(void* self);
 } mill_device_table;
 
 #ifdef __cplusplus

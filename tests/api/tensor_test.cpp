@@ -224,10 +224,21 @@ TEST_F(DeviceApi, TheCpuDescribesItself) {
   info.type = MILL_STRUCT_DEVICE_INFO;
   ASSERT_EQ(mill_device_query(f.context(), 0, &info, f.err()), MILL_OK);
   EXPECT_STREQ(info.name, "cpu");
-  EXPECT_GT(std::strlen(info.description), 0u);
+  // Its version, or why there is none.
+  EXPECT_NE(std::string(info.description).find("oneDNN"), std::string::npos) << info.description;
   EXPECT_EQ(info.host_memory, 1u);
   EXPECT_EQ(info.threads, 1u);
   EXPECT_EQ(mill_device_query(f.context(), count, &info, f.err()), MILL_E_ARG);
+
+  mill_context_opts opts{};
+  opts.size = sizeof opts;
+  opts.type = MILL_STRUCT_CONTEXT_OPTS;
+  opts.gemm = MILL_GEMM_OWN;
+  mill_context* own = nullptr;
+  ASSERT_EQ(mill_context_create(&opts, &own, f.err()), MILL_OK);
+  ASSERT_EQ(mill_device_query(own, 0, &info, f.err()), MILL_OK);
+  EXPECT_EQ(std::string(info.description).find("oneDNN"), std::string::npos) << info.description;
+  mill_context_release(own);
 }
 
 TEST_F(DeviceApi, EventsOfTheCpuAreAlwaysComplete) {

@@ -9,9 +9,12 @@
 extern "C" {
 #endif
 
-/* How the CPU multiplies matrices. */
+/* How the CPU multiplies matrices. oneDNN is opened by the first product that wants it, which takes
+ * some 20 ms; where it is not installed Millrace's kernels do all, and mill_device_query says why.
+ * Results of the two differ by rounding. oneDNN makes heap calls of its own in every product; with
+ * MILL_GEMM_OWN a step makes none once its sizes have been seen. */
 enum mill_gemm_policies {
-  MILL_GEMM_AUTO = 0,  /* what measures faster for the size */
+  MILL_GEMM_AUTO = 0,  /* oneDNN for large products and bf16, Millrace's kernels for the others */
   MILL_GEMM_OWN = 1,   /* Millrace's kernels only */
   MILL_GEMM_ONEDNN = 2 /* oneDNN wherever it is present and can */
 };

@@ -15,7 +15,7 @@ typedef struct mill_device_info {
   uint32_t type; /* MILL_STRUCT_DEVICE_INFO */
   const mill_struct* next;
   char name[32];         /* "cpu" */
-  char description[192]; /* for people: "AVX-512, 2 threads, oneDNN 2.6.3" */
+  char description[192]; /* for people: "AVX-512, 2 threads, oneDNN 2.6.3", or why not oneDNN */
   uint64_t memory_bytes; /* capacity; 0 = unknown */
   uint32_t threads;      /* CPU: threads that one op may use; otherwise 0 */
   mill_bool host_memory; /* the host may read and write its memory through mill_tensor_data */
@@ -26,7 +26,8 @@ typedef struct mill_device_info {
 MILL_API MILL_SINCE(1) mill_status
     mill_device_count(mill_context* context, uint32_t* out_count, mill_error* err);
 
-/* Describes device `index`.
+/* Describes device `index`. The first call for the CPU opens oneDNN, which takes some 20 ms, unless
+ * the context uses MILL_GEMM_OWN.
  * Errors: MILL_E_ARG (index, info), MILL_E_BAD_HANDLE. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status mill_device_query(mill_context* context, uint32_t index,
                                                      mill_device_info* info, mill_error* err);

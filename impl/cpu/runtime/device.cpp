@@ -209,6 +209,9 @@ mill_status resolve(void* self, int32_t op, const int32_t* dtypes, uint32_t n_in
 mill_status configure(void* self, const char* name, int64_t value, mill_kernel_error* error) {
   return of(self).configure(name, value, error);
 }
+const char* libraries(void* self) {
+  return static_cast<Device*>(self)->libraries();
+}
 
 void parallel_for(void* self, int64_t n, int64_t grain,
                   void (*body)(void* data, int64_t begin, int64_t end), void* data) {
@@ -276,6 +279,12 @@ Device::Device(int threads) : pool_(threads > 0 ? threads : usable_cpus()) {
   table_.copy = &copy;
   table_.resolve = &mill::cpu::resolve;
   table_.configure = &mill::cpu::configure;
+  table_.libraries = &mill::cpu::libraries;
+}
+
+const char* Device::libraries() noexcept {
+  if (__atomic_load_n(&runtime_.gemm_policy, __ATOMIC_RELAXED) == kGemmOwn) return "";
+  return onednn_.description();
 }
 
 void Device::describe() {

@@ -49,6 +49,7 @@ class Device {
   mill_status resolve(int32_t op, const int32_t* dtypes, uint32_t n_in, uint32_t n_out,
                       mill_kernel* out, mill_kernel_error* error);
   mill_status configure(const char* name, int64_t value, mill_kernel_error* error);
+  const char* libraries() noexcept;
 
  private:
   void fill_kernels(int32_t level);

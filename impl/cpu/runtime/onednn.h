@@ -37,8 +37,9 @@ class OneDnn {
 
   // Computes one product on the calling thread, and on no other: OpenMP's thread count is one
   // during the call and what it was before afterwards. Several threads may call at once. False if
-  // oneDNN refuses or memory is short; c is then unchanged. Allocates only for sizes and layouts
-  // that its caches have not seen lately.
+  // oneDNN refuses or memory is short; c is then unchanged. Nothing is allocated here but
+  // for sizes and layouts that the caches have not seen lately; oneDNN itself allocates in every
+  // f32 product.
   bool multiply(const OneDnnProduct& product) noexcept;
 
  private:
