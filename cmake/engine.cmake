@@ -97,8 +97,13 @@ target_include_directories(millrace INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE
                            $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_link_libraries(millrace PRIVATE ZLIB::ZLIB ${CMAKE_DL_LIBS} Threads::Threads)
 
-# The list of exported functions is generated with the headers.
+# The list of exported functions is generated with the headers. A sanitizer build also exports the switch by which the
+# tests make any function fail.
 file(GLOB mill_version_script CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/api/gen/millrace.map")
+if(MILL_SANITIZE)
+  set(mill_version_script)
+  target_compile_definitions(mill_api PRIVATE MILL_FAULTS=1)
+endif()
 if(NOT mill_version_script)
   set(mill_version_script "${CMAKE_BINARY_DIR}/millrace.map")
   file(CONFIGURE OUTPUT "${mill_version_script}" CONTENT "{ global: mill_*; local: *; };\n")

@@ -1,17 +1,23 @@
 #include "guard.h"
 
 #include <atomic>
+#include <stdexcept>
 
 namespace mill::api {
 
 #if defined(MILL_FAULTS)
 namespace {
-std::atomic<int64_t> countdown{-1};
+std::atomic<int32_t> next_fault{0};
 }
 
 void fault_point() {
-  if (countdown.load(std::memory_order_relaxed) < 0) return;
-  if (countdown.fetch_sub(1, std::memory_order_relaxed) == 0) throw std::bad_alloc();
+  switch (next_fault.exchange(0, std::memory_order_relaxed)) {
+    case 1: throw std::bad_alloc();
+    case 2: throw std::runtime_error("an injected failure");
+    case 3: throw 3;
+    case 4: fail(MILL_E_DEVICE, "an injected failure of the device");
+    default: return;
+  }
 }
 #endif
 
@@ -72,8 +78,10 @@ std::string need_text(const char* text, uint64_t length, int32_t argument, const
 }  // namespace mill::api
 
 #if defined(MILL_FAULTS)
-// Test builds only: not in any header.
-extern "C" MILL_API void mill_test_fail_call(int64_t nth) {
-  mill::api::countdown.store(nth, std::memory_order_relaxed);
+// In no header. The next call of an exported function fails: 1 out of memory, 2 a standard
+// exception, 3 something else thrown, 4 an error of the device.
+extern "C" MILL_API void mill_test_fail_call(int32_t kind);
+extern "C" void mill_test_fail_call(int32_t kind) {
+  mill::api::next_fault.store(kind, std::memory_order_relaxed);
 }
 #endif

@@ -22,8 +22,8 @@ mill_status report(mill_error* err, const char* function, mill_status status,
 // Turns the exception in flight into a status.
 mill_status translate(mill_error* err, const char* function) noexcept;
 
-// Makes every exported function fail as if memory had run out at its start: the test of all their
-// error paths. A negative count is off; 0 fails the next call.
+// In a sanitizer build any exported function can be made to fail at its start, in each way in which
+// what it calls might: the test of the wall that no exception passes.
 #if defined(MILL_FAULTS)
 void fault_point();
 #else
