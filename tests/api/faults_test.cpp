@@ -20,11 +20,14 @@ constexpr Fault kFaults[] = {{1, MILL_E_MEMORY, "out of memory"},
                              {3, MILL_E_INTERNAL, "unknown type"},
                              {4, MILL_E_DEVICE, "an injected failure of the device"}};
 
+FailCall fail_switch() {
+  return reinterpret_cast<FailCall>(::dlsym(RTLD_DEFAULT, "mill_test_fail_call"));
+}
+
 class Faults : public testing::TestWithParam<const Entry*> {};
 
 TEST_P(Faults, AreReportedAndChangeNothing) {
-  const auto fail_call = reinterpret_cast<FailCall>(::dlsym(RTLD_DEFAULT, "mill_test_fail_call"));
-  if (!fail_call) GTEST_SKIP() << "failures are injected in sanitizer builds";
+  const FailCall fail_call = fail_switch();
   for (const Fault& fault : kFaults) {
     Fixture f;
     const auto call = GetParam()->bind(f);
@@ -52,18 +55,21 @@ TEST_P(Faults, AreReportedAndChangeNothing) {
   }
 }
 
+// None where nothing can be injected: FaultInjection says so once.
 std::vector<const Entry*> all_entries() {
   std::vector<const Entry*> out;
+  if (!fail_switch()) return out;
   for (const Entry& entry : entries()) out.push_back(&entry);
   return out;
 }
 
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Faults);
 INSTANTIATE_TEST_SUITE_P(Abi, Faults, testing::ValuesIn(all_entries()),
                          [](const auto& entry) { return std::string(entry.param->name + 5); });
 
 // The suite above cannot pass because nothing was injected.
 TEST(FaultInjection, Reaches) {
-  const auto fail_call = reinterpret_cast<FailCall>(::dlsym(RTLD_DEFAULT, "mill_test_fail_call"));
+  const FailCall fail_call = fail_switch();
   if (!fail_call) GTEST_SKIP() << "failures are injected in sanitizer builds";
   int reached = 0;
   for (const Entry& entry : entries()) {
