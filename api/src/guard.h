@@ -126,6 +126,21 @@ void give(mill_exec& exec, Ref<T> made, T** out) {
   *out = made.release();
 }
 
+// No chained struct is known yet; those that say so may be passed over.
+inline void check_chain(const mill_struct* next, const char* name, int32_t argument) {
+  constexpr int kMost = 32;
+  for (int k = 0; next; next = next->next, ++k) {
+    if (k == kMost) {
+      fail_argument(MILL_E_ARG, argument, "%s->next is a chain of more than %d structs", name,
+                    kMost);
+    }
+    if ((next->type & MILL_STRUCT_SKIPPABLE) == 0) {
+      fail_argument(MILL_E_UNSUPPORTED_STRUCT, argument,
+                    "%s->next holds a struct of type %u, none is known here", name, next->type);
+    }
+  }
+}
+
 // Structs that may grow: reads a caller's struct of any size into the one that this library knows.
 template <class T>
 T read_struct(const T* given, uint32_t type, const char* name, int32_t argument) {
@@ -139,10 +154,7 @@ T read_struct(const T* given, uint32_t type, const char* name, int32_t argument)
     fail_argument(MILL_E_ARG, argument, "%s->size is %u, this library's is %zu", name, size,
                   sizeof(T));
   }
-  if (given->next) {
-    fail_argument(MILL_E_UNSUPPORTED_STRUCT, argument,
-                  "%s->next is a struct of type %u, none is known here", name, given->next->type);
-  }
+  check_chain(given->next, name, argument);
   const auto* bytes = reinterpret_cast<const unsigned char*>(given);
   for (uint32_t k = sizeof(T); k < size; ++k) {
     if (bytes[k] != 0) {
@@ -167,10 +179,7 @@ void write_struct(T* given, uint32_t type, const char* name, int32_t argument, T
     fail_argument(MILL_E_ARG, argument, "%s->size is %u, this library's is %zu", name, size,
                   sizeof(T));
   }
-  if (given->next) {
-    fail_argument(MILL_E_UNSUPPORTED_STRUCT, argument,
-                  "%s->next is a struct of type %u, none is known here", name, given->next->type);
-  }
+  check_chain(given->next, name, argument);
   values.size = size;
   values.type = type;
   values.next = nullptr;

@@ -9,18 +9,19 @@ namespace mill::api {
 
 namespace {
 
-void check_tensors(mill_tensor* const* in, uint32_t n_in) {
-  for (uint32_t k = 0; k < n_in; ++k) {
-    if (in[k] && !valid(in[k], HandleKind::tensor)) [[unlikely]]
-      need(in[k], static_cast<int32_t>(k), "input");
-  }
+const char* input_name(const OpRow& row, uint32_t k) {
+  if (row.n_inputs == 0) return "input";
+  return row.inputs[row.inputs[0].list ? 0 : k < row.n_inputs ? k : row.n_inputs - 1].name;
 }
 
-void check_input_array(mill_tensor* const* in, uint32_t n_in) {
+void check_input_array(const OpRow& row, mill_tensor* const* in, uint32_t n_in) {
   if (n_in > MILL_MAX_OP_INPUTS)
     fail(MILL_E_ARG, "%u inputs given, the limit is %d", n_in, MILL_MAX_OP_INPUTS);
   if (n_in > 0 && !in) fail(MILL_E_ARG, "inputs is NULL, its length is %u", n_in);
-  check_tensors(in, n_in);
+  for (uint32_t k = 0; k < n_in; ++k) {
+    if (in[k] && !valid(in[k], HandleKind::tensor)) [[unlikely]]
+      need(in[k], static_cast<int32_t>(k), input_name(row, k));
+  }
 }
 
 void check_output_array(mill_tensor* const* out, uint32_t n_out) {
@@ -65,7 +66,7 @@ mill_status invoke_op(mill_exec* exec, int32_t op, mill_tensor* const* in, uint3
     mill_exec& e = need(exec, -1, "exec");
     const ExecGuard entered(e);
     const OpRow& row = e.context->row(op);
-    check_input_array(in, n_in);
+    check_input_array(row, in, n_in);
     mill_tensor* results[MILL_MAX_OP_OUTPUTS];
     for (uint32_t k = 0; k < n_out; ++k) {
       if (!out[k])
@@ -95,7 +96,7 @@ mill_status mill_op_invoke(mill_exec* exec, int32_t op, mill_tensor* const* inpu
     const ExecGuard entered(e);
     const OpRow& row = e.context->row(op);
     try {
-      check_input_array(inputs, n_inputs);
+      check_input_array(row, inputs, n_inputs);
       check_output_array(outputs, n_outputs);
       if (n_attrs > MILL_MAX_OP_ATTRS) {
         fail(MILL_E_ARG, "%u attributes given, the limit is %d", n_attrs, MILL_MAX_OP_ATTRS);
@@ -116,7 +117,7 @@ mill_status mill_op_prepare(mill_exec* exec, int32_t op, mill_tensor* const* inp
     clear_out(out_call, 6, "out_call");
     mill_exec& e = need(exec, 0, "exec");
     const ExecGuard entered(e);
-    check_input_array(inputs, n_inputs);
+    check_input_array(e.context->row(op), inputs, n_inputs);
     give(e, Ref<mill_call>::adopt(slab_new<mill_call>(e, op, inputs, n_inputs, attrs, n_attrs)),
          out_call);
   });
@@ -129,7 +130,7 @@ mill_status mill_call_run(mill_call* call, mill_exec* exec, mill_tensor* const* 
     mill_call& c = need(call, 0, "call");
     mill_exec& e = need(exec, 1, "exec");
     const ExecGuard entered(e);
-    check_input_array(inputs, n_inputs);
+    check_input_array(c.row(), inputs, n_inputs);
     check_output_array(outputs, n_outputs);
     run_noted(e, outputs, n_outputs, [&] { c.run(e, inputs, n_inputs, outputs, n_outputs); });
   });
@@ -204,6 +205,25 @@ void check_index(const OpRow& row, uint32_t index, uint32_t count, const char* w
 
 }  // namespace
 
+namespace {
+
+// 0: an attribute says which.
+uint32_t result_dtypes(const OpRow& row, ResultType type) {
+  switch (type) {
+    case ResultType::same: return row.n_inputs > 0 ? row.inputs[0].dtypes : 0;
+    case ResultType::second: return row.n_inputs > 1 ? row.inputs[1].dtypes : 0;
+    case ResultType::boolean: return dtype_bit(MILL_BOOL);
+    case ResultType::i64:
+    case ResultType::key: return dtype_bit(MILL_I64);
+    case ResultType::f32: return dtype_bit(MILL_F32);
+    case ResultType::stat: return dtype_bit(MILL_F32) | dtype_bit(MILL_F64);
+    case ResultType::attr: break;
+  }
+  return 0;
+}
+
+}  // namespace
+
 mill_status mill_op_query_attr(mill_context* context, int32_t op, uint32_t index,
                                mill_attr_schema* schema, mill_error* err) {
   return guard("mill_op_query_attr", err, [&] {
@@ -239,6 +259,10 @@ mill_status mill_op_query_output(mill_context* context, int32_t op, uint32_t ind
     mill_attr_schema out{};
     out.name = row.outputs[index].name;
     out.required = 1;
+    out.dtypes = result_dtypes(row, row.outputs[index].type);
+    for (uint32_t k = 0; k < row.n_inplace; ++k) {
+      if (row.inplace[k].output == index) out.inplace |= 1u << row.inplace[k].input;
+    }
     write_struct(schema, MILL_STRUCT_ATTR_SCHEMA, "schema", 3, out);
   });
 }

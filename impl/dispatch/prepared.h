@@ -16,6 +16,7 @@ struct mill_call : mill::Handle {
 
   void run(mill_exec& exec, mill_tensor* const* in, uint32_t n_in, mill_tensor** out,
            uint32_t n_out);
+  const mill::OpRow& row() const { return row_; }
 
  private:
   struct Input {

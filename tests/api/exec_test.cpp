@@ -349,6 +349,19 @@ TEST_F(CallApi, TheSchemaListsWhatTheFlatFunctionsTake) {
       ASSERT_EQ(mill_op_query_input(f.context(), op, k, &part, f.err()), MILL_OK);
       EXPECT_NE(part.dtypes, 0u) << schema.name;
     }
+    for (uint32_t k = 0; k < schema.n_outputs; ++k) {
+      ASSERT_EQ(mill_op_query_output(f.context(), op, k, &part, f.err()), MILL_OK);
+      EXPECT_EQ(part.inplace >> schema.n_inputs, 0u) << schema.name;
+      if (op == MILL_OP_COMPARE) {
+        EXPECT_EQ(part.dtypes, 1u << MILL_BOOL);
+      }
+      if (op == MILL_OP_CAST) {
+        EXPECT_EQ(part.dtypes, 0u);
+      }
+      if (op == MILL_OP_ADD) {
+        EXPECT_EQ(part.inplace, 3u);
+      }
+    }
     for (uint32_t k = 0; k < schema.n_attrs; ++k) {
       ASSERT_EQ(mill_op_query_attr(f.context(), op, k, &part, f.err()), MILL_OK);
       EXPECT_GE(part.kind, MILL_ATTR_INT) << schema.name;

@@ -160,6 +160,11 @@ TEST_P(Structs, AChainIsRefusedWithItsType) {
   const void* address = &next;
   std::memcpy(reinterpret_cast<char*>(words.data()) + 8, &address, sizeof address);
   expect_refused(f, c.call(f, words.data()), MILL_E_UNSUPPORTED_STRUCT, {"4321"});
+
+  next.type = MILL_STRUCT_SKIPPABLE | 4321u;
+  EXPECT_NE(c.call(f, words.data()), MILL_E_UNSUPPORTED_STRUCT) << f.message();
+  next.next = &next;
+  expect_refused(f, c.call(f, words.data()), MILL_E_ARG, {"32"});
 }
 
 std::vector<StructCase> outputs() {

@@ -78,8 +78,9 @@ typedef struct mill_attr_schema {
   int32_t kind;       /* MILL_ATTR_...; MILL_ATTR_ABSENT for an input or output */
   mill_bool required; /* no default; for an input: may not be NULL */
   mill_attr value;    /* the default */
-  uint32_t dtypes;    /* inputs: bit d set = dtype d is taken */
-  uint32_t reserved;
+  uint32_t dtypes;    /* bit d set: an input may have, an output can come out as, dtype d; 0 for an
+                         output whose dtype an attribute chooses, and for attributes */
+  uint32_t inplace;   /* outputs: bit k set = may be input k itself */
 } mill_attr_schema;
 
 /* The number of an op by its name (custom ones too).

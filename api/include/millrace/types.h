@@ -119,14 +119,18 @@ enum mill_limits {
 #define MILL_NTS 0xffffffffffffffffull
 
 /* How every public struct that may grow begins. `size` is sizeof the struct in the caller's header,
- * `type` its MILL_STRUCT_ number, `next` NULL or a further struct. Zero is every other field's
- * default. A larger struct than the library knows is taken if its unknown tail is zero, else
+ * `type` its MILL_STRUCT_ number, `next` NULL or a further struct, 32 at most; one whose type has
+ * the bit MILL_STRUCT_SKIPPABLE is passed over where it is not known, any other is
+ * MILL_E_UNSUPPORTED_STRUCT. Zero is every other field's default. A larger struct than the library knows is taken if its unknown tail is zero, else
  * MILL_E_TOO_NEW. */
 typedef struct mill_struct {
   uint32_t size;
   uint32_t type;
   const struct mill_struct* next;
 } mill_struct;
+
+/* The bit of a struct type that lets a library pass over it. */
+#define MILL_STRUCT_SKIPPABLE 0x80000000u
 
 enum mill_struct_types {
   MILL_STRUCT_CONTEXT_OPTS = 1,
