@@ -182,7 +182,7 @@ void write_struct(T* given, uint32_t type, const char* name, int32_t argument, T
   check_chain(given->next, name, argument);
   values.size = size;
   values.type = type;
-  values.next = nullptr;
+  values.next = given->next;
   auto* bytes = reinterpret_cast<unsigned char*>(given);
   std::memcpy(bytes, &values, size < sizeof(T) ? size : sizeof(T));
   if (size > sizeof(T)) std::memset(bytes + sizeof(T), 0, size - sizeof(T));

@@ -121,8 +121,8 @@ enum mill_limits {
 /* How every public struct that may grow begins. `size` is sizeof the struct in the caller's header,
  * `type` its MILL_STRUCT_ number, `next` NULL or a further struct, 32 at most; one whose type has
  * the bit MILL_STRUCT_SKIPPABLE is passed over where it is not known, any other is
- * MILL_E_UNSUPPORTED_STRUCT. Zero is every other field's default. A larger struct than the library knows is taken if its unknown tail is zero, else
- * MILL_E_TOO_NEW. */
+ * MILL_E_UNSUPPORTED_STRUCT. Zero is every other field's default. A larger struct than the library
+ * knows is taken if its unknown tail is zero, else MILL_E_TOO_NEW. */
 typedef struct mill_struct {
   uint32_t size;
   uint32_t type;
