@@ -34,6 +34,7 @@ mill_status mill_tape_reset(mill_tape* tape, mill_error* err) {
   return guard("mill_tape_reset", err, [&] {
     mill_tape& t = need(tape, 0, "tape");
     const TapeGuard entered(t);
+    t.require_no_pass();
     t.reset();
   });
 }
@@ -118,6 +119,7 @@ mill_status mill_tape_on_gradient(mill_tape* tape, mill_gradient_hook hook, void
   const mill_status status = guard("mill_tape_on_gradient", err, [&] {
     mill_tape& t = need(tape, 0, "tape");
     const TapeGuard entered(t);
+    t.require_no_pass();
     accepted = true;
     t.set_hook(hook, user, destroy);
   });

@@ -204,6 +204,8 @@ void Pass::tell_final(const Node& node, uint32_t index) {
 }
 
 void Pass::run_node(Node& node, uint32_t index) {
+  // What was checked before the pass a hook may have written to since.
+  if (tape_.hook && !functional_) check_node(node);
   mill_tensor* gradients[MILL_MAX_OP_OUTPUTS];
   bool any = false;
   for (uint32_t k = 0; k < node.n_out; ++k) {
@@ -320,6 +322,7 @@ void check_device(mill_tape& tape, Exec& exec) {
 void backward(mill_tape& tape, Exec& exec, mill_tensor& loss, mill_tensor* seed, bool keep) {
   check_device(tape, exec);
   const TapeGuard guard(tape);
+  const PassMark pass_mark(tape);
   {
     const SinkLocks locks(tape);
     const BackwardRecord record(exec);
@@ -350,6 +353,7 @@ std::vector<TensorRef> gradient(mill_tape& tape, Exec& exec, mill_tensor& y, mil
                                 mill_tensor* const* inputs, uint32_t n) {
   check_device(tape, exec);
   const TapeGuard guard(tape);
+  const PassMark pass_mark(tape);
   const BackwardRecord record(exec);
   Pass pass(tape, exec, true, true);
   std::vector<uint32_t> values(n);

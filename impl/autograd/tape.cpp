@@ -245,6 +245,10 @@ mill_tensor* mill_tape::gradient_of(const mill_tensor* tensor) const {
   return nullptr;
 }
 
+void mill_tape::require_no_pass() const {
+  if (passing) mill::fail(MILL_E_STATE, "the tape is in the middle of a backward pass");
+}
+
 void mill_tape::set_hook(mill_gradient_hook next, void* user, void (*destroy)(void*)) {
   void (*old_destroy)(void*) = hook_destroy;
   void* old_user = hook_user;

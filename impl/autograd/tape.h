@@ -122,6 +122,10 @@ struct mill_tape : mill::Handle {
   void (*hook_destroy)(void*) = nullptr;
   void set_hook(mill_gradient_hook next, void* user, void (*destroy)(void*));
 
+  // While a pass goes over the nodes, callbacks may look at the tape and record on it, no more.
+  bool passing = false;
+  void require_no_pass() const;
+
   // Scratch of backward, kept for its memory.
   std::vector<mill::TensorRef> gradients;
   std::vector<uint8_t> reached;
@@ -161,6 +165,20 @@ class TapeGuard {
   ~TapeGuard() { tape_.leave(); }
   TapeGuard(const TapeGuard&) = delete;
   TapeGuard& operator=(const TapeGuard&) = delete;
+
+ private:
+  mill_tape& tape_;
+};
+
+class PassMark {
+ public:
+  explicit PassMark(mill_tape& tape) : tape_(tape) {
+    tape.require_no_pass();
+    tape.passing = true;
+  }
+  ~PassMark() { tape_.passing = false; }
+  PassMark(const PassMark&) = delete;
+  PassMark& operator=(const PassMark&) = delete;
 
  private:
   mill_tape& tape_;

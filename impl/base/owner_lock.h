@@ -28,6 +28,10 @@ class OwnerLock {
     if (--depth_ == 0) owner_.store(0, std::memory_order_release);
   }
   uint32_t depth() const noexcept { return depth_; }  // for the owner only
+  // Whether this thread is inside.
+  bool mine() const noexcept {
+    return owner_.load(std::memory_order_relaxed) == static_cast<uintptr_t>(pthread_self());
+  }
 
  private:
   std::atomic<uintptr_t> owner_{0};

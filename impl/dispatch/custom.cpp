@@ -21,10 +21,18 @@ int64_t drop_invalid(mill_tensor** stored, uint32_t n) {
   return first;
 }
 
+// Callbacks may run custom ops; one that runs itself would run out of stack.
+constexpr uint32_t kDeepest = 64;
+
 void check_outputs(const OpCall& call, mill_tensor** out) {
   for (uint32_t k = 0; k < call.n_out; ++k) {
-    if (out[k]) continue;
-    fail(MILL_E_STATE, "forward left output %u without a tensor, it has %u outputs", k, call.n_out);
+    if (!out[k]) {
+      fail(MILL_E_STATE, "forward left output %u without a tensor, it has %u outputs", k,
+           call.n_out);
+    }
+    if (&out[k]->device() != &call.exec.device) {
+      fail(MILL_E_DEVICE, "forward made output %u on another device or context than the exec's", k);
+    }
   }
 }
 
@@ -47,6 +55,8 @@ void run_custom(OpCall& call, mill_tensor* const* in, uint32_t n_in, uint32_t n_
   for (uint32_t k = 0; k < n_out; ++k) {
     if (out[k]) fail(MILL_E_ARG, "output %u is given, custom ops allocate their outputs", k);
   }
+  if (call.exec.depth() > kDeepest)
+    fail(MILL_E_STATE, "custom ops are nested more than %u deep in callbacks", kDeepest);
   const CustomOp& custom = *call.exec.context->custom(row.number);
   const bool differentiate_through = custom.callbacks.backward == nullptr;
   Recorder* recorder = call.exec.recorder;

@@ -23,7 +23,7 @@ mill_exec::~mill_exec() {
 }
 
 void destroy_exec(mill_exec* exec) noexcept {
-  if (exec->context->fork_generation != mill::fork_generation()) return;
+  if (exec->context->fork_generation != mill::fork_generation() || exec->outlives_release()) return;
   // The context must outlive the exec's own members.
   const mill::Ref<mill_context> context = exec->context;
   mill::slab_delete(exec);
@@ -79,6 +79,10 @@ void mill_exec::enter() {
 void mill_exec::begin_scope() {
   scope_handles.reserve(std::max<size_t>(scope_handles.capacity(), 64));
   scope_marks.push_back({scope_handles.size(), lock_.depth()});
+}
+
+void mill_exec::end_release() noexcept {
+  if (!lock_.mine()) destroy_exec(this);
 }
 
 void mill_exec::grow_notes(size_t n) {

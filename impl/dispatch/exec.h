@@ -85,7 +85,17 @@ struct mill_exec : mill::Handle {
     while (!scope_marks.empty() && scope_marks.back().depth > lock_.depth())
       [[unlikely]] end_scope();
     lock_.leave();
+    if (released_inside_) [[unlikely]]
+      end_release();
   }
+  // A callback may drop the last reference to the exec that is running it: the exec then ends with
+  // the call. True if so.
+  bool outlives_release() noexcept {
+    if (!lock_.mine()) return false;
+    released_inside_ = true;
+    return true;
+  }
+  uint32_t depth() const noexcept { return lock_.depth(); }  // for the thread inside only
 
  private:
   static constexpr uint32_t kQuickSlots = 64;
@@ -97,7 +107,10 @@ struct mill_exec : mill::Handle {
   }
   mill::CachedKernel quick_[kQuickSlots];
 
+  bool released_inside_ = false;
+
   void grow_notes(size_t n);
+  void end_release() noexcept;
 
   mill::OwnerLock lock_;
 };

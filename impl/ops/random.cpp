@@ -17,8 +17,9 @@ void infer_uniform(OpCall& call) {
   expect_key(call, 0);
   const double low = call.real(2);
   const double high = call.real(3);
-  if (!(low < high) || !std::isfinite(low) || !std::isfinite(high)) {
-    fail(MILL_E_ARG, "low is %g and high is %g, low must be less and both finite", low, high);
+  if (!(low < high) || !std::isfinite(low) || !std::isfinite(high) || !std::isfinite(high - low)) {
+    fail(MILL_E_ARG, "low is %g and high is %g, low must be less, and both and high - low finite",
+         low, high);
   }
   set_dims_from_attr(call, 0, 0);
 }

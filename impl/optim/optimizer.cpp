@@ -22,8 +22,26 @@ void require_not_negative(double value, const char* name, int32_t argument) {
   }
 }
 
-void check_options(const mill_optimizer::Options& o) {
+// What a step computes in: beyond f32's range a rate is infinite and an eps is 0, and both end in
+// NaN.
+bool representable(double value, int32_t dtype) {
+  if (dtype == MILL_F64) return true;
+  const auto narrow = static_cast<float>(value);
+  return std::isfinite(narrow) && (narrow != 0 || value == 0);
+}
+
+void require_representable(double value, int32_t dtype, const char* name, int32_t argument) {
+  if (!representable(value, dtype)) {
+    mill::fail_argument(MILL_E_ARG, argument,
+                        "%s is %g, which f32 cannot hold and the group's %s "
+                        "parameters are updated in",
+                        name, value, mill::dtype_name(dtype));
+  }
+}
+
+void check_options(const mill_optimizer::Options& o, int32_t dtype) {
   require_not_negative(o.rate, "rate", 2);
+  require_representable(o.rate, dtype, "rate", 2);
   if (o.rule == mill_optimizer::Rule::sgd) {
     require_fraction(o.momentum, "momentum", 3);
     require_not_negative(o.weight_decay, "weight_decay", 4);
@@ -38,6 +56,7 @@ void check_options(const mill_optimizer::Options& o) {
   if (!(o.eps > 0) || !std::isfinite(o.eps)) {
     mill::fail_argument(MILL_E_ARG, 5, "eps is %g, it must be finite and above 0", o.eps);
   }
+  require_representable(o.eps, dtype, "eps", 5);
   require_not_negative(o.weight_decay, "weight_decay", 6);
 }
 
@@ -45,7 +64,7 @@ void check_options(const mill_optimizer::Options& o) {
 
 mill_optimizer::mill_optimizer(mill_exec& exec, mill_group& owner, const Options& chosen)
     : group(mill::Ref<mill_group>::share(&owner)), options(chosen) {
-  check_options(chosen);
+  check_options(chosen, owner.dtype);
   owner.require_built();
   if (&owner.values->device() != &exec.device) {
     mill::fail_argument(MILL_E_DEVICE, 0, "the exec is on device %u, the group on device %u",
@@ -166,6 +185,7 @@ void mill_optimizer::step(mill_exec& exec) {
 
 void mill_optimizer::set_rate(mill_exec& exec, double value) {
   require_not_negative(value, "rate", 2);
+  require_representable(value, group->dtype, "rate", 2);
   const mill::RecorderScope quiet(exec, nullptr);
   const int64_t one = 1;
   mill::op::fill(exec, &one, 1, stat_dtype_, value, base_rate.get());
