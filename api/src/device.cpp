@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "dispatch/trace_op.h"
 #include "guard.h"
 
 using namespace mill;       // NOLINT
@@ -81,7 +82,11 @@ void mill_stream_release(mill_stream* stream) {
 }
 
 mill_status mill_stream_wait(mill_stream* stream, mill_error* err) {
-  return guard("mill_stream_wait", err, [&] { need_stream(stream, 0).wait(); });
+  return guard("mill_stream_wait", err, [&] {
+    mill_stream& s = need_stream(stream, 0);
+    const WaitRecord waiting(context_of(s.device), MILL_RECORD_SYNC_STREAM, nullptr, s.id);
+    s.wait();
+  });
 }
 
 mill_status mill_event_create(mill_stream* stream, mill_event** out_event, mill_error* err) {
@@ -113,7 +118,11 @@ mill_status mill_event_query(mill_event* event, mill_error* err) {
 }
 
 mill_status mill_event_wait(mill_event* event, uint64_t timeout_ns, mill_error* err) {
-  return guard("mill_event_wait", err, [&] { return need_event(event, 0).wait(timeout_ns); });
+  return guard("mill_event_wait", err, [&] {
+    mill_event& e = need_event(event, 0);
+    const WaitRecord waiting(context_of(e.device), MILL_RECORD_SYNC_EVENT, nullptr, 0);
+    return e.wait(timeout_ns);
+  });
 }
 
 mill_status mill_stream_wait_event(mill_stream* stream, mill_event* event, mill_error* err) {

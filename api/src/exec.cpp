@@ -2,6 +2,7 @@
 
 #include "autograd/tape.h"
 #include "dispatch/generator.h"
+#include "dispatch/trace_op.h"
 #include "guard.h"
 
 using namespace mill;       // NOLINT
@@ -109,18 +110,8 @@ mill_status mill_exec_wait(mill_exec* exec, mill_error* err) {
   return guard("mill_exec_wait", err, [&] {
     mill_exec& e = need(exec, 0, "exec");
     check_fork(*e.context);
-    Tracer& tracer = e.context->tracer;
-    const bool traced = (tracer.mask() & MILL_TRACE_SYNCS) != 0;
-    mill_trace_record record{};
-    record.start_ns = traced ? tracer.now() : 0;
+    const WaitRecord waiting(*e.context, MILL_RECORD_SYNC_STREAM, &e, e.stream->id);
     e.stream->wait();
-    if (!traced) return;
-    // Any thread may wait, and the exec's own ring has one writer.
-    record.kind = MILL_RECORD_SYNC;
-    record.detail = MILL_RECORD_SYNC_STREAM;
-    record.duration_ns = record.wait_ns = tracer.now() - record.start_ns;
-    record.stream = static_cast<uint32_t>(e.stream->id);
-    tracer.record_shared(record);
   });
 }
 

@@ -96,8 +96,11 @@ inline mill_context& need_context(mill_context* context, int32_t argument = 0) {
   return found;
 }
 
+inline mill_context& context_of(const Device& device) {
+  return *static_cast<mill_context*>(device.owner());
+}
 inline mill_context& context_of(const mill_tensor& tensor) {
-  return *static_cast<mill_context*>(tensor.device().owner());
+  return context_of(tensor.device());
 }
 
 inline mill_tensor& need_tensor(const mill_tensor* tensor, int32_t argument, const char* name) {

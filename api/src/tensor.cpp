@@ -1,5 +1,6 @@
 #include "millrace/tensor.h"
 
+#include "dispatch/trace_op.h"
 #include "dispatch/transfer.h"
 #include "guard.h"
 
@@ -329,7 +330,11 @@ mill_status mill_future_query(mill_future* future, mill_error* err) {
 }
 
 mill_status mill_future_wait(mill_future* future, uint64_t timeout_ns, mill_error* err) {
-  return guard("mill_future_wait", err, [&] { return need_future(future).wait(timeout_ns); });
+  return guard("mill_future_wait", err, [&] {
+    mill_future& f = need_future(future);
+    const WaitRecord waiting(context_of(*f.staged), MILL_RECORD_SYNC_READ, nullptr, 0);
+    return f.wait(timeout_ns);
+  });
 }
 
 mill_status mill_future_data(mill_future* future, const void** out_data, uint64_t* out_bytes,

@@ -26,10 +26,12 @@ const char* traced_op_name(const void* self, int32_t op) {
   return nullptr;
 }
 
-// Allocations and frees happen on any thread and outside of ops, so they go to the shared ring.
+// An allocation is told by the exec that made it, if the thread is inside one; frees happen on any
+// thread and outside of calls, so they go to the shared ring.
 void trace_memory(void* user, const MemoryNotice& notice) noexcept {
   const auto* device = static_cast<const Device*>(user);
-  Tracer& tracer = static_cast<mill_context*>(device->owner())->tracer;
+  auto* context = static_cast<mill_context*>(device->owner());
+  Tracer& tracer = context->tracer;
   if ((tracer.mask() & MILL_TRACE_ALLOCATIONS) == 0) return;
   mill_trace_record record{};
   switch (notice.event) {
@@ -47,10 +49,22 @@ void trace_memory(void* user, const MemoryNotice& notice) noexcept {
   }
   record.start_ns = tracer.now();
   record.bytes = notice.bytes;
+  if (notice.block) {
+    if (notice.event == MemoryEvent::allocate) {
+      notice.block->trace_id.store(context->next_id.fetch_add(1, std::memory_order_relaxed),
+                                   std::memory_order_relaxed);
+    }
+    record.storage = notice.block->trace_id.load(std::memory_order_relaxed);
+  }
   record.memory =
       pack_bytes(device->host_memory() ? MILL_RECORD_MEMORY_PAGEABLE : MILL_RECORD_MEMORY_DEVICE, 0,
                  static_cast<int32_t>(device->index()));
-  tracer.record_shared(record);
+  ExecTrace* const exec = ExecTrace::current();
+  if (record.kind == MILL_RECORD_ALLOC && exec && &exec->tracer() == &tracer) {
+    exec->record(record);
+  } else {
+    tracer.record_shared(record);
+  }
 }
 
 TracerOptions tracer_options(const mill_context* context) {

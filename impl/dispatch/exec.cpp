@@ -72,6 +72,11 @@ void mill_exec::enter() {
     mill::fail(MILL_E_FORKED, "the exec was made before fork(); make a new context in the child");
   }
   if (!lock_.try_enter()) mill::fail(MILL_E_BUSY, "the exec is being used by another thread");
+  // Allocations are told by the allocator, which knows no exec.
+  if (trace.on(MILL_TRACE_ALLOCATIONS) && lock_.depth() == 1) [[unlikely]] {
+    told_before_ = mill::ExecTrace::set_current(&trace);
+    told_ = true;
+  }
   if (device.has_retired() && lock_.depth() == 1) [[unlikely]]
     mill::run_deleters(device);
 }
@@ -79,6 +84,11 @@ void mill_exec::enter() {
 void mill_exec::begin_scope() {
   scope_handles.reserve(std::max<size_t>(scope_handles.capacity(), 64));
   scope_marks.push_back({scope_handles.size(), lock_.depth()});
+}
+
+void mill_exec::stop_telling() noexcept {
+  mill::ExecTrace::set_current(told_before_);
+  told_ = false;
 }
 
 void mill_exec::end_release() noexcept {

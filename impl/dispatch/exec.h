@@ -84,6 +84,8 @@ struct mill_exec : mill::Handle {
     // A callback that returned without ending a scope: its handles go now.
     while (!scope_marks.empty() && scope_marks.back().depth > lock_.depth())
       [[unlikely]] end_scope();
+    if (told_ && lock_.depth() == 1) [[unlikely]]
+      stop_telling();
     lock_.leave();
     if (released_inside_) [[unlikely]]
       end_release();
@@ -108,9 +110,12 @@ struct mill_exec : mill::Handle {
   mill::CachedKernel quick_[kQuickSlots];
 
   bool released_inside_ = false;
+  bool told_ = false;  // this exec is the thread's current one
+  mill::ExecTrace* told_before_ = nullptr;
 
   void grow_notes(size_t n);
   void end_release() noexcept;
+  void stop_telling() noexcept;
 
   mill::OwnerLock lock_;
 };

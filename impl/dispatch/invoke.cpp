@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 #include "base/fork.h"
 #include "dispatch/exec.h"
@@ -343,11 +344,10 @@ void run_any(OpCall& call, mill_tensor* const* in, uint32_t n_in, const mill_att
     }
   } catch (Error& error) {
     error.with_operation(call.row.name);
-    if (span.on()) {
-      OpFacts facts;
-      facts.status = error.status();
-      span.finish(facts);
-    }
+    span.fail(error.status());
+    throw;
+  } catch (const std::bad_alloc&) {
+    span.fail(MILL_E_MEMORY);
     throw;
   }
   if (span.on()) [[unlikely]]

@@ -1,6 +1,7 @@
 #include "dispatch/prepared.h"
 
 #include <cstring>
+#include <new>
 
 #include "base/fork.h"
 #include "dispatch/invoke.h"
@@ -123,6 +124,10 @@ void mill_call::run(mill_exec& exec, mill_tensor* const* in, uint32_t n_in, mill
     mill::run_inferred(call, out);
   } catch (mill::Error& error) {
     error.with_operation(row_.name);
+    span.fail(error.status());
+    throw;
+  } catch (const std::bad_alloc&) {
+    span.fail(MILL_E_MEMORY);
     throw;
   }
   if (span.on()) [[unlikely]]

@@ -15,7 +15,18 @@ uint64_t number(mill_context& context, std::atomic<uint64_t>& id) {
 }  // namespace
 
 uint64_t trace_id(mill_context& context, Storage& storage) {
-  return number(context, storage.trace_id);
+  Block* const block = storage.block;
+  if (!block) return number(context, storage.trace_id);
+  uint64_t named = block->trace_id.load(std::memory_order_relaxed);
+  if (named == 0) {
+    named = number(context, storage.trace_id);
+    block->trace_id.store(named, std::memory_order_relaxed);  // its free will be told by this name
+  }
+  return named;
+}
+
+uint64_t trace_id(mill_context& context, mill_tensor& tensor) {
+  return number(context, tensor.trace_id);
 }
 
 OpFacts op_facts(const OpCall& call, mill_tensor* const* out) {
@@ -49,6 +60,23 @@ OpFacts op_facts(const OpCall& call, mill_tensor* const* out) {
     facts.flops = elements;
   }
   return facts;
+}
+
+WaitRecord::WaitRecord(mill_context& context, int32_t detail, const mill_exec* exec,
+                       uint64_t stream)
+    : tracer_(context.tracer), on_((tracer_.mask() & MILL_TRACE_SYNCS) != 0) {
+  if (!on_) return;
+  record_.kind = MILL_RECORD_SYNC;
+  record_.detail = static_cast<uint32_t>(detail);
+  record_.stream = static_cast<uint32_t>(stream);
+  if (exec) record_.exec_id = exec->trace.id();
+  record_.start_ns = tracer_.now();
+}
+
+WaitRecord::~WaitRecord() {
+  if (!on_) return;
+  record_.duration_ns = record_.wait_ns = tracer_.now() - record_.start_ns;
+  tracer_.record_shared(record_);
 }
 
 }  // namespace mill

@@ -30,11 +30,13 @@ TensorRef row_major(Exec& exec, mill_tensor& tensor) {
 // One record around a copy between host and device.
 class CopyRecord {
  public:
-  CopyRecord(Exec& exec, const mill_tensor& tensor, int32_t kind)
-      : trace_(exec.trace), on_(trace_.on(MILL_TRACE_COPIES)) {
+  CopyRecord(Exec& exec, mill_tensor& tensor, int32_t kind,
+             uint32_t detail = MILL_RECORD_COPY_BLOCKING)
+      : trace_(exec.trace), on_(trace_.on(MILL_TRACE_COPIES)), tensor_(tensor) {
     if (!on_) return;
     record_ = trace_.begin(MILL_RECORD_COPY);
-    record_.detail = MILL_RECORD_COPY_BLOCKING;
+    record_.detail = detail;
+    record_.tensor = trace_id(*exec.context, tensor);
     record_.bytes = tensor.bytes();
     record_.storage = trace_id(*exec.context, *tensor.storage);
     record_.dtypes = pack_bytes(tensor.dtype());
@@ -46,7 +48,10 @@ class CopyRecord {
     record_.memory = pack_bytes(up ? host : own, up ? own : host, up ? 0 : index, up ? index : 0);
   }
   ~CopyRecord() {
-    if (on_) trace_.end(record_);
+    if (!on_) return;
+    record_.tensor_version =
+        static_cast<uint32_t>(tensor_.storage->version.load(std::memory_order_relaxed));
+    trace_.end(record_);
   }
   CopyRecord(const CopyRecord&) = delete;
   CopyRecord& operator=(const CopyRecord&) = delete;
@@ -54,6 +59,7 @@ class CopyRecord {
  private:
   ExecTrace& trace_;
   bool on_;
+  mill_tensor& tensor_;
   mill_trace_record record_{};
 };
 
@@ -87,6 +93,7 @@ void read_host(Exec& exec, mill_tensor& tensor, void* data, uint64_t bytes) {
   const CopyRecord record(exec, tensor, MILL_COPY_DEVICE_TO_HOST);
   const TensorRef dense = row_major(exec, tensor);
   copy(exec.device, exec.stream->native, data, dense->view.data, bytes, MILL_COPY_DEVICE_TO_HOST);
+  const WaitRecord waiting(*exec.context, MILL_RECORD_SYNC_READ, &exec, exec.stream->id);
   exec.stream->wait();
 }
 
@@ -95,6 +102,7 @@ void read_host_blocking(const mill_tensor& tensor, void* data, uint64_t bytes) {
 }
 
 Ref<mill_future> read_async(Exec& exec, mill_tensor& tensor) {
+  const CopyRecord record(exec, tensor, MILL_COPY_DEVICE_TO_HOST, MILL_RECORD_COPY_ASYNC);
   const RecorderScope quiet(exec, nullptr);
   mill_tensor* in = &tensor;
   mill_tensor* out = nullptr;

@@ -92,7 +92,7 @@ Block* Allocator::allocate(uint64_t bytes, uint64_t stream, uint32_t tag) {
   Block* block = allocate_unwatched(bytes, home, counted);
   if (watch & kTelling) {
     tell({MemoryEvent::allocate, block->served, counted, block->data, bytes, block->capacity,
-          stream});
+          stream, block});
   }
   return block;
 }
@@ -206,8 +206,10 @@ void Allocator::free(Block* block) noexcept {
   if (!block) return;
   if (watch_.load(std::memory_order_relaxed) & kTelling) [[unlikely]] {
     tell({MemoryEvent::free, block->served, block->tag, block->data, block->bytes, block->capacity,
-          block->stream});
+          block->stream, block});
   }
+  if (block->trace_id.load(std::memory_order_relaxed) != 0) [[unlikely]]
+    block->trace_id.store(0, std::memory_order_relaxed);
   if (block->size_class == Block::kEmptyBlock) {
     {
       const std::lock_guard lock(mutex_);

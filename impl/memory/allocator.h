@@ -41,6 +41,7 @@ struct MemoryNotice {
   uint64_t bytes;    // as requested; growth and release: what the source gave or got back
   uint64_t capacity;
   uint64_t stream;
+  Block* block = nullptr;  // for allocate and free
 };
 // Called without any lock of the allocator's held. It may call stats, but must not allocate from or
 // free to it.

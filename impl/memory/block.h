@@ -2,6 +2,7 @@
 // allocator.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 namespace mill {
@@ -50,6 +51,9 @@ struct Block {
   BlockState state = BlockState::free;
   uint8_t tag = 0;
   Served served = Served::hit;
+
+  // What a trace calls the allocation; 0 until one asks. Atomic: several threads may ask.
+  std::atomic<uint64_t> trace_id{0};
 
   Block* previous = nullptr;
   Block* before = nullptr;  // neighbours in memory

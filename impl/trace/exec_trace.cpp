@@ -5,6 +5,20 @@
 #include "base/error.h"
 
 namespace mill {
+
+namespace {
+thread_local constinit ExecTrace* t_current = nullptr;
+}
+
+ExecTrace* ExecTrace::current() noexcept {
+  return t_current;
+}
+ExecTrace* ExecTrace::set_current(ExecTrace* trace) noexcept {
+  ExecTrace* const before = t_current;
+  t_current = trace;
+  return before;
+}
+
 mill_trace_record ExecTrace::begin(int32_t kind) const {
   mill_trace_record record{};
   record.kind = kind;

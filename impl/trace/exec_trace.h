@@ -47,6 +47,11 @@ class ExecTrace {
 
   void op_done(int32_t op, uint64_t ticks, uint64_t bytes, uint64_t flops);
 
+  // The exec that this thread is inside of, for what happens below it (allocations). Kept only
+  // while somebody said so: NULL otherwise.
+  static ExecTrace* current() noexcept;
+  static ExecTrace* set_current(ExecTrace* trace) noexcept;  // gives what it was
+
   // Throw Error as trace.h says; the state is then as before.
   void scope_begin(std::string_view name);
   void scope_end();
@@ -117,6 +122,13 @@ class OpSpan {
   uint64_t instance() const { return instance_; }
   // Once, and only when on().
   void finish(const OpFacts& facts);
+  // The op was left with this status.
+  void fail(int32_t status) {
+    if (!on()) return;
+    OpFacts facts;
+    facts.status = status;
+    finish(facts);
+  }
 
  private:
   void begin();

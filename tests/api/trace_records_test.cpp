@@ -69,6 +69,110 @@ TEST_F(TraceRecords, AnAllocationAndItsFreeNameTheBytes) {
   EXPECT_GE(frees[0].start_ns, allocations[0].start_ns);
 }
 
+TEST_F(TraceRecords, AnAllocationNamesTheOpTheStepAndTheStorage) {
+  mill_tensor* x = tensor({1, 2, 3});
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_ALLOCATIONS | MILL_TRACE_OPS, err_), MILL_OK);
+  ASSERT_EQ(mill_trace_step(exec_, err_), MILL_OK);
+  ASSERT_EQ(mill_trace_scope_begin(exec_, "layer", MILL_NTS, err_), MILL_OK);
+  mill_tensor* out = nullptr;
+  ASSERT_EQ(mill_neg(exec_, x, &out, err_), MILL_OK);
+  ASSERT_EQ(mill_trace_scope_end(exec_, err_), MILL_OK);
+  mill_tensor_release(out);
+  mill_tensor_release(x);
+  const auto records = drain();
+  const auto ops = of_kind(records, MILL_RECORD_OP);
+  const auto allocations = of_kind(records, MILL_RECORD_ALLOC);
+  const auto frees = of_kind(records, MILL_RECORD_FREE);
+  ASSERT_EQ(ops.size(), 1u);
+  ASSERT_EQ(allocations.size(), 1u);
+  ASSERT_EQ(frees.size(), 2u);
+  EXPECT_EQ(allocations[0].op, MILL_OP_NEG);
+  EXPECT_EQ(allocations[0].instance, ops[0].instance);
+  EXPECT_EQ(allocations[0].exec_id, ops[0].exec_id);
+  EXPECT_EQ(allocations[0].scope, ops[0].scope);
+  EXPECT_NE(allocations[0].scope, 0u);
+  EXPECT_EQ(allocations[0].step, 1u);
+  EXPECT_NE(allocations[0].storage, 0u);
+  EXPECT_EQ(allocations[0].storage, ops[0].storage);
+  EXPECT_EQ(frees[0].storage, ops[0].storage);
+}
+
+TEST_F(TraceRecords, EveryPlaceWhereTheHostWaitsIsTold) {
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_SYNCS, err_), MILL_OK);
+  mill_stream* stream = nullptr;
+  mill_event* event = nullptr;
+  mill_future* future = nullptr;
+  mill_tensor* x = tensor({1, 2});
+  float back[2] = {};
+  ASSERT_EQ(mill_stream_create(context_, 0, &stream, err_), MILL_OK);
+  ASSERT_EQ(mill_event_create(stream, &event, err_), MILL_OK);
+  ASSERT_EQ(mill_event_record(event, stream, err_), MILL_OK);
+  ASSERT_EQ(mill_tensor_read_async(exec_, x, &future, err_), MILL_OK);
+  static_cast<void>(drain());
+  const auto expect_one = [&](uint32_t detail, bool of_exec) {
+    const auto records = of_kind(drain(), MILL_RECORD_SYNC);
+    ASSERT_EQ(records.size(), 1u);
+    EXPECT_EQ(records[0].detail, detail);
+    EXPECT_EQ(records[0].exec_id != 0, of_exec);
+    EXPECT_LE(records[0].wait_ns, records[0].duration_ns + 1);
+  };
+  ASSERT_EQ(mill_exec_wait(exec_, err_), MILL_OK);
+  expect_one(MILL_RECORD_SYNC_STREAM, true);
+  ASSERT_EQ(mill_stream_wait(stream, err_), MILL_OK);
+  expect_one(MILL_RECORD_SYNC_STREAM, false);
+  ASSERT_EQ(mill_event_wait(event, UINT64_MAX, err_), MILL_OK);
+  expect_one(MILL_RECORD_SYNC_EVENT, false);
+  ASSERT_EQ(mill_future_wait(future, UINT64_MAX, err_), MILL_OK);
+  expect_one(MILL_RECORD_SYNC_READ, false);
+  ASSERT_EQ(mill_tensor_read(exec_, x, back, sizeof back, err_), MILL_OK);
+  expect_one(MILL_RECORD_SYNC_READ, true);
+  mill_future_release(future);
+  mill_event_release(event);
+  mill_stream_release(stream);
+  mill_tensor_release(x);
+}
+
+TEST_F(TraceRecords, AnAsyncReadIsACopyThatDoesNotBlock) {
+  mill_tensor* x = tensor({1, 2, 3});
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_COPIES, err_), MILL_OK);
+  mill_future* future = nullptr;
+  ASSERT_EQ(mill_tensor_read_async(exec_, x, &future, err_), MILL_OK);
+  const float values[] = {4, 5, 6};
+  ASSERT_EQ(mill_tensor_write(exec_, x, values, sizeof values, err_), MILL_OK);
+  mill_future_release(future);
+  mill_tensor_release(x);
+  const auto copies = of_kind(drain(), MILL_RECORD_COPY);
+  ASSERT_EQ(copies.size(), 2u);
+  EXPECT_EQ(copies[0].detail, static_cast<uint32_t>(MILL_RECORD_COPY_ASYNC));
+  EXPECT_EQ(copies[0].bytes, 12u);
+  EXPECT_NE(copies[0].tensor, 0u);
+  EXPECT_EQ(copies[1].detail, static_cast<uint32_t>(MILL_RECORD_COPY_BLOCKING));
+  EXPECT_EQ(copies[1].tensor, copies[0].tensor);
+  EXPECT_EQ(copies[1].tensor_version, copies[0].tensor_version + 1);
+}
+
+TEST_F(TraceRecords, ARefusedCallCarriesItsStatus) {
+  mill_tensor* x = tensor({1, 2, 3});
+  mill_tensor* y = tensor({1, 2});
+  mill_call* call = nullptr;
+  ASSERT_EQ(mill_op_prepare(exec_, MILL_OP_NEG, &x, 1, nullptr, 0, &call, err_), MILL_OK);
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_OPS, err_), MILL_OK);
+  mill_tensor* out = y;
+  EXPECT_EQ(mill_call_run(call, exec_, &x, 1, &out, 1, err_), MILL_E_SHAPE);
+  EXPECT_EQ(mill_neg(exec_, x, &out, err_), MILL_E_SHAPE);
+  ASSERT_EQ(mill_memory_fail_at(context_, 0, 1, err_), MILL_OK);
+  out = nullptr;
+  EXPECT_EQ(mill_neg(exec_, x, &out, err_), MILL_E_MEMORY);
+  const auto ops = of_kind(drain(), MILL_RECORD_OP);
+  ASSERT_EQ(ops.size(), 3u);
+  EXPECT_EQ(ops[0].status, MILL_E_SHAPE);
+  EXPECT_EQ(ops[1].status, MILL_E_SHAPE);
+  EXPECT_EQ(ops[2].status, MILL_E_MEMORY);
+  mill_call_release(call);
+  mill_tensor_release(x);
+  mill_tensor_release(y);
+}
+
 TEST_F(TraceRecords, NothingIsToldWhileTheMaskIsEmpty) {
   ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_RECORDS, err_), MILL_OK);
   ASSERT_EQ(mill_trace_set_mask(context_, 0, err_), MILL_OK);

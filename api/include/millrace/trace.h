@@ -84,7 +84,7 @@ enum mill_record_memories {
 /* One record. 128 bytes, frozen; a field that a kind does not use is 0.
  *   instance   OP: the op call's number, unique in the context. Others: the op call it happened in
  *   forward    of an op run by a backward pass: the instance of the forward op it differentiates
- *   tensor     tensor id: of an op, its first output; of a copy, the destination
+ *   tensor     tensor id: of an op, its first output; of a copy, the tensor that is not the host's
  *   storage    storage id of that tensor, or of the allocation
  *   bytes      OP: bytes read and written, by the op's cost rule. Others: bytes moved or allocated
  *   step       how many steps the exec had finished: the number, from 0, of the step it happened in
