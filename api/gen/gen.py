@@ -32,6 +32,7 @@ OUTPUTS = {
     "impl/ops/calls.gen.h": gen_engine.calls,
     "impl/cpu/families.gen.h": gen_engine.families,
     "tests/conformance/cases.gen.inc": gen_cases.cases,
+    "tests/api/calls_ops.gen.cpp": gen_cases.calls,
     "bindings/millrace_ops.gen.i": gen_docs.swig,
     "docs/ops.md": gen_docs.reference,
 }

@@ -1,6 +1,7 @@
-"""The samples of the table as data for the conformance, gradient and support tests. tests/conformance/cases.h explains them."""
+"""The samples of the table as data for the conformance, gradient and support tests (tests/conformance/cases.h explains
+them) and as calls of the flat functions (tests/api/calls.h)."""
 from gen_engine import ATTR_KIND, boolean, dtype_constant, int_literal, mask, quoted
-from gen_header import NOTICE
+from gen_header import NOTICE, pack
 from gen_table import MAX_RANK
 
 # What the element type of an input is while the op is tested in some type T.
@@ -107,3 +108,80 @@ def cases(ops):
     text += "#endif\n\n#ifdef MILL_CASE\n"
     text += "".join(case_row(op, sample, k) for op in ops for k, sample in enumerate(op.samples))
     return text + "#endif\n"
+
+
+# ---- one call of each flat function ---------------------------------------------------------------------------------
+
+def call_sample(op):
+    """The first sample that gives every input and every list, all with elements: in such a call each pointer matters."""
+    def whole(sample):
+        lists = [sample.attrs.get(a.name, a.default) for a in op.attrs if a.kind in ("ints", "floats")]
+        return all(dims is not None and 0 not in dims for dims in sample.dims) and all(lists)
+
+    return next((sample for sample in op.samples if whole(sample)), op.samples[0])
+
+
+def call_input(op, sample, k):
+    row = min(k, len(op.inputs) - 1)
+    one = op.inputs[row]
+    if sample.dims[k] is None:
+        return "nullptr"
+    kind = INPUT_TYPE[op.inputs[one.lead].dtypes if one.same else one.dtypes]
+    dims = "{" + ", ".join(map(str, sample.dims[k])) + "}"
+    if one.dtypes == "key":
+        return f"f.tensor({dims}, MILL_I64, 7)"
+    if kind in ("index", "i64"):
+        limit = bound(op, sample, row)[0]
+        return f"f.ids({dims})" if limit != 1 else f"f.ids({dims}, 0)"
+    if kind == "boolean":
+        return f"f.tensor({dims}, MILL_BOOL, 1)"
+    if records(op):
+        return f"f.watched(f.tensor({dims}))"
+    promoted = op.kind == "pointwise" and one.same
+    return f"f.tensor({dims}, MILL_F64)" if promoted else f"f.tensor({dims})"
+
+
+def records(op):
+    """Half of the ops that can be recorded are, so that both ways through dispatch meet every family."""
+    return op.gradient == "yes" and op.number % 2 == 1
+
+
+def call_attr(sample, attr):
+    value = sample.attrs.get(attr.name, attr.default)
+    if attr.kind in ("ints", "floats"):
+        if not value:
+            return ["nullptr", "0"]
+        kind, text = ("int64_t", int_literal) if attr.kind == "ints" else ("double", repr)
+        return [f"f.array<{kind}>({{{', '.join(map(text, value))}}})", str(len(value))]
+    return [{"int": int_literal, "bool": str, "float": repr, "dtype": dtype_constant, "string": quoted}[attr.kind](value)]
+
+
+def call_entry(op):
+    sample = call_sample(op)
+    drawn = op.random  # by the exec's generator, in place of the key
+    arguments = ["f.random_exec()" if drawn else "f.recording_exec()" if records(op) else "f.exec()"]
+    if op.list_input:
+        tensors = ", ".join(call_input(op, sample, k) for k in range(len(sample.dims)))
+        arguments += [f"f.array<mill_tensor*>({{{tensors}}})", str(len(sample.dims))]
+        null = []
+    else:
+        arguments += ["nullptr" if drawn and one.dtypes == "key" else call_input(op, sample, k)
+                      for k, one in enumerate(op.inputs)]
+        null = [1 + k for k, one in enumerate(op.inputs) if one.optional]
+    for attr in op.attrs:
+        values = call_attr(sample, attr)
+        if values == ["nullptr", "0"]:
+            null.append(len(arguments))
+        arguments += values
+    arguments += ["f.slot<mill_tensor>()"] * len(op.outputs) + ["f.err()"]
+    end = ").null({" + ", ".join(map(str, null)) + "});" if null else ");"
+    return pack("  MILL_ENTRY(", [f"mill_{op.name}"] + arguments, end) + "\n"
+
+
+def calls(ops):
+    text = (f"// {NOTICE}\n//\n// One call of the flat function of each op, of a sample of its row.\n"
+            '#include "api/calls.h"\n\n// clang-format off\nnamespace mill_test {\n\n'
+            "void add_op_entries(Entries& to) {\n  const size_t first = to.size();\n")
+    text += "".join(call_entry(op) for op in ops)
+    return (text + "  for (size_t k = first; k < to.size(); ++k) to[k].op = true;\n}\n\n"
+            "}  // namespace mill_test\n// clang-format on\n")

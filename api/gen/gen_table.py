@@ -360,6 +360,19 @@ def _bounds_resolve(row, domains, samples, inputs):
                     row.fail("samples", f"\"{sample.text}\" has no axis that bounds the values of '{inputs[k].name}'")
 
 
+def _gradient_edges(row, samples, inputs):
+    """The edges of a gradient: no element to differentiate by, and one alone."""
+    def counts(sample):
+        by = [inputs[min(k, len(inputs) - 1)] for k in range(len(sample.dims))]
+        kinds = [inputs[one.lead].dtypes if one.same else one.dtypes for one in by]
+        return [math.prod(dims) for kind, dims in zip(kinds, sample.dims) if dims is not None and "f64" in INPUT_DTYPES[kind]]
+
+    if not any(0 in counts(sample) for sample in samples):
+        row.fail("samples", "with gradient \"yes\", one must have a floating-point input without elements, like [0,3]")
+    if not any(set(counts(sample)) == {1} for sample in samples):
+        row.fail("samples", "with gradient \"yes\", one must have one element in every floating-point input, like [1]")
+
+
 def _op(raw, position):
     row = _Row(raw, position)
     for key in raw:
@@ -411,6 +424,8 @@ def _op(raw, position):
     if not samples:
         row.fail("samples", "is empty")
     _bounds_resolve(row, domains, samples, inputs)
+    if gradient == "yes":
+        _gradient_edges(row, samples, inputs)
     smooth = raw.get("smooth", False)
     if smooth and gradient != "yes":
         row.fail("smooth", f"needs gradient \"yes\", not \"{gradient}\"")

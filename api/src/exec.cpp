@@ -1,6 +1,7 @@
 #include "millrace/exec.h"
 
 #include "autograd/tape.h"
+#include "base/utf8.h"
 #include "dispatch/generator.h"
 #include "dispatch/trace_op.h"
 #include "guard.h"
@@ -83,6 +84,7 @@ mill_status mill_exec_set_tag(mill_exec* exec, const char* tag, mill_error* err)
   return guard("mill_exec_set_tag", err, [&] {
     mill_exec& e = need(exec, 0, "exec");
     const ExecGuard entered(e);
+    if (tag) need_utf8(tag, 1, "tag");
     e.tag = e.context->tag(tag);
   });
 }

@@ -1,5 +1,8 @@
 #include "millrace/io.h"
 
+#include <cstdio>
+
+#include "base/utf8.h"
 #include "checkpoint.h"
 #include "dispatch/transfer.h"
 #include "io/idx.h"
@@ -24,6 +27,23 @@ std::string need_path(const char* path, uint64_t length) {
   std::string text = need_text(path, length, 1, "path");
   if (text.empty()) fail_argument(MILL_E_ARG, 1, "path is empty");
   return text;
+}
+
+// One of an array of strings.
+std::string need_item(const char* const* items, uint64_t k, int32_t argument, const char* name) {
+  char label[40];
+  std::snprintf(label, sizeof label, "%s[%llu]", name, static_cast<unsigned long long>(k));
+  std::string text = need_text(items[k], MILL_NTS, argument, label);
+  need_utf8(text, argument, label);
+  return text;
+}
+
+// A name to look for.
+std::string_view need_key(const char* text, uint64_t length, const char* name) {
+  need_out(text, 1, name);
+  const std::string_view key(text, length == MILL_NTS ? std::strlen(text) : length);
+  need_utf8(key, 1, name);
+  return key;
 }
 
 const SafetensorsFile& need_file(mill_file* file) {
@@ -120,8 +140,7 @@ mill_status mill_file_find(mill_file* file, const char* name, uint64_t name_len,
   return guard("mill_file_find", err, [&] {
     need_out(out_index, 3, "out_index") = 0;
     const SafetensorsFile& f = need_file(file);
-    need_out(name, 1, "name");
-    const std::string_view text(name, name_len == MILL_NTS ? std::strlen(name) : name_len);
+    const std::string_view text = need_key(name, name_len, "name");
     const int64_t found = f.find(text);
     if (found < 0) {
       fail_argument(MILL_E_ARG, 1, "name is \"%.*s\", none of the file's %llu tensors has it",
@@ -195,8 +214,7 @@ mill_status mill_file_metadata(mill_file* file, const char* key, uint64_t key_le
   return guard("mill_file_metadata", err, [&] {
     need_out(out_value, 3, "out_value") = nullptr;
     const SafetensorsFile& f = need_file(file);
-    need_out(key, 1, "key");
-    const std::string_view text(key, key_len == MILL_NTS ? std::strlen(key) : key_len);
+    const std::string_view text = need_key(key, key_len, "key");
     const std::string* found = f.find_metadata(text);
     if (!found) {
       fail_argument(MILL_E_ARG, 1, "key is \"%.*s\", none of the metadata's %llu entries has it",
@@ -225,13 +243,13 @@ mill_status mill_file_save(mill_exec* exec, const char* path, uint64_t path_len,
     }
     SafetensorsWriter writer;
     for (uint64_t k = 0; k < n_meta; ++k) {
-      writer.metadata(need_text(meta_keys[k], MILL_NTS, 6, "meta_keys"),
-                      need_text(meta_values[k], MILL_NTS, 7, "meta_values"));
+      writer.metadata(need_item(meta_keys, k, 6, "meta_keys"),
+                      need_item(meta_values, k, 7, "meta_values"));
     }
     for (uint64_t k = 0; k < n; ++k) {
       mill_tensor& t = need(tensors[k], 4, "tensors");
       check_same_device(e, t, 4, "tensors");
-      add_tensor(e, writer, need_text(names[k], MILL_NTS, 3, "names"), t);
+      add_tensor(e, writer, need_item(names, k, 3, "names"), t);
     }
     at_argument(1, [&] { writer.write(file); });
   });

@@ -1,5 +1,6 @@
 #include "millrace/op.h"
 
+#include "base/utf8.h"
 #include "dispatch/invoke.h"
 #include "dispatch/prepared.h"
 #include "guard.h"
@@ -150,6 +151,7 @@ mill_status mill_op_find(mill_context* context, const char* name, int32_t* out_o
     need_out(out_op, 2, "out_op") = 0;
     mill_context& c = need_context(context);
     need_out(name, 1, "name");
+    need_utf8(name, 1, "name");
     const OpRow* row = c.find(name);
     if (!row) fail_argument(MILL_E_ARG, 1, "name is \"%.64s\", no op of this context has it", name);
     *out_op = row->number;
@@ -306,6 +308,7 @@ mill_status mill_op_register(mill_context* context, const mill_custom_op* op, in
     need_out(op, 1, "op");
     const mill_custom_op given = read_struct(op, MILL_STRUCT_CUSTOM_OP, "op", 1);
     if (!given.name) fail_argument(MILL_E_ARG, 1, "op->name is NULL");
+    need_utf8(given.name, 1, "op->name");
     if (!given.forward) fail_argument(MILL_E_ARG, 1, "op->forward is NULL");
     if (given.n_inputs == 0 || given.n_inputs > 31 || given.n_outputs == 0 ||
         given.n_outputs > MILL_MAX_OP_OUTPUTS) {

@@ -1,5 +1,6 @@
 #include "millrace/optim.h"
 
+#include "base/utf8.h"
 #include "guard.h"
 #include "optim/group.h"
 #include "optim/optimizer.h"
@@ -58,6 +59,7 @@ mill_status mill_group_add(mill_group* group, const char* name, const int64_t* d
   return guard("mill_group_add", err, [&] {
     mill_group& g = need_group(group, 0);
     need_out(name, 1, "name");
+    need_utf8(name, 1, "name");
     if (rank > 0 && !dims) fail_argument(MILL_E_ARG, 2, "dims is NULL, rank is %u", rank);
     const uint32_t index = at_argument(2, [&] { return g.add(name, dims, rank); });
     if (out_index) *out_index = index;
@@ -86,6 +88,7 @@ mill_status mill_group_find(mill_group* group, const char* name, uint32_t* out_i
     need_out(out_index, 2, "out_index") = 0;
     const mill_group& g = need_group(group, 0);
     need_out(name, 1, "name");
+    need_utf8(name, 1, "name");
     const int64_t found = g.find(name);
     if (found < 0) {
       fail_argument(MILL_E_ARG, 1, "name is \"%.64s\", none of the group's %zu parameters has it",

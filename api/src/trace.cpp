@@ -1,5 +1,6 @@
 #include "millrace/trace.h"
 
+#include "base/utf8.h"
 #include "guard.h"
 #include "trace/chrome.h"
 
@@ -21,7 +22,9 @@ namespace {
 
 std::string_view need_name(const char* name, uint64_t length) {
   if (!name) fail_argument(MILL_E_ARG, 1, "name is NULL");
-  return {name, length == MILL_NTS ? std::strlen(name) : length};
+  const std::string_view text(name, length == MILL_NTS ? std::strlen(name) : length);
+  need_utf8(text, 1, "name");
+  return text;
 }
 
 class WriterGuard {

@@ -94,7 +94,7 @@ uint32_t mill_tape::attr_slots(const mill::OpCall& call) const {
 }
 
 void mill_tape::reserve(const mill::OpCall& call) {
-  const mill::TapeGuard guard(*this);
+  mill::TapeGuard guard(*this);
   if (nodes.size() == nodes.capacity()) nodes.reserve(2 * nodes.size() + 64);
   values_.reserve(call.n_in + call.n_out);
   const uint32_t slots = attr_slots(call);
@@ -107,6 +107,7 @@ void mill_tape::reserve(const mill::OpCall& call) {
   if (leaf_of_value_.capacity() < leaf_of_value_.size() + call.n_out) {
     leaf_of_value_.reserve(2 * leaf_of_value_.size() + 64);
   }
+  guard.stay();  // until done()
 }
 
 namespace {

@@ -79,6 +79,7 @@ struct mill_tape : mill::Handle {
     void record(const mill::OpCall& call, mill_tensor* const* out) noexcept override {
       tape_.record(call, out);
     }
+    void done() noexcept override { tape_.leave(); }
     void retain_recorder() noexcept override { tape_.retain(); }
     void release_recorder() noexcept override;
     mill::Handle* handle() noexcept override { return &tape_; }
@@ -161,13 +162,17 @@ namespace mill {
 
 class TapeGuard {
  public:
-  explicit TapeGuard(mill_tape& tape) : tape_(tape) { tape.enter(); }
-  ~TapeGuard() { tape_.leave(); }
+  explicit TapeGuard(mill_tape& tape) : tape_(&tape) { tape.enter(); }
+  ~TapeGuard() {
+    if (tape_) tape_->leave();
+  }
+  // Somebody else will leave.
+  void stay() noexcept { tape_ = nullptr; }
   TapeGuard(const TapeGuard&) = delete;
   TapeGuard& operator=(const TapeGuard&) = delete;
 
  private:
-  mill_tape& tape_;
+  mill_tape* tape_;
 };
 
 class PassMark {

@@ -53,7 +53,7 @@ struct Divide {
       const int64_t zero = args->out[0]->numel == 0 ? -1 : first_zero(*args->in[1]);
       if (zero >= 0) {
         snprintf(args->error->text, sizeof(args->error->text),
-                 "div: division by zero at element %lld of b", static_cast<long long>(zero));
+                 "division by zero at element %lld of b", static_cast<long long>(zero));
         return MILL_E_ARG;
       }
     }
@@ -163,9 +163,9 @@ struct Compare {
     const int64_t relation = args->attr[0].i;
     const bool ordered = !kSame<C, Complex128>;
     if (relation < 0 || relation >= kRelations || (!ordered && relation > kNotEqual)) {
-      snprintf(args->error->text, sizeof(args->error->text),
-               "compare: relation is %lld, must be 0 to %d%s", static_cast<long long>(relation),
-               ordered ? kRelations - 1 : 1, ordered ? "" : " for complex values");
+      snprintf(args->error->text, sizeof(args->error->text), "relation is %lld, must be 0 to %d%s",
+               static_cast<long long>(relation), ordered ? kRelations - 1 : 1,
+               ordered ? "" : " for complex values");
       return MILL_E_ARG;
     }
     if (args->out[0]->numel == 0) return MILL_OK;

@@ -10,7 +10,7 @@ mill_status embedding(const mill_kernel_args* args) {
   const mill_kernel_tensor* weight = args->in[0];
   const mill_kernel_tensor* ids = args->in[1];
   const mill_kernel_tensor* out = args->out[0];
-  const mill_status status = check_indices(args, ids, weight->dims[0], nullptr, "embedding", "id");
+  const mill_status status = check_indices(args, ids, weight->dims[0], nullptr, "id");
   if (status != MILL_OK || out->numel == 0) return status;
   const int64_t width = out->numel / ids->numel;
   const size_t bytes = static_cast<size_t>(width) * static_cast<size_t>(dtype_bytes(weight->dtype));
@@ -73,7 +73,7 @@ mill_status embedding_backward(const mill_kernel_args* args) {
   const int64_t rows = out->dims[0];
   const int64_t width = out->dims[1];
   const int64_t n = ids->numel;
-  const mill_status status = check_indices(args, ids, rows, nullptr, "embedding_backward", "id");
+  const mill_status status = check_indices(args, ids, rows, nullptr, "id");
   if (status != MILL_OK || out->numel == 0) return status;
   const uint64_t needed = embedding_backward_workspace(args);
   if (args->workspace_bytes < needed) return refuse_workspace(args, needed);

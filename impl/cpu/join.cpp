@@ -27,9 +27,8 @@ mill_status concat(const mill_kernel_args* args) {
   int64_t axis = args->attr[0].i;
   if (axis < 0) axis += out.rank;
   if (axis < 0 || axis >= out.rank) {
-    snprintf(args->error->text, sizeof(args->error->text),
-             "concat: axis is %lld, must be -%d to %d", static_cast<long long>(args->attr[0].i),
-             out.rank, out.rank - 1);
+    snprintf(args->error->text, sizeof(args->error->text), "axis is %lld, must be -%d to %d",
+             static_cast<long long>(args->attr[0].i), out.rank, out.rank - 1);
     return MILL_E_ARG;
   }
   if (out.numel == 0) return MILL_OK;
@@ -57,7 +56,7 @@ mill_status slice_backward(const mill_kernel_args* args) {
        (start < out.dims[axis] && g.dims[axis] - 1 <= (out.dims[axis] - 1 - start) / step));
   if (!inside) {
     snprintf(args->error->text, sizeof(args->error->text),
-             "slice_backward: axis %lld, start %lld, step %lld lead outside the output",
+             "axis %lld, start %lld, step %lld lead outside the output",
              static_cast<long long>(args->attr[1].i), static_cast<long long>(start),
              static_cast<long long>(step));
     return MILL_E_ARG;

@@ -70,8 +70,7 @@ mill_status cross_entropy(const mill_kernel_args* args) {
   const Options options = options_of(args);
   const int64_t classes = classes_of(logits);
   const int64_t rows = labels->numel;
-  const mill_status status =
-      check_indices(args, labels, classes, &options.ignored, "cross_entropy", "label");
+  const mill_status status = check_indices(args, labels, classes, &options.ignored, "label");
   if (status != MILL_OK) return status;
   const uint64_t needed = cross_entropy_workspace(args);
   if (args->workspace_bytes < needed) return refuse_workspace(args, needed);
@@ -119,8 +118,7 @@ mill_status cross_entropy_backward(const mill_kernel_args* args) {
   const mill_kernel_tensor* labels = args->in[2];
   const Options options = options_of(args);
   const int64_t classes = classes_of(logits);
-  const mill_status status =
-      check_indices(args, labels, classes, &options.ignored, "cross_entropy_backward", "label");
+  const mill_status status = check_indices(args, labels, classes, &options.ignored, "label");
   if (status != MILL_OK || args->out[0]->numel == 0) return status;
 
   const C* g = static_cast<const C*>(args->in[0]->data);
@@ -168,16 +166,14 @@ mill_status cross_entropy_backward_f32(const mill_kernel_args* args) {
     case MILL_F16: return cross_entropy_backward<f16>(args);
     default:
       return refuse(args, MILL_E_DTYPE,
-                    "cross_entropy_backward: g is f32, so logits are f32, bf16 or f16, not dtype "
-                    "number %d",
+                    "g is f32, so logits are f32, bf16 or f16, not dtype number %d",
                     args->in[1]->dtype);
   }
 }
 
 mill_status cross_entropy_backward_f64(const mill_kernel_args* args) {
   if (args->in[1]->dtype != MILL_F64) {
-    return refuse(args, MILL_E_DTYPE,
-                  "cross_entropy_backward: g is f64, so logits are f64, not dtype number %d",
+    return refuse(args, MILL_E_DTYPE, "g is f64, so logits are f64, not dtype number %d",
                   args->in[1]->dtype);
   }
   return cross_entropy_backward<double>(args);

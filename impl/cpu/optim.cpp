@@ -142,9 +142,8 @@ double squares_of(const mill_kernel_tensor* t, int64_t begin, int64_t end) {
 mill_status squared_norm(const mill_kernel_args* args) {
   for (uint32_t k = 0; k < args->n_in; ++k) {
     if ((bit(args->in[k]->dtype) & kFloatBits) == 0) {
-      return refuse(args, MILL_E_DTYPE,
-                    "squared_norm: input %u has dtype number %d, which is no float it reads", k,
-                    args->in[k]->dtype);
+      return refuse(args, MILL_E_DTYPE, "input %u has dtype number %d, which is no float it reads",
+                    k, args->in[k]->dtype);
     }
   }
   const uint64_t needed = squared_norm_workspace(args);

@@ -218,8 +218,7 @@ mill_status uniform(const mill_kernel_args* args) {
     case MILL_I64: return uniform_integer<int64_t>(args, low, high);
     default:
       return refuse(args, MILL_E_DTYPE,
-                    "uniform: there are no uniform values of dtype number %d; use a float or "
-                    "integer dtype",
+                    "there are no uniform values of dtype number %d; use a float or integer dtype",
                     out->dtype);
   }
 }
@@ -343,8 +342,7 @@ mill_status normal(const mill_kernel_args* args) {
     case MILL_F16: return normal_of<f16>(args, mean, deviation);
     default:
       return refuse(args, MILL_E_DTYPE,
-                    "normal: there are no normal values of dtype number %d; use a float dtype",
-                    out->dtype);
+                    "there are no normal values of dtype number %d; use a float dtype", out->dtype);
   }
 }
 

@@ -56,8 +56,7 @@ mill_status reduce_as(const mill_kernel_args* args, Variant variant) {
   if (out->numel == 0) return MILL_OK;
   if (x->numel == 0) {
     if constexpr (std::is_same_v<Op, Max>) {
-      return refuse(args, MILL_E_SHAPE,
-                    "max: the reduced axes have no elements and the result has %lld",
+      return refuse(args, MILL_E_SHAPE, "the reduced axes have no elements and the result has %lld",
                     static_cast<long long>(out->numel));
     }
     C nothing = 0;
@@ -149,8 +148,8 @@ mill_status argmax(const mill_kernel_args* args) {
   const int32_t axis = static_cast<int32_t>(args->attr[0].i);
   const int64_t n = x->rank == 0 ? 1 : x->dims[axis];
   if (n == 0) {
-    return refuse(args, MILL_E_SHAPE, "argmax: axis %d has no elements and the result has %lld",
-                  axis, static_cast<long long>(out->numel));
+    return refuse(args, MILL_E_SHAPE, "axis %d has no elements and the result has %lld", axis,
+                  static_cast<long long>(out->numel));
   }
   const S* from = static_cast<const S*>(x->data);
   int64_t* to = static_cast<int64_t*>(out->data);

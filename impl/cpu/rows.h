@@ -207,10 +207,9 @@ static inline int64_t first_outside_of(const T* ids, int64_t n, int64_t limit,
   return -1;
 }
 
-// MILL_OK, or MILL_E_INDEX with a text such as "embedding: id 9 at position 2 is outside [0, 7)".
+// MILL_OK, or MILL_E_INDEX with a text such as "id 9 at position 2 is outside [0, 7)".
 static inline mill_status check_indices(const mill_kernel_args* args, const mill_kernel_tensor* t,
-                                        int64_t limit, const int64_t* exempt, const char* operation,
-                                        const char* noun) {
+                                        int64_t limit, const int64_t* exempt, const char* noun) {
   int64_t at = -1;
   switch (t->dtype) {
     case MILL_U8:
@@ -230,12 +229,12 @@ static inline mill_status check_indices(const mill_kernel_args* args, const mill
       break;
     default:
       return refuse(args, MILL_E_DTYPE,
-                    "%s: the %ss have dtype number %d; u8, i8, i16, i32 and i64 are read",
-                    operation, noun, t->dtype);
+                    "the %ss have dtype number %d; u8, i8, i16, i32 and i64 are read", noun,
+                    t->dtype);
   }
   if (at < 0) return MILL_OK;
-  return refuse(args, MILL_E_INDEX, "%s: %s %lld at position %lld is outside [0, %lld)", operation,
-                noun, static_cast<long long>(read_index(t, at)), static_cast<long long>(at),
+  return refuse(args, MILL_E_INDEX, "%s %lld at position %lld is outside [0, %lld)", noun,
+                static_cast<long long>(read_index(t, at)), static_cast<long long>(at),
                 static_cast<long long>(limit));
 }
 

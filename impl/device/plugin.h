@@ -2,7 +2,8 @@
  *
  * Private draft of the public plugin.h; the CPU device is its first implementer. Everything is C so
  * that a third party can add a device without rebuilding Millrace. All functions may be called from
- * any thread. None throws: a failure is a status plus one sentence in mill_kernel_error.
+ * any thread. None throws: a failure is a status plus one sentence in mill_kernel_error, in which a
+ * kernel does not name its op, because the engine does.
  */
 #ifndef MILL_DEVICE_PLUGIN_H
 #define MILL_DEVICE_PLUGIN_H

@@ -75,12 +75,12 @@ void run_custom(OpCall& call, mill_tensor* const* in, uint32_t n_in, uint32_t n_
   }
   check_outputs(call, out);
   // Not before the callback, which may record on the same tape.
-  if (recorder) recorder->reserve(call);
+  Recording recording(recorder, call);
   for (uint32_t k = 0; k < n_out; ++k) {
     call.out[k].dtype = out[k]->dtype();  // NOLINT: check_outputs let no NULL pass
     call.set_dims(k, out[k]->view.dims, out[k]->rank());
   }
-  if (recorder) recorder->record(call, out);
+  recording.record(call, out);
   made.commit();
 }
 

@@ -380,9 +380,9 @@ void run_inferred(OpCall& call, mill_tensor** out) {
   Recorder* recorder = call.exec.recorder;
   if (recorder && (call.row.gradient == GradientKind::zero || !tracked(*recorder, call)))
     recorder = nullptr;
-  if (recorder) recorder->reserve(call);
+  Recording recording(recorder, call);
   if (!run_view(call, out)) launch(call, out);
-  if (recorder) recorder->record(call, out);
+  recording.record(call, out);
   made.commit();
 }
 

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "io/bytes.h"
 
 namespace mill {
@@ -38,27 +39,6 @@ bool is_digit(char c) {
 }
 
 }  // namespace
-
-bool is_utf8(std::string_view text) {
-  size_t i = 0;
-  while (i < text.size()) {
-    const auto lead = static_cast<unsigned char>(text[i++]);
-    if (lead < 0x80) continue;
-    const uint32_t tails = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
-    if (lead < 0xc2 || lead > 0xf4 || text.size() - i < tails) return false;
-    uint32_t point = lead & (0x3fu >> tails);
-    for (uint32_t k = 0; k < tails; ++k) {
-      const auto byte = static_cast<unsigned char>(text[i++]);
-      if ((byte & 0xc0u) != 0x80u) return false;
-      point = (point << 6) | (byte & 0x3fu);
-    }
-    constexpr uint32_t lowest[] = {0, 0x80, 0x800, 0x10000};
-    if (point < lowest[tails] || point > 0x10ffff || (point >= 0xd800 && point <= 0xdfff)) {
-      return false;
-    }
-  }
-  return true;
-}
 
 void JsonCursor::skip_space() {
   while (at_ < text_.size() && is_space(text_[at_])) ++at_;

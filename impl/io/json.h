@@ -9,9 +9,6 @@
 
 namespace mill {
 
-// Well-formed UTF-8 (RFC 3629): no surrogates, no overlong forms, nothing above U+10FFFF.
-bool is_utf8(std::string_view text);
-
 class JsonCursor {
  public:
   // `source` names the text in messages; both views must outlive the cursor.

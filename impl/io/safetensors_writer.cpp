@@ -3,6 +3,7 @@
 
 #include "base/dtype.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "io/bytes.h"
 #include "io/json.h"
 #include "io/safetensors.h"
@@ -22,7 +23,7 @@ void check_text(std::string_view text, const char* what) {
     fail(MILL_E_ARG, "%s \"%s\" has a NUL at byte %zu of %zu", what, Shown(text).text(), nul,
          text.size());
   }
-  if (!is_utf8(text)) fail(MILL_E_ARG, "%s of %zu bytes is not UTF-8", what, text.size());
+  need_utf8(text, -1, what);
 }
 
 std::string_view name_of(int32_t dtype) {

@@ -127,10 +127,11 @@ TensorRef statistics_dx(GradCall& c, const Normalised& n, const Axes& axes) {
   if (c.gradient(2)) {
     const TensorRef narrow = cast(exec, c.gradient(2), dtype);
     const TensorRef wide = reshape(exec, narrow.get(), kept, rank);
-    const TensorRef square = op::mul(exec, n.rstd.get(), n.rstd.get());
-    const TensorRef slope = op::mul(exec, square.get(), n.x_hat.get());
+    // rstd^2 of a row with little variance overflows f16, so one rstd comes first and one last.
+    const TensorRef slope = op::mul(exec, n.rstd.get(), n.x_hat.get());
     const TensorRef scaled = op::affine(exec, slope.get(), -1 / count, 0);
-    TensorRef part = op::mul(exec, scaled.get(), wide.get());
+    const TensorRef weighted = op::mul(exec, scaled.get(), wide.get());
+    TensorRef part = op::mul(exec, weighted.get(), n.rstd.get());
     sum = sum ? op::add(exec, sum.get(), part.get()) : part;
   }
   return sum;

@@ -321,6 +321,20 @@ TEST_F(BadOps, IntegerDivisionByZeroChangesNothing) {
                        [&](auto out) { return mill_div(f.exec(), a, b, out, f.err()); });
 }
 
+// expect_refused sees to it that a sentence names its op once, also where a kernel wrote it.
+TEST_F(BadOps, WhatOnlyTheKernelCanRefuse) {
+  mill_tensor* const x = f.tensor({2, 3});
+  const int64_t dims[] = {2};
+  refuse(MILL_E_DTYPE, {"uniform: there are no"}, [&](auto out) {
+    return mill_uniform(f.random_exec(), nullptr, dims, 1, MILL_C64, 0, 1, out, f.err());
+  });
+  refuse(MILL_E_DTYPE, {"normal: there are no"}, [&](auto out) {
+    return mill_normal(f.random_exec(), nullptr, dims, 1, MILL_I64, 0, 1, out, f.err());
+  });
+  refuse(MILL_E_ARG, {"compare: relation is 6"},
+         [&](auto out) { return mill_compare(f.exec(), x, x, 6, out, f.err()); });
+}
+
 TEST_F(BadOps, OutputsThatDoNotFit) {
   mill_tensor* const x = f.tensor({2, 3});
   refuse_into<float>(f.tensor({3, 2}), MILL_E_SHAPE, {"neg", "out", "[3, 2]", "[2, 3]"},

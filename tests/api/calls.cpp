@@ -334,9 +334,15 @@ mill_optimizer* Fixture::ready_optimizer() {
 }
 
 mill_exec* Fixture::recording_exec() {
-  mill_tape* tape = made<mill_tape>();
-  check(mill_exec_set_tape(exec_, tape, err_), "mill_exec_set_tape");
+  if (!recording_) recording_ = made<mill_tape>();
+  check(mill_exec_set_tape(exec_, recording_, err_), "mill_exec_set_tape");
   return exec_;
+}
+
+mill_tensor* Fixture::watched(mill_tensor* tensor) {
+  recording_exec();
+  check(mill_tape_watch(recording_, tensor, err_), "mill_tape_watch");
+  return tensor;
 }
 
 mill_exec* Fixture::random_exec() {

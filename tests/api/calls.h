@@ -116,8 +116,9 @@ class Fixture {
   mill_optimizer* ready_optimizer();  // gradients are fresh
   mill_tape* recorded_tape();         // loss() is what it recorded
   mill_tensor* loss() const { return loss_; }
-  mill_exec* recording_exec();
-  mill_exec* random_exec();  // has a generator
+  mill_exec* recording_exec();                // always with the same tape
+  mill_tensor* watched(mill_tensor* tensor);  // on that tape, so what is done with it is recorded
+  mill_exec* random_exec();                   // has a generator
 
   // n zeros that live as long as the fixture.
   template <class T>
@@ -173,6 +174,7 @@ class Fixture {
   uint64_t made_bytes_ = 0;
   mill_group* group_ = nullptr;  // these are made once, on first use
   mill_tape* tape_ = nullptr;
+  mill_tape* recording_ = nullptr;
   mill_optimizer* optimizer_ = nullptr;
   std::vector<std::pair<Kind, void*>> owned_;
   std::deque<std::unique_ptr<Slot>> slots_;

@@ -11,7 +11,8 @@
 
 namespace mill_test {
 
-// The status, and a sentence "operation: ..." that holds all the words.
+// The status, and a sentence "operation: ..." that names the operation once and holds all the
+// words.
 inline void expect_refused(const Fixture& f, mill_status got, mill_status want,
                            std::initializer_list<const char*> words) {
   EXPECT_STREQ(mill_status_name(got), mill_status_name(want)) << f.message();
@@ -22,6 +23,7 @@ inline void expect_refused(const Fixture& f, mill_status got, mill_status want,
   EXPECT_FALSE(operation.empty());
   EXPECT_EQ(text.rfind(operation + ": ", 0), 0u) << text;
   EXPECT_GT(text.size(), operation.size() + 2);
+  EXPECT_EQ(text.find(operation + ": ", 1), std::string::npos) << text;
   for (const char* word : words)
     EXPECT_NE(text.find(word), std::string::npos) << word << " in: " << text;
   mill_error_clear(f.err());

@@ -44,6 +44,40 @@ int32_t register_gated(Fixture& f, Gate& gate) {
   return number;
 }
 
+// Two execs record on one tape while a third thread resets it. Nobody knows who comes first; every
+// call must work or be refused.
+TEST(Threads, ATapeUsedByManyThreadsIsBusyNeverBroken) {
+  Fixture f;
+  mill_tensor* weight = nullptr;
+  ASSERT_EQ(mill_group_param(f.built_group(), 0, &weight, f.err()), MILL_OK);
+  f.own(weight);
+  mill_tape* const tape = f.made<mill_tape>();
+  std::atomic<int> recorders{2};
+  std::atomic<int> wrong{0};
+  const auto record = [&] {
+    mill_exec* exec = nullptr;
+    wrong += mill_exec_create(f.context(), 0, nullptr, &exec, nullptr) != MILL_OK ? 1 : 0;
+    wrong += mill_exec_set_tape(exec, tape, nullptr) != MILL_OK ? 1 : 0;
+    for (int i = 0; i < 3000; ++i) {
+      mill_tensor* out = nullptr;
+      const mill_status status = mill_mul(exec, weight, weight, &out, nullptr);
+      wrong += status != MILL_OK && status != MILL_E_BUSY ? 1 : 0;
+      mill_tensor_release(out);
+    }
+    mill_exec_release(exec);
+    --recorders;
+  };
+  std::thread first(record);
+  std::thread second(record);
+  while (recorders > 0) {
+    const mill_status status = mill_tape_reset(tape, nullptr);
+    wrong += status != MILL_OK && status != MILL_E_BUSY ? 1 : 0;
+  }
+  first.join();
+  second.join();
+  EXPECT_EQ(wrong, 0);
+}
+
 TEST(Threads, AnExecInUseIsBusyForOthersAndOpenToItsOwnCallback) {
   Gate gate;
   Fixture f;

@@ -63,7 +63,7 @@ TEST(Concat, ABadAxisIsRefusedInWords) {
     for (int64_t axis : {2, -3}) {
       const Launch result = launch(target.list, MILL_OP_CONCAT, {&x, &x}, {&out}, {int_attr(axis)});
       EXPECT_EQ(result.status, MILL_E_ARG);
-      EXPECT_EQ(result.text, "concat: axis is " + std::to_string(axis) + ", must be -2 to 1");
+      EXPECT_EQ(result.text, "axis is " + std::to_string(axis) + ", must be -2 to 1");
       EXPECT_TRUE(out.untouched());
     }
   }

@@ -1,5 +1,5 @@
+#include "base/utf8.h"
 #include "fuzz/fuzz.h"
-#include "io/json.h"
 #include "io/safetensors.h"
 
 // 0: accepted. libFuzzer reads -1 as "do not keep this input", which fits a refused one.

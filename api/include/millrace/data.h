@@ -68,8 +68,8 @@ MILL_API MILL_SINCE(1) mill_status
  * held; what out_batch held before is not looked at. At the end of an epoch: MILL_END, with NULL in
  * out_batch; the call after that begins the next epoch. Blocks while the loader's thread has not
  * gathered the batch; the trace says for how long (MILL_RECORD_LOADER).
- * Errors: MILL_E_ARG (n), MILL_E_BUSY (exec or loader used by another thread), MILL_E_BAD_HANDLE,
- * MILL_E_MEMORY; the position has not moved then. Since: 1 */
+ * Errors: MILL_E_ARG (n), MILL_E_DEVICE, MILL_E_BUSY (exec or loader used by another thread),
+ * MILL_E_BAD_HANDLE, MILL_E_MEMORY; the position has not moved then. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS MILL_BLOCKS mill_status
     mill_loader_next(mill_loader* loader, mill_exec* exec, mill_tensor** out_batch, uint32_t n,
                      mill_error* err);

@@ -28,7 +28,7 @@ MILL_API MILL_SINCE(1) mill_status
 
 /* Describes device `index`. The first call for the CPU opens oneDNN, which takes some 20 ms, unless
  * the context uses MILL_GEMM_OWN.
- * Errors: MILL_E_ARG (index, info), MILL_E_BAD_HANDLE. Since: 1 */
+ * Errors: MILL_E_ARG (index, info), MILL_E_BAD_HANDLE, MILL_E_UNSUPPORTED_STRUCT. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status mill_device_query(mill_context* context, uint32_t index,
                                                      mill_device_info* info, mill_error* err);
 

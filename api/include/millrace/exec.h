@@ -38,7 +38,7 @@ MILL_API MILL_SINCE(1) mill_status
     mill_exec_set_tape(mill_exec* exec, mill_tape* tape, mill_error* err);
 
 /* The tape, with a new reference; NULL if there is none.
- * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE. Since: 1 */
+ * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_exec_get_tape(mill_exec* exec, mill_tape** out_tape, mill_error* err);
 
@@ -48,7 +48,8 @@ MILL_API MILL_SINCE(1) mill_status
     mill_exec_set_generator(mill_exec* exec, mill_generator* generator, mill_error* err);
 
 /* Memory allocated through the exec is counted under this name (at most 63 names a context; NULL or
- * "" = no name). Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
+ * "" = no name). Errors: MILL_E_ARG (not UTF-8, or one name too many), MILL_E_BAD_HANDLE,
+ * MILL_E_BUSY, MILL_E_MEMORY. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_exec_set_tag(mill_exec* exec, const char* tag, mill_error* err);
 

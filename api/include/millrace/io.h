@@ -7,8 +7,8 @@
  * checked against the file before memory is allocated for it.
  *
  * Errors of every function here, beside those it lists: MILL_E_ARG (NULL, path empty or with a
- * NUL), MILL_E_IO (the system's reason and the path), MILL_E_BAD_HANDLE, MILL_E_MEMORY; and
- * MILL_E_BUSY where it takes an exec. */
+ * NUL, name or key not UTF-8), MILL_E_IO (the system's reason and the path), MILL_E_BAD_HANDLE,
+ * MILL_E_MEMORY; and MILL_E_BUSY where it takes an exec. */
 #ifndef MILL_IO_H
 #define MILL_IO_H
 
@@ -28,8 +28,8 @@ MILL_API MILL_SINCE(1) MILL_OWNS MILL_BLOCKS mill_status
 
 /* Writes a tensor as an IDX file; with gzip if the path ends in ".gz". Blocks for the tensor's
  * values and the file.
- * Errors: MILL_E_DTYPE (none of IDX's six), MILL_E_SHAPE (a scalar, or a size above 2^32 - 1).
- * Since: 1 */
+ * Errors: MILL_E_DTYPE (none of IDX's six), MILL_E_SHAPE (a scalar, or a size above 2^32 - 1),
+ * MILL_E_DEVICE. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
     mill_idx_write(mill_exec* exec, const char* path, uint64_t path_len, mill_tensor* tensor,
                    mill_error* err);
@@ -76,7 +76,7 @@ MILL_API MILL_SINCE(1) mill_status
  * any. Blocks for the file.
  * Errors: MILL_E_ARG (index), MILL_E_DTYPE, MILL_E_SHAPE (names both), MILL_E_FORMAT (a bool that
  * is neither 0 nor 1, or a file that was cut short since it was opened; the contents of a given
- * tensor are then undefined). Since: 1 */
+ * tensor are then undefined), MILL_E_DEVICE (of the given tensor). Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS MILL_BLOCKS mill_status
     mill_file_read(mill_file* file, mill_exec* exec, uint64_t index, mill_tensor** tensor,
                    mill_error* err);

@@ -37,8 +37,8 @@ typedef struct mill_memory_stats {
 } mill_memory_stats;
 
 /* Writes the statistics of one device's allocator.
- * Errors: MILL_E_ARG (device, out_stats), MILL_E_BAD_HANDLE, MILL_E_TOO_NEW,
- * MILL_E_UNSUPPORTED_STRUCT. Since: 1 */
+ * Errors: MILL_E_ARG (device, out_stats), MILL_E_BAD_HANDLE, MILL_E_UNSUPPORTED_STRUCT.
+ * Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_memory_stats_query(mill_context* context, uint32_t device, mill_memory_stats* out_stats,
                             mill_error* err);

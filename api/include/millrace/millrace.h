@@ -35,9 +35,10 @@
  * MILL_E_FORKED and release of them does nothing.
  *
  * STRINGS. UTF-8. An input is a pointer and a length in bytes, or MILL_NTS for a NUL-terminated
- * one; const char* without a length is NUL-terminated. An output is copied into the caller's buffer
- * (always terminated; MILL_INCOMPLETE and the needed size, NUL included, when it is short) or
- * borrowed from a named owner.
+ * one; const char* without a length is NUL-terminated. A name, tag or key that is not UTF-8 is
+ * MILL_E_ARG, and the message names the byte; paths are whatever the system takes. An output is
+ * copied into the caller's buffer (always terminated; MILL_INCOMPLETE and the needed size, NUL
+ * included, when it is short) or borrowed from a named owner.
  *
  * ARRAYS. Dims and strides are int64_t* and a rank; strides count elements. Byte counts are
  * uint64_t. An array output is (array, capacity, out_count): capacity 0 asks for the count; a short

@@ -15,7 +15,7 @@ extern "C" {
  * op's row allows it). Owns: one reference to each output that was NULL. Never blocks for a device.
  * Errors: MILL_E_ARG (unknown op or attribute, wrong counts, NULL), MILL_E_SHAPE, MILL_E_DTYPE,
  * MILL_E_DEVICE, MILL_E_ALIAS, MILL_E_INDEX, MILL_E_STATE, MILL_E_UNSUPPORTED, MILL_E_BAD_HANDLE,
- * MILL_E_BUSY, MILL_E_MEMORY. Since: 1 */
+ * MILL_E_BUSY, MILL_E_MEMORY, and whatever a custom op's forward returns. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_op_invoke(mill_exec* exec, int32_t op, mill_tensor* const* inputs, uint32_t n_inputs,
                    const mill_attr* attrs, uint32_t n_attrs, mill_tensor** outputs,
@@ -94,11 +94,12 @@ MILL_API MILL_SINCE(1) mill_status
     mill_op_list(mill_context* context, int32_t* ops, uint32_t capacity, uint32_t* out_count,
                  mill_error* err);
 
-/* Errors: MILL_E_ARG (unknown op), MILL_E_BAD_HANDLE, MILL_E_TOO_NEW. Since: 1 */
+/* Errors: MILL_E_ARG (unknown op), MILL_E_BAD_HANDLE, MILL_E_UNSUPPORTED_STRUCT. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_op_query(mill_context* context, int32_t op, mill_op_schema* schema, mill_error* err);
 /* Describes attribute, input or output `index` of an op.
- * Errors: MILL_E_ARG (unknown op or index), MILL_E_BAD_HANDLE, MILL_E_TOO_NEW. Since: 1 */
+ * Errors: MILL_E_ARG (unknown op or index), MILL_E_BAD_HANDLE, MILL_E_UNSUPPORTED_STRUCT.
+ * Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_op_query_attr(mill_context* context, int32_t op, uint32_t index, mill_attr_schema* schema,
                        mill_error* err);
@@ -154,8 +155,9 @@ typedef struct mill_custom_op {
 } mill_custom_op;
 
 /* Adds an op to the context; its number (from MILL_OP_CUSTOM up) works with mill_op_invoke, tapes,
- * and mill_gradcheck. Errors: MILL_E_ARG (name, counts, forward NULL), MILL_E_STATE (name taken),
- * MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since: 1 */
+ * and mill_gradcheck. Errors: MILL_E_ARG (name, counts, forward NULL), MILL_E_STATE (name taken, or
+ * too many ops), MILL_E_TOO_NEW, MILL_E_UNSUPPORTED_STRUCT, MILL_E_BAD_HANDLE, MILL_E_MEMORY.
+ * Since: 1 */
 MILL_API MILL_SINCE(1) mill_status mill_op_register(mill_context* context, const mill_custom_op* op,
                                                     int32_t* out_op, mill_error* err);
 

@@ -10,8 +10,10 @@
 extern "C" {
 #endif
 
-/* Makes an empty group. Add parameters, then build it.
- * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since: 1 */
+/* Makes an empty group for parameters of one dtype: f16, bf16, f32 or f64. Add parameters, then
+ * build it.
+ * Errors: MILL_E_ARG (no such dtype), MILL_E_DTYPE (no parameter can have it), MILL_E_BAD_HANDLE,
+ * MILL_E_MEMORY. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_group_create(mill_context* context, mill_dtype dtype, mill_group** out_group,
                       mill_error* err);
@@ -22,15 +24,15 @@ MILL_API MILL_SINCE(1) void mill_group_release(mill_group* group);
 
 /* Adds a parameter of the group's dtype. Names are unique in the group and copied. out_index (may
  * be NULL) counts from 0. Until the group is built one thread at a time may use it. Errors:
- * MILL_E_ARG, MILL_E_SHAPE, MILL_E_STATE (built, or the name is taken), MILL_E_BAD_HANDLE,
- * MILL_E_MEMORY. Since: 1 */
+ * MILL_E_ARG (the name is empty or not UTF-8), MILL_E_SHAPE, MILL_E_STATE (built, or the name is
+ * taken), MILL_E_BUSY (the group is in use), MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_group_add(mill_group* group, const char* name, const int64_t* dims, uint32_t rank,
                    uint32_t* out_index, mill_error* err);
 
 /* Allocates the flat buffers on the exec's device and fills the parameters with zeros.
- * Errors: MILL_E_ARG, MILL_E_STATE (built or empty), MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY.
- * Since: 1 */
+ * Errors: MILL_E_ARG, MILL_E_STATE (built or empty), MILL_E_DEVICE (an exec of another context),
+ * MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_group_build(mill_group* group, mill_exec* exec, mill_error* err);
 
@@ -69,8 +71,9 @@ MILL_API MILL_SINCE(1) mill_status mill_group_clear_gradients(mill_group* group,
  * MILL_INIT_KAIMING (uniform, bound a * sqrt(3 / fan_in): He et al., 2015; a = sqrt(2) for ReLU),
  * MILL_INIT_XAVIER (uniform, bound a * sqrt(6 / (fan_in + fan_out)): Glorot and Bengio, 2010),
  * MILL_INIT_CONSTANT (a). fan_in is the product of all dims but the first, fan_out dims[0]. Draws
- * from the exec's generator. Errors: MILL_E_ARG (kind, index, NaN), MILL_E_STATE (not built, no
- * generator), MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
+ * from the exec's generator. Errors: MILL_E_ARG (kind, index, a not finite), MILL_E_STATE (not
+ * built, no generator), MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_BUSY (exec or generator),
+ * MILL_E_MEMORY. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_group_init(mill_group* group, mill_exec* exec, uint32_t index, int32_t kind, double a,
                     mill_error* err);
@@ -86,7 +89,7 @@ enum mill_init_kinds {
 /* Stochastic gradient descent as PyTorch's: see sgd_step in docs/ops.md. State: velocity (if
  * momentum > 0), in f32 (f64 for f64 parameters). The group must be built. Errors: MILL_E_ARG (NaN
  * or negative rate, momentum outside [0, 1), negative decay, nesterov without momentum),
- * MILL_E_STATE, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY. Since: 1 */
+ * MILL_E_STATE, MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_optimizer_create_sgd(mill_exec* exec, mill_group* group, double rate, double momentum,
                               double weight_decay, mill_bool nesterov,
@@ -94,7 +97,7 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status
 
 /* AdamW (Loshchilov and Hutter, 2019) as PyTorch's: see adamw_step in docs/ops.md. State: m and v.
  * Errors: MILL_E_ARG (NaN or negative rate, betas outside [0, 1), eps not positive, negative
- * decay), and as above. Since: 1 */
+ * decay), and as mill_optimizer_create_sgd. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_optimizer_create_adamw(mill_exec* exec, mill_group* group, double rate, double beta1,
                                 double beta2, double eps, double weight_decay,
@@ -107,12 +110,12 @@ MILL_API MILL_SINCE(1) void mill_optimizer_release(mill_optimizer* optimizer);
 /* Updates every parameter that has a fresh gradient, in one fused pass; one without is skipped (no
  * decay, no moments). Learning rate, step and clip factor are read from device memory. Afterwards
  * no gradient is fresh. Errors: MILL_E_ARG, MILL_E_BUSY (exec, or the group is in a backward),
- * MILL_E_DEVICE, MILL_E_BAD_HANDLE. Since: 1 */
+ * MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_MEMORY; nothing was updated then. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_optimizer_step(mill_optimizer* optimizer, mill_exec* exec, mill_error* err);
 
 /* The base learning rate, which a schedule multiplies.
- * Errors: MILL_E_ARG (NaN, negative), MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
+ * Errors: MILL_E_ARG (NaN, negative), MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_optimizer_set_rate(mill_optimizer* optimizer, mill_exec* exec, double rate,
                             mill_error* err);
@@ -120,13 +123,14 @@ MILL_API MILL_SINCE(1) mill_status
 /* Linear warm-up over the first `warmup` steps, then constant (MILL_SCHEDULE_CONSTANT) or a cosine
  * that reaches rate * floor at step `total` (MILL_SCHEDULE_COSINE): see schedule in docs/ops.md.
  * Errors: MILL_E_ARG (shape, negative counts, total <= warmup, floor outside [0, 1]),
- * MILL_E_BAD_HANDLE. Since: 1 */
+ * MILL_E_BAD_HANDLE, MILL_E_BUSY (the group is in use). Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_optimizer_set_schedule(mill_optimizer* optimizer, int32_t shape, int64_t warmup,
                                 int64_t total, double floor, mill_error* err);
 
 /* Each step first scales all fresh gradients so that their joint 2-norm is at most max_norm; 0
- * turns it off. Errors: MILL_E_ARG (NaN, negative), MILL_E_BAD_HANDLE. Since: 1 */
+ * turns it off. Errors: MILL_E_ARG (NaN, negative), MILL_E_BAD_HANDLE, MILL_E_BUSY (the group is in
+ * use). Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_optimizer_set_clip_norm(mill_optimizer* optimizer, double max_norm, mill_error* err);
 

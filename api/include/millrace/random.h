@@ -27,14 +27,14 @@ MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
     mill_generator_get_state(mill_generator* generator, uint64_t* out_seed, uint64_t* out_calls,
                              mill_error* err);
 
-/* Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
+/* Errors: MILL_E_ARG, MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_generator_set_state(mill_exec* exec, mill_generator* generator, uint64_t seed,
                              uint64_t calls, mill_error* err);
 
 /* The key of the next call, an i64 tensor {seed, call} on the device, and advances the counter: for
- * passing the same key to several ops. Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_BUSY,
- * MILL_E_MEMORY. Since: 1 */
+ * passing the same key to several ops. Errors: MILL_E_ARG, MILL_E_DEVICE, MILL_E_BAD_HANDLE,
+ * MILL_E_BUSY (exec or generator), MILL_E_MEMORY. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_generator_next(mill_exec* exec, mill_generator* generator, mill_tensor** out_key,
                         mill_error* err);

@@ -32,7 +32,7 @@ MILL_API MILL_SINCE(1) mill_status
 MILL_API MILL_SINCE(1) mill_status mill_tape_reset(mill_tape* tape, mill_error* err);
 
 /* How many ops are recorded.
- * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE. Since: 1 */
+ * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_tape_count(mill_tape* tape, uint64_t* out_nodes, mill_error* err);
 
@@ -50,15 +50,17 @@ enum mill_backward_flags {
  * Errors: MILL_E_ARG (flags), MILL_E_SHAPE (seed), MILL_E_STATE (loss is not on this tape),
  * MILL_E_STALE_SAVED (a tensor it needs was overwritten: names op and input), MILL_E_NO_GRADIENT
  * (names the op), MILL_E_BUSY (a group is in use by another backward), MILL_E_DEVICE,
- * MILL_E_BAD_HANDLE, MILL_E_MEMORY. Groups keep what they had on failure of a check; a failure in
- * the middle leaves gradients marked not fresh. Since: 1 */
+ * MILL_E_BAD_HANDLE, MILL_E_MEMORY, and whatever an op, a custom op or the hook fails with. Groups
+ * and tape keep what they had on failure of a check; a failure in the middle leaves gradients
+ * marked not fresh and, without MILL_BACKWARD_KEEP, the tape reset: its ops are gone, and the step
+ * has to be recorded again. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_tape_backward(mill_tape* tape, mill_exec* exec, mill_tensor* loss, mill_tensor* seed,
                        uint64_t flags, mill_error* err);
 
 /* The gradient by a watched tensor (or by a parameter) that the last backward left on the tape;
  * NULL output and MILL_E_STATE if none flowed there. Errors: MILL_E_ARG, MILL_E_STATE,
- * MILL_E_BAD_HANDLE. Since: 1 */
+ * MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_tape_gradient_of(mill_tape* tape, mill_tensor* tensor, mill_tensor** out_gradient,
                           mill_error* err);
@@ -66,7 +68,7 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status
 /* Functional form: gradients of `y` by `n` tracked tensors, as new tensors; groups are not touched
  * and the tape is kept. out_gradients[k] is NULL where y does not depend on inputs[k]. seed as in
  * mill_tape_backward. With `exec` recording on the same tape the results can be differentiated
- * again. Errors: as mill_tape_backward. Since: 1 */
+ * again. Errors: as mill_tape_backward; the tape is kept then too. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_tape_gradient(mill_tape* tape, mill_exec* exec, mill_tensor* y, mill_tensor* seed,
                        mill_tensor* const* inputs, uint32_t n, mill_tensor** out_gradients,

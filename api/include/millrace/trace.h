@@ -175,8 +175,8 @@ MILL_API MILL_SINCE(1) mill_status
  * deep; a path has at most 1,000 bytes. It works with any mask, so that a mask set later finds
  * the scopes open. Use few different names (a context keeps 65,472 texts; further ones read
  * "(other)"): "epoch", not "epoch 17".
- * Errors: MILL_E_ARG (empty, or path too long), MILL_E_STATE (too deep), MILL_E_BAD_HANDLE,
- * MILL_E_BUSY, MILL_E_MEMORY. Since: 1 */
+ * Errors: MILL_E_ARG (empty, not UTF-8, or path too long), MILL_E_STATE (too deep),
+ * MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_trace_scope_begin(mill_exec* exec, const char* name, uint64_t name_len, mill_error* err);
 
@@ -186,8 +186,8 @@ MILL_API MILL_SINCE(1) mill_status mill_trace_scope_end(mill_exec* exec, mill_er
 
 /* Records a point in time with a name of at most 1,000 bytes. Does nothing while
  * MILL_TRACE_SCOPES is off.
- * Errors: MILL_E_ARG (empty or too long), MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY.
- * Since: 1 */
+ * Errors: MILL_E_ARG (empty, too long or not UTF-8), MILL_E_BAD_HANDLE, MILL_E_BUSY,
+ * MILL_E_MEMORY. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_trace_mark(mill_exec* exec, const char* name, uint64_t name_len, mill_error* err);
 
