@@ -194,6 +194,12 @@ void load_checkpoint(mill_exec& exec, const std::string& path, const CheckpointP
       }
     }
     plan("optim.step", optimizer->step_count);
+    int64_t steps = 0;
+    read_host_blocking(*copies.back().first, &steps, sizeof steps);
+    if (steps < 0) {
+      fail(MILL_E_FORMAT, "%s: optim.step is %lld, it must not be negative", path.c_str(),
+           static_cast<long long>(steps));
+    }
   }
   uint64_t generator[2] = {};
   if (parts.generator) read_words(file, "generator", MILL_U64, generator, 2);

@@ -114,6 +114,7 @@ mill_status mill_exec_wait(mill_exec* exec, mill_error* err) {
     check_fork(*e.context);
     const WaitRecord waiting(*e.context, MILL_RECORD_SYNC_STREAM, &e, e.stream->id);
     e.stream->wait();
+    if (e.device.has_retired()) run_deleters(e.device);
   });
 }
 

@@ -278,6 +278,10 @@ void Pass::run(mill_tensor& from, mill_tensor* seed) {
     }
     start = one_like(from, tape_.leaf_of(value) < 0 && !functional_);
   }
+  // From here on what an earlier pass left is gone; up to here a refused call keeps it.
+  if (!functional_) {
+    for (Leaf& leaf : tape_.leaves) leaf.gradient.reset();
+  }
   running_ = true;
   add(value, std::move(start));
   if (last == UINT32_MAX) return;
@@ -329,7 +333,6 @@ void backward(mill_tape& tape, Exec& exec, mill_tensor& loss, mill_tensor* seed,
     // Recording on a tape that ends with this call would be thrown away.
     const bool record_ops = exec.recorder && (keep || exec.recorder != &tape.face);
     const RecorderScope scope(exec, record_ops ? exec.recorder : nullptr);
-    for (Leaf& leaf : tape.leaves) leaf.gradient.reset();
     Pass pass(tape, exec, false, keep);
     try {
       pass.run(loss, seed);

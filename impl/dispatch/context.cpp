@@ -1,6 +1,5 @@
 #include "dispatch/context.h"
 
-#include <cctype>
 #include <cstring>
 
 #include "base/fork.h"
@@ -137,7 +136,10 @@ const mill::OpRow* mill_context::find(const char* name) {
 int32_t mill_context::add_custom(const mill_custom_op& op) {
   const std::lock_guard<std::mutex> lock(custom_mutex_);
   for (const char* c = op.name; *c != 0; ++c) {
-    if (!(std::isalnum(static_cast<unsigned char>(*c)) || *c == '_' || *c == '.')) {
+    // Not isalnum, which asks the program's locale.
+    const bool fits = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') ||
+                      (*c >= '0' && *c <= '9') || *c == '_' || *c == '.';
+    if (!fits) {
       mill::fail(MILL_E_ARG, "name is \"%.64s\", it may hold letters, digits, '_' and '.'",
                  op.name);
     }

@@ -181,6 +181,77 @@ TEST_F(GradientHook, WritingToWhatThePassStillNeedsIsFoundStale) {
                  MILL_E_STALE_SAVED, {"mul", "version"});
 }
 
+TEST_F(Callbacks, WaitingForAnExecRunsDeleters) {
+  int calls = 0;
+  float* const memory = f.zeros<float>(4);
+  const int64_t dims[] = {4};
+  mill_tensor* imported = nullptr;
+  const auto deleter = [](void* user, void*) { ++*static_cast<int*>(user); };
+  ASSERT_EQ(mill_tensor_import(f.exec(), MILL_F32, dims, nullptr, 1, memory, deleter, &calls,
+                               &imported, f.err()),
+            MILL_OK);
+  mill_tensor_release(imported);
+  ASSERT_EQ(mill_exec_wait(f.exec(), f.err()), MILL_OK);
+  EXPECT_EQ(calls, 1);
+}
+
+TEST(TapeApi, ABackwardThatIsRefusedKeepsTheGradientsOfTheOneBefore) {
+  Fixture f;
+  mill_tape* const tape = f.made<mill_tape>();
+  mill_tensor* const x = f.tensor({2});
+  mill_tensor* loss = nullptr;
+  ASSERT_EQ(mill_tape_watch(tape, x, f.err()), MILL_OK);
+  ASSERT_EQ(mill_exec_set_tape(f.exec(), tape, f.err()), MILL_OK);
+  ASSERT_EQ(mill_sum(f.exec(), x, nullptr, 0, 0, &loss, f.err()), MILL_OK);
+  f.own(loss);
+  ASSERT_EQ(mill_exec_set_tape(f.exec(), nullptr, f.err()), MILL_OK);
+  ASSERT_EQ(mill_tape_backward(tape, f.exec(), loss, nullptr, MILL_BACKWARD_KEEP, f.err()),
+            MILL_OK);
+  expect_refused(
+      f, mill_tape_backward(tape, f.exec(), loss, f.tensor({3}), MILL_BACKWARD_KEEP, f.err()),
+      MILL_E_SHAPE, {"seed"});
+  mill_tensor* gradient = nullptr;
+  ASSERT_EQ(mill_tape_gradient_of(tape, x, &gradient, f.err()), MILL_OK) << f.message();
+  EXPECT_EQ(read_all<float>(f, f.own(gradient)), (std::vector<float>{1, 1}));
+}
+
+TEST(CheckpointApi, ANegativeStepIsRefused) {
+  Fixture f;
+  mill_optimizer* const optimizer = f.ready_optimizer();
+  const char* const path = f.path("negative.checkpoint");
+  ASSERT_EQ(mill_checkpoint_save(f.exec(), path, MILL_NTS, f.built_group(), optimizer, nullptr,
+                                 nullptr, f.err()),
+            MILL_OK);
+  // The step is the only i64 of the file, and 0.
+  mill_file* file = nullptr;
+  ASSERT_EQ(mill_file_open(f.context(), path, MILL_NTS, &file, f.err()), MILL_OK);
+  uint64_t count = 0;
+  ASSERT_EQ(mill_file_count(file, &count, f.err()), MILL_OK);
+  std::vector<const char*> names(count);
+  std::vector<mill_tensor*> tensors(count);
+  for (uint64_t k = 0; k < count; ++k) {
+    ASSERT_EQ(mill_file_name(file, k, &names[k], nullptr, f.err()), MILL_OK);
+    ASSERT_EQ(mill_file_read(file, f.exec(), k, &tensors[k], f.err()), MILL_OK);
+    f.own(tensors[k]);
+    const int64_t minus = -1;
+    if (std::string(names[k]) != "optim.step") continue;
+    ASSERT_EQ(mill_tensor_write(f.exec(), tensors[k], &minus, sizeof minus, f.err()), MILL_OK);
+  }
+  const char* const changed = f.path("changed.checkpoint");
+  const char* const key = "format";
+  const char* format = nullptr;
+  ASSERT_EQ(mill_file_metadata(file, "format", MILL_NTS, &format, f.err()), MILL_OK);
+  ASSERT_EQ(mill_file_save(f.exec(), changed, MILL_NTS, names.data(), tensors.data(), count, &key,
+                           &format, 1, f.err()),
+            MILL_OK)
+      << f.message();
+  mill_file_release(file);
+  expect_refused(f,
+                 mill_checkpoint_load(f.exec(), changed, MILL_NTS, f.built_group(), optimizer,
+                                      nullptr, nullptr, f.err()),
+                 MILL_E_FORMAT, {"optim.step", "-1"});
+}
+
 TEST(OptimizerRanges, WhatTheComputeTypeCannotHoldIsRefused) {
   Fixture f;
   mill_group* const group = f.built_group();

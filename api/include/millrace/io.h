@@ -102,7 +102,7 @@ MILL_API MILL_SINCE(1) mill_status
  * the same bytes. meta_keys and meta_values: n_meta strings each (NULL if 0). Every dtype but c128
  * can be saved, with any strides, from any device; no second copy of a tensor is made in host
  * memory. Blocks for the tensors' values and the file.
- * Errors: MILL_E_ARG (a name or key given twice, not UTF-8, or "__metadata__"), MILL_E_DTYPE
+ * Errors: MILL_E_ARG (a name or key given twice or not UTF-8, a name "__metadata__"), MILL_E_DTYPE
  * (c128), MILL_E_DEVICE. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
     mill_file_save(mill_exec* exec, const char* path, uint64_t path_len, const char* const* names,

@@ -142,9 +142,9 @@ typedef struct mill_custom_op {
   uint32_t size; /* sizeof(mill_custom_op) */
   uint32_t type; /* MILL_STRUCT_CUSTOM_OP */
   const mill_struct* next;
-  const char* name; /* letters, digits, '_' and '.'; unique in the context; copied */
-  uint32_t n_inputs;
-  uint32_t n_outputs;
+  const char* name;   /* ASCII letters, digits, '_' and '.'; unique in the context; copied */
+  uint32_t n_inputs;  /* 1 to 31 */
+  uint32_t n_outputs; /* 1 to MILL_MAX_OP_OUTPUTS */
   mill_custom_forward forward;
   mill_custom_backward
       backward; /* NULL: forward runs with the tape on, and its ops are differentiated */

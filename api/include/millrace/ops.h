@@ -6,7 +6,8 @@
  *   Outputs. *out NULL on entry: allocated, and the caller owns one reference to it. Otherwise the
  *     result is written into that tensor after checks of dims, dtype and device, and no reference
  *     changes hands. No out pointer itself may be NULL. On failure an output that was NULL stays
- *     NULL.
+ *     NULL. Ops that return a view (reshape, permute, slice, expand) take no given output:
+ *     MILL_E_ARG; mill_copy writes into a tensor.
  *   Inputs. Borrowed; NULL only where a comment says so. An output may share memory with an input
  *     only where a comment says so, and then with the same dims, strides and dtype.
  *   Dtypes. float: f16, bf16, f32, f64. index: u8, i8, i16, i32, i64. numeric: float and index.
