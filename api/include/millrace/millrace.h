@@ -14,8 +14,9 @@
  * thread has put down the batch in hand). Children keep their parents alive: a
  * context ends when its last tensor, exec and tape are gone. Arguments are borrowed: the library
  * takes its own reference where it keeps an object. A handle that was released, is of another kind,
- * or came from another copy of the library gives MILL_E_BAD_HANDLE. A pointer that was never a
- * handle is the caller's bug if it does not point to readable memory.
+ * or came from another copy of the library gives MILL_E_BAD_HANDLE, as long as its place has not
+ * been given to a new object of that kind: a stale pointer is then that object. A pointer that was
+ * never a handle is the caller's bug if it does not point to readable memory.
  *
  * ERRORS. Every call that can fail returns mill_status and takes a mill_error* last, which may be
  * NULL. 0 is success, a positive value a condition (see the call), a negative value an error. The
@@ -29,7 +30,9 @@
  * Different execs run in parallel. Tensors may be read by many threads at once; concurrent writes
  * to one tensor are the caller's to prevent. Everything else is synchronised inside. No object is
  * bound to the thread that made it. Do not cancel (pthread_cancel) a thread inside a call, and do
- * not longjmp or throw out of a callback.
+ * not longjmp or throw out of a callback. A callback may call the library with the exec that it
+ * was given; if it drops the last reference to that exec, the exec ends with the call. A tape in a
+ * backward pass refuses to be reset or passed over again (MILL_E_STATE).
  *
  * FORK. After fork() the child may make a new context; calls on inherited objects return
  * MILL_E_FORKED and release of them does nothing.
