@@ -129,8 +129,8 @@ mill::TensorRef mill_optimizer::squared_total(mill_exec& exec) const {
   for (size_t k = 0; k < parts_.size();) {
     uint32_t n = 0;
     while (n < MILL_MAX_OP_INPUTS && k < parts_.size()) pointers[n++] = parts_[k++].gradients.get();
-    mill::TensorRef sum = mill::op::squared_norm(exec, pointers, n);
-    total = total ? mill::op::add(exec, total.get(), sum.get()) : std::move(sum);
+    const mill::TensorRef sum = mill::op::squared_norm(exec, pointers, n);
+    total = total ? mill::op::add(exec, total.get(), sum.get()) : sum;
   }
   return total;
 }
