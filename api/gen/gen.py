@@ -31,6 +31,7 @@ OUTPUTS = {
     "impl/ops/op_table.gen.cpp": gen_engine.op_table,
     "impl/ops/calls.gen.h": gen_engine.calls,
     "impl/cpu/families.gen.h": gen_engine.families,
+    "impl/gpu/families.gen.h": gen_engine.gpu_families,
     "tests/conformance/cases.gen.inc": gen_cases.cases,
     "tests/api/calls_ops.gen.cpp": gen_cases.calls,
     "bindings/millrace_ops.gen.i": gen_docs.swig,

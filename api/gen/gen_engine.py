@@ -198,3 +198,12 @@ def families(ops):
     return ("// " + NOTICE + "\n#pragma once\n\n// The families with kernels: each is a file of this folder.\n"
             + x_macro("MILL_CPU_FAMILIES", sorted({op.family for op in kernels}))
             + "\n// The ops with kernels.\n" + x_macro("MILL_CPU_OPS", [op.name.upper() for op in kernels]))
+
+
+def gpu_families(ops):
+    """The families that have kernels, for the GPU device's list of kernel lists, and the ops' names for its messages."""
+    kernels = [op for op in ops if op.kind != "view"]
+    return ("// " + NOTICE + "\n#pragma once\n\n// The families with kernels: each is a file of gpu/families.\n"
+            + x_macro("MILL_GPU_FAMILIES", sorted({op.family for op in kernels}))
+            + "\n// The ops with kernels: number and name.\n"
+            + x_macro("MILL_GPU_OPS", [f"{op.number}, {op.name}" for op in kernels]))

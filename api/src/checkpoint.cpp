@@ -112,12 +112,9 @@ void add_tensor(mill_exec& exec, SafetensorsWriter& writer, const std::string& n
   TensorRef dense = row_major(exec, tensor);
   writer.add(name, tensor.dtype(), rank, tensor.view.dims,
              [&exec, dense](uint64_t offset, void* to, uint64_t bytes) {
-               const mill_device_table& table = exec.device.table();
-               mill_kernel_error error{};
-               check(table.copy(table.self, exec.stream->native, to,
+               exec.device.copy(exec.stream->native, to,
                                 static_cast<const char*>(dense->view.data) + offset, bytes,
-                                MILL_COPY_DEVICE_TO_HOST, &error),
-                     error);
+                                MILL_COPY_DEVICE_TO_HOST);
                exec.stream->wait();
              });
 }

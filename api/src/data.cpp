@@ -1,7 +1,9 @@
 #include "millrace/data.h"
 
+#include "dispatch/launch.h"
 #include "dispatch/transfer.h"
 #include "loader_handle.h"
+#include "ops/calls.gen.h"
 
 using namespace mill;       // NOLINT
 using namespace mill::api;  // NOLINT
@@ -62,8 +64,11 @@ void record_wait(mill_exec& exec, uint64_t bytes, uint64_t before) {
 mill_loader::mill_loader(mill_context& owner, mill_tensor* const* tensors, uint32_t n,
                          const mill_loader_opts& opts)
     : context(Ref<mill_context>::share(&owner)),
+      device(owner.devices[opts.device]),
+      late(n),
       core(describe_all(tensors, n).data(), n,
-           tensors[0]->rank() > 0 ? tensors[0]->view.dims[0] : 0, options_of(opts, &owner.tracer)) {
+           tensors[0]->rank() > 0 ? tensors[0]->view.dims[0] : 0, options_of(opts, &owner.tracer)),
+      pinned_bytes_(opts.pinned_bytes) {
   for (uint32_t k = 0; k < n; ++k) columns.push_back(TensorRef::share(tensors[k]));
 }
 
@@ -73,7 +78,7 @@ TensorRef mill_loader::new_buffer(uint32_t column) const {
   dims[0] = core.batch_rows();
   for (int32_t i = 1; i < source.rank(); ++i) dims[i] = source.view.dims[i];
   checked_count(dims, source.rank(), core.column_dtype(column));
-  return make_tensor(*context->devices[0], core.column_dtype(column), dims, source.rank(), 0, 0);
+  return make_tensor(context->devices[0], core.column_dtype(column), dims, source.rank(), 0, 0);
 }
 
 void mill_loader::make_buffers() {
@@ -93,15 +98,65 @@ void mill_loader::make_buffers() {
   spare = std::move(first_spare);
 }
 
+void mill_loader::set_transform(uint32_t column, const LoaderTransform& transform) {
+  const int32_t from = columns[column]->dtype();
+  const bool floating = is_compute_float(transform.dtype);
+  const bool wider = is_dtype(transform.dtype) && dtype_size(transform.dtype) >= dtype_size(from) &&
+                     (floating || (transform.scale == 1 && transform.shift == 0)) &&
+                     dtype_kind(from) != Kind::complex;
+  LoaderTransform none;
+  // Checked as the host's work in any case.
+  core.set_transform(column, transform);
+  late[column] = none;
+  if (device.runs_inline() || !wider) return;
+  core.set_transform(column, none);
+  late[column] = transform;
+}
+
 void mill_loader::refill_spare() {
   for (uint32_t k = 0; k < core.columns(); ++k) {
     if (!spare[k]) spare[k] = new_buffer(k);
   }
 }
 
+// The loader's own stream ends with it.
+void mill_loader::make_stage() {
+  if (stage) return;
+  std::vector<StagedColumn> shapes;
+  for (uint32_t k = 0; k < core.columns(); ++k) {
+    const mill_tensor& source = *columns[k];
+    StagedColumn shape{core.column_dtype(k), source.rank(), {}, core.row_bytes(k)};
+    for (int32_t i = 1; i < source.rank(); ++i) shape.dims[i] = source.view.dims[i];
+    shape.dims[0] = core.batch_rows();
+    checked_count(shape.dims, shape.rank, shape.dtype);
+    shapes.push_back(shape);
+  }
+  auto copies = Ref<mill_stream>::adopt(
+      slab_new<mill_stream>(device, context->next_id.fetch_add(1, std::memory_order_relaxed)));
+  indices.reserve(static_cast<size_t>(core.batch_rows()));
+  stage = std::make_unique<DeviceStage>(device, std::move(copies), core.slots(), std::move(shapes),
+                                        core.batch_rows(), pinned_bytes_);
+  core.set_stage(stage.get());
+}
+
+TensorRef mill_loader::delivered(mill_exec& exec, uint32_t slot, uint32_t column) {
+  TensorRef batch = stage->take(slot, column);
+  const LoaderTransform& then = late[column];
+  if (then.dtype == MILL_DTYPE_NONE) return batch;
+  const RecorderScope quiet(exec, nullptr);
+  TensorRef wide = op::cast(exec, batch.get(), then.dtype);
+  if (then.scale == 1 && then.shift == 0) return wide;
+  return op::affine(exec, wide.get(), then.scale, then.shift);
+}
+
 mill_status mill_loader::next(mill_exec& exec, mill_tensor** out, uint32_t n) {
-  make_buffers();
-  refill_spare();
+  const bool staged = !device.runs_inline();
+  if (staged) {
+    make_stage();
+  } else {
+    make_buffers();
+    refill_spare();
+  }
   exec.reserve_notes(n);
   has_batch = false;
   indices.clear();
@@ -109,8 +164,24 @@ mill_status mill_loader::next(mill_exec& exec, mill_tensor** out, uint32_t n) {
   LoaderBatch batch;
   if (!core.next(batch)) return MILL_END;
   uint64_t bytes = 0;
-  std::vector<TensorRef>& held = buffers[batch.slot];
-  for (uint32_t k = 0; k < n; ++k) {
+  if (staged) {
+    OutputOwner made(out, n);
+    try {
+      for (uint32_t k = 0; k < n; ++k) {
+        out[k] = delivered(exec, batch.slot, k).release();
+        bytes += out[k]->bytes();
+      }
+    } catch (...) {
+      LoaderPosition again = core.position();
+      again.batch = batch.batch;
+      again.epoch = batch.epoch;
+      core.set_position(again);
+      throw;
+    }
+    made.commit();
+  }
+  for (uint32_t k = 0; k < n && !staged; ++k) {
+    std::vector<TensorRef>& held = buffers[batch.slot];
     core.set_buffer(batch.slot, k, spare[k]->storage->data);
     std::swap(held[k], spare[k]);
     TensorRef made = std::move(spare[k]);
@@ -163,7 +234,10 @@ mill_status mill_loader_create(mill_context* context, mill_tensor* const* column
       fail_argument(MILL_E_ARG, 3, "opts->prefetch is %u, it must be at most %u", given.prefetch,
                     LoaderOptions::kMaxPrefetch);
     }
-    if (given.reserved != 0) fail_argument(MILL_E_ARG, 3, "opts->reserved is not 0");
+    if (given.device >= c.devices.size()) {
+      fail_argument(MILL_E_ARG, 3, "opts->device is %u, the context has %u", given.device,
+                    c.devices.size());
+    }
     *out_loader = slab_new<mill_loader>(c, columns, n, given);
   });
 }
@@ -187,13 +261,13 @@ mill_status mill_loader_set_transform(mill_loader* loader, uint32_t column, mill
     if (column >= l->core.columns()) {
       fail_argument(MILL_E_ARG, 1, "column is %u, the loader has %u", column, l->core.columns());
     }
-    if (!l->buffers.empty())
+    if (!l->buffers.empty() || l->stage)
       fail(MILL_E_STATE, "the loader has given out a batch, transforms are set before");
     LoaderTransform transform;
     transform.dtype = dtype;
     transform.scale = scale;
     transform.shift = shift;
-    l->core.set_transform(column, transform);
+    l->set_transform(column, transform);
   });
 }
 
@@ -208,10 +282,10 @@ mill_status mill_loader_next(mill_loader* loader, mill_exec* exec, mill_tensor**
     if (n != l->core.columns()) {
       fail_argument(MILL_E_ARG, 3, "n is %u, the loader has %u columns", n, l->core.columns());
     }
-    if (&e.device != l->context->devices[0].get()) {
+    if (&e.device != &l->device) {
       fail_argument(MILL_E_DEVICE, 1,
-                    "the exec is on device %u, the loader gives batches on device 0",
-                    e.device.index());
+                    "the exec is on device %u, the loader gives batches on device %u",
+                    e.device.index(), l->device.index());
     }
     return l->next(e, out_batch, n);
   });

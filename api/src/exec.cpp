@@ -15,9 +15,9 @@ mill_status mill_exec_create(mill_context* context, uint32_t device, mill_stream
     clear_out(out_exec, 3, "out_exec");
     mill_context& c = need_context(context);
     if (device >= c.devices.size()) {
-      fail_argument(MILL_E_ARG, 1, "device is %u, the context has %zu", device, c.devices.size());
+      fail_argument(MILL_E_ARG, 1, "device is %u, the context has %u", device, c.devices.size());
     }
-    Device& on = *c.devices[device];
+    Device& on = c.devices[device];
     mill_stream* given = maybe(stream, 2, "stream");
     if (given && &given->device != &on) {
       fail_argument(MILL_E_DEVICE, 2, "stream is of device %u, the exec is to be on device %u",
@@ -104,7 +104,7 @@ mill_status mill_exec_set_deterministic(mill_exec* exec, mill_bool on, mill_erro
   return guard("mill_exec_set_deterministic", err, [&] {
     mill_exec& e = need(exec, 0, "exec");
     const ExecGuard entered(e);
-    e.deterministic = on != 0;
+    e.set_deterministic(on != 0);
   });
 }
 

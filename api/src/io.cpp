@@ -71,7 +71,7 @@ mill_status mill_idx_read(mill_context* context, const char* path, uint64_t path
     at_argument(1, [&] {
       IdxReader reader(need_path(path, path_len));
       const IdxHeader& header = reader.header();
-      TensorRef made = make_tensor(*c.devices[0], header.dtype, header.dims,
+      TensorRef made = make_tensor(c.devices[0], header.dtype, header.dims,
                                    static_cast<int32_t>(header.rank), 0, 0);
       reader.read(made->view.data, header.bytes);
       *out_tensor = made.release();

@@ -1,8 +1,10 @@
 // The loader handle: the loader core over tensors, whose batches are given out without a copy.
 #pragma once
 
+#include <memory>
 #include <vector>
 
+#include "data/device_stage.h"
 #include "data/loader.h"
 #include "guard.h"
 
@@ -13,6 +15,7 @@ struct mill_loader : mill::Handle {
               const mill_loader_opts& opts);
 
   mill_status next(mill_exec& exec, mill_tensor** out, uint32_t n);
+  void set_transform(uint32_t column, const mill::LoaderTransform& transform);
 
   mill::Ref<mill_context> context;
   mill::OwnerLock lock;
@@ -23,12 +26,18 @@ struct mill_loader : mill::Handle {
   std::vector<mill::TensorRef> spare;  // for the slot that the next batch empties
   std::vector<int64_t> indices;        // of the last batch
   bool has_batch = false;
+  mill::Device& device;                      // where batches go
+  std::vector<mill::LoaderTransform> late;   // per column, what is done on the device
+  std::unique_ptr<mill::DeviceStage> stage;  // null for the CPU; made by the first batch
   mill::BatchLoader core;
 
  private:
   mill::TensorRef new_buffer(uint32_t column) const;
   void make_buffers();
   void refill_spare();
+  void make_stage();
+  mill::TensorRef delivered(mill_exec& exec, uint32_t slot, uint32_t column);
+  uint64_t pinned_bytes_;
 };
 
 namespace mill::api {

@@ -10,9 +10,9 @@ namespace {
 Allocator& need_allocator(mill_context* context, uint32_t device) {
   mill_context& c = need_context(context);
   if (device >= c.devices.size()) {
-    fail_argument(MILL_E_ARG, 1, "device is %u, the context has %zu", device, c.devices.size());
+    fail_argument(MILL_E_ARG, 1, "device is %u, the context has %u", device, c.devices.size());
   }
-  return c.devices[device]->allocator();
+  return c.devices[device].allocator();
 }
 
 }  // namespace

@@ -275,7 +275,7 @@ mill_status mill_op_supports(mill_context* context, uint32_t device, int32_t op,
     mill_context& c = need_context(context);
     const OpRow& row = c.row(op);
     if (device >= c.devices.size()) {
-      fail_argument(MILL_E_ARG, 1, "device is %u, the context has %zu", device, c.devices.size());
+      fail_argument(MILL_E_ARG, 1, "device is %u, the context has %u", device, c.devices.size());
     }
     if (!is_dtype(dtype))
       fail_argument(MILL_E_ARG, 3, "dtype is %d, dtypes are 1 to %d", dtype, MILL_DTYPE_COUNT - 1);
@@ -293,8 +293,9 @@ mill_status mill_op_supports(mill_context* context, uint32_t device, int32_t op,
     for (uint32_t k = 0; k < row.n_outputs; ++k) dtypes[row.n_inputs + k] = dtype;
     mill_kernel kernel{};
     mill_kernel_error error{};
-    const mill_device_table& table = c.devices[device]->table();
-    check(table.resolve(table.self, op, dtypes, row.n_inputs, row.n_outputs, &kernel, &error),
+    const mill_device_table& table = c.devices[device].table();
+    check(table.ops->resolve(table.self, op, dtypes, row.n_inputs, row.n_outputs,
+                             MILL_KERNEL_DETERMINISTIC, &kernel, &error),
           error);
   });
 }

@@ -233,6 +233,18 @@ mill_status mill_tensor_shape(const mill_tensor* tensor, int64_t* dims, int64_t*
   });
 }
 
+mill_status mill_tensor_to(mill_exec* exec, mill_tensor* tensor, mill_tensor** out_tensor,
+                           mill_error* err) {
+  return guard("mill_tensor_to", err, [&] {
+    clear_out(out_tensor, 2, "out_tensor");
+    mill_exec& e = need(exec, 0, "exec");
+    mill_tensor& t = need(tensor, 1, "tensor");
+    const ExecGuard entered(e);
+    if (t.device().owner() != e.device.owner()) check_same_device(e, t, 1, "tensor");
+    give(e, copy_to(e, t), out_tensor);
+  });
+}
+
 mill_status mill_tensor_device(const mill_tensor* tensor, uint32_t* out_device, mill_error* err) {
   return guard("mill_tensor_device", err, [&] {
     need_out(out_device, 1, "out_device") = 0;
@@ -345,7 +357,7 @@ mill_status mill_future_data(mill_future* future, const void** out_data, uint64_
     mill_future& f = need_future(future);
     const mill_status status = f.query();
     if (status != MILL_OK) return status;
-    *out_data = f.staged->view.data;
+    *out_data = f.data();
     *out_bytes = f.staged->bytes();
     return MILL_OK;
   });

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "cpu/families.gen.h"
-#include "device/plugin.h"
+#include "millrace/plugin.h"
 
 namespace mill::cpu {
 

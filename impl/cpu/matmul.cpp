@@ -215,7 +215,7 @@ bool onednn_pays(const Layout& at, int32_t dtype, bool cut) {
 }
 
 bool use_onednn(const mill_kernel_args* args, const Layout& at) {
-  const auto* runtime = static_cast<const Runtime*>(args->host->cpu);
+  const auto* runtime = static_cast<const Runtime*>(args->host->builtin);
   if (runtime == nullptr || runtime->onednn == nullptr) return false;
   const int32_t policy = __atomic_load_n(&runtime->gemm_policy, __ATOMIC_RELAXED);
   if (policy == kGemmOwn) return false;
@@ -443,7 +443,7 @@ mill_status launch(const mill_kernel_args* args) {
 
   const mill_kernel_tensor* bias =
       layout_of == layout_of_linear && args->n_in > 2 ? args->in[2] : nullptr;
-  const auto* runtime = static_cast<const Runtime*>(args->host->cpu);
+  const auto* runtime = static_cast<const Runtime*>(args->host->builtin);
   Launch job{&at,
              &plan,
              args->in[at.swapped ? 1 : 0]->data,

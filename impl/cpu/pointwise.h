@@ -5,7 +5,7 @@
 
 #include "cpu/convert.h"
 #include "cpu/past_cache.h"
-#include "device/plugin.h"
+#include "millrace/plugin.h"
 
 namespace mill::cpu::MILL_TARGET {
 

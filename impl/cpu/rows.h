@@ -18,8 +18,8 @@
 #include "cpu/kernels.h"
 #include "cpu/simd.h"
 #include "cpu/simd_math.h"
-#include "device/plugin.h"
 #include "millrace/op_numbers.h"
+#include "millrace/plugin.h"
 #include "millrace/types.h"
 
 namespace mill::cpu::MILL_TARGET {

@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <new>
+#include <utility>
 
 #include "base/dtype.h"
 #include "base/error.h"
@@ -43,6 +45,7 @@ struct BatchLoader::Slot {
   std::vector<int64_t> indices;
   LoaderPosition at;
   uint64_t gather_ns = 0;
+  std::exception_ptr failure;  // what kept the batch from being made
 };
 
 struct BatchLoader::State {
@@ -120,6 +123,12 @@ BatchLoader::~BatchLoader() {
     // The mutex may be held, and the condition variables waited on, by a thread that is not here.
     (void)state_.release();
     return;
+  }
+  // In modelled time the worker ends by the stage alone: when it would see `stop` depends on how
+  // the threads are scheduled.
+  if (options_.stage != nullptr) {
+    options_.stage->close();
+    options_.stage->worker_joined();
   }
   {
     const std::lock_guard lock(state_->mutex);
@@ -204,7 +213,7 @@ void BatchLoader::make_state() {
     slot.indices.resize(static_cast<size_t>(options_.batch));
     slot.owned.resize(columns());
     slot.buffers = given_[s];
-    for (uint32_t c = 0; c < columns(); ++c) {
+    for (uint32_t c = 0; c < columns() && options_.stage == nullptr; ++c) {
       if (slot.buffers[c] != nullptr) continue;
       slot.owned[c].reset(::operator new(std::max<uint64_t>(column_bytes(c), 1), kAlignment));
       slot.buffers[c] = slot.owned[c].get();
@@ -223,6 +232,7 @@ void BatchLoader::start() {
   sigset_t before;
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  if (options_.stage != nullptr) options_.stage->worker_announced();
   const int code = ::pthread_create(&state_->thread, nullptr, work_entry, this);
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (code != 0) {
@@ -245,10 +255,34 @@ void BatchLoader::fill(Slot& slot, const LoaderPosition& at) const {
   state_->order.prepare(at.seed, at.epoch, state_->stop);
   const int64_t count = rows_of(at.batch);
   state_->order.copy(at.batch * options_.batch, count, slot.indices.data());
-  for (uint32_t c = 0; c < columns(); ++c) {
-    plans_[c].run(slot.indices.data(), count, slot.buffers[c]);
+  if (options_.stage != nullptr) {
+    fill_stage(slot, count);
+  } else {
+    for (uint32_t c = 0; c < columns(); ++c) {
+      plans_[c].run(slot.indices.data(), count, slot.buffers[c]);
+    }
   }
   slot.gather_ns = now_ns() - begin;
+}
+
+void BatchLoader::fill_stage(Slot& slot, int64_t count) const {
+  LoaderStage& stage = *options_.stage;
+  const auto s = static_cast<uint32_t>(&slot - state_->slots.data());
+  slot.failure = nullptr;
+  try {
+    stage.begin(s, count);
+    for (uint32_t c = 0; c < columns(); ++c) {
+      const int64_t step = stage.rows_at_once(c);
+      for (int64_t first = 0; first < count; first += step) {
+        const int64_t n = std::min(step, count - first);
+        plans_[c].run(slot.indices.data() + first, n, stage.acquire(s, c, first, n));
+        stage.commit(s, c, first, n);
+      }
+    }
+    stage.end(s);
+  } catch (...) {
+    slot.failure = std::current_exception();
+  }
 }
 
 uint64_t BatchLoader::bytes_of(int64_t rows) const {
@@ -281,31 +315,61 @@ void* BatchLoader::work_entry(void* self) {
 }
 
 void BatchLoader::work() noexcept {
+  LoaderStage* const stage = options_.stage;
+  if (stage != nullptr) stage->worker_begins();
+  work_on();
+  if (stage != nullptr) stage->worker_ends();
+}
+
+void BatchLoader::work_on() noexcept {
   State& state = *state_;
-  std::unique_lock lock(state.mutex);
-  state.thread_id = static_cast<uint32_t>(::gettid());
-  uint64_t generation = state.generation;
-  LoaderPosition at = state.from;
+  LoaderStage* const stage = options_.stage;
+  bool has_free = false;
+  uint64_t generation = 0;
+  LoaderPosition at;
+  {
+    const StageTurn turn(stage);
+    const std::lock_guard lock(state.mutex);
+    state.thread_id = static_cast<uint32_t>(::gettid());
+    generation = state.generation;
+    at = state.from;
+  }
   while (true) {
-    state.work.wait(lock, [&] {
-      return state.stop.load(std::memory_order_relaxed) || generation != state.generation ||
-             state.filled - state.released < state.slots.size();
-    });
-    if (state.stop.load(std::memory_order_relaxed)) return;
-    if (generation != state.generation) {
-      generation = state.generation;
-      at = state.from;
+    if (stage != nullptr && !has_free) {
+      has_free = stage->take_free();
+      if (!has_free) return;
     }
-    // The end of an epoch is no batch: the caller sees it from its own position.
-    if (at.batch == batches_) at = {at.seed, at.epoch + 1, 0};
-    Slot& slot = state.slots[state.filled % state.slots.size()];
-    lock.unlock();
-    fill_traced(slot, at);
-    lock.lock();
-    if (generation != state.generation) continue;
-    ++state.filled;
+    Slot* slot = nullptr;
+    {
+      const StageTurn turn(stage);
+      std::unique_lock lock(state.mutex);
+      // In modelled time there is a free slot already.
+      state.work.wait(lock, [&] {
+        return state.stop.load(std::memory_order_relaxed) || generation != state.generation ||
+               state.filled - state.released < state.slots.size();
+      });
+      if (state.stop.load(std::memory_order_relaxed)) return;
+      if (generation != state.generation) {
+        generation = state.generation;
+        at = state.from;
+      }
+      // The end of an epoch is no batch: the caller sees it from its own position.
+      if (at.batch == batches_) at = {at.seed, at.epoch + 1, 0};
+      slot = &state.slots[state.filled % state.slots.size()];
+    }
+    fill_traced(*slot, at);
+    {
+      const StageTurn turn(stage);
+      const std::lock_guard lock(state.mutex);
+      if (generation != state.generation) continue;
+      ++state.filled;
+    }
     at = after(at);
     state.ready.notify_one();
+    if (stage != nullptr) {
+      stage->give_filled();
+      has_free = false;
+    }
   }
 }
 
@@ -313,10 +377,7 @@ bool BatchLoader::next(LoaderBatch& batch) {
   const Exclusive exclusive(busy_);
   refuse_if_forked();
   if (position_.batch == batches_) {
-    if (state_ != nullptr) {
-      const std::lock_guard lock(state_->mutex);
-      state_->released = state_->taken;
-    }
+    release_held();
     if (state_ != nullptr && state_->threaded) state_->work.notify_one();
     position_ = {position_.seed, position_.epoch + 1, 0};
     return false;
@@ -332,11 +393,9 @@ bool BatchLoader::next(LoaderBatch& batch) {
     state.released = 0;
     state.taken = 1;
   } else {
+    release_held();
+    if (options_.stage != nullptr) options_.stage->take_filled();
     std::unique_lock lock(state.mutex);
-    if (state.released != state.taken) {
-      state.released = state.taken;
-      state.work.notify_one();
-    }
     if (state.filled == state.taken) {
       const uint64_t begin = now_ns();
       state.ready.wait(lock, [&] { return state.filled != state.taken; });
@@ -344,6 +403,12 @@ bool BatchLoader::next(LoaderBatch& batch) {
     }
     slot = &state.slots[state.taken % state.slots.size()];
     ++state.taken;
+  }
+  if (slot->failure) {
+    // The batch is made again when it is asked for again.
+    const std::exception_ptr failure = std::exchange(slot->failure, nullptr);
+    restart();
+    std::rethrow_exception(failure);
   }
   batch.columns = slot->buffers.data();
   batch.indices = slot->indices.data();
@@ -362,25 +427,43 @@ void BatchLoader::release_batch() {
   const Exclusive exclusive(busy_);
   if (state_ == nullptr) return;
   refuse_if_forked();
+  release_held();
+}
+
+void BatchLoader::release_held() {
+  if (state_ == nullptr) return;
+  bool gave = false;
   {
     const std::lock_guard lock(state_->mutex);
+    gave = state_->released != state_->taken;
     state_->released = state_->taken;
   }
-  if (state_->threaded) state_->work.notify_one();
+  if (!state_->threaded || !gave) return;
+  state_->work.notify_one();
+  if (options_.stage != nullptr) options_.stage->give_free();
 }
 
 void BatchLoader::restart() {
   if (state_ == nullptr) return;
   State& state = *state_;
+  uint64_t waiting = 0;  // gathered for nothing
+  uint64_t held = 0;
   {
+    const StageTurn turn(state.threaded ? options_.stage : nullptr);
     const std::lock_guard lock(state.mutex);
+    waiting = state.filled - state.taken;
+    held = state.taken - state.released;
     ++state.generation;
     state.from = position_;
     state.filled = 0;
     state.taken = 0;
     state.released = 0;
   }
-  if (state.threaded) state.work.notify_one();
+  if (!state.threaded) return;
+  state.work.notify_one();
+  if (options_.stage == nullptr) return;
+  for (uint64_t k = 0; k < waiting; ++k) options_.stage->take_filled();
+  for (uint64_t k = 0; k < waiting + held; ++k) options_.stage->give_free();
 }
 
 void BatchLoader::set_position(const LoaderPosition& position) {

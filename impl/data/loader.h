@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "data/gather.h"
+#include "data/stage.h"
 
 namespace mill {
 
@@ -20,9 +21,10 @@ struct LoaderOptions {
   uint64_t seed = 0;
   int64_t batch = 1;
   bool shuffle = false;
-  bool drop_last = false;    // leave out an epoch's last batch if it has fewer rows
-  uint32_t prefetch = 2;     // batches gathered ahead; 0 = no thread, next() gathers
-  Tracer* tracer = nullptr;  // told of every batch that the worker gathers; outlives the loader
+  bool drop_last = false;        // leave out an epoch's last batch if it has fewer rows
+  uint32_t prefetch = 2;         // batches gathered ahead; 0 = no thread, next() gathers
+  LoaderStage* stage = nullptr;  // where batches go; null: into the slots' own buffers
+  Tracer* tracer = nullptr;      // told of every batch that the worker gathers; outlives the loader
 };
 
 // Where next() will go on. `batch` may equal batches(): the next answer is then the end of the
@@ -75,9 +77,12 @@ class BatchLoader {
   uint32_t columns() const { return static_cast<uint32_t>(columns_.size()); }
   uint32_t slots() const { return options_.prefetch + 1; }
   int32_t column_dtype(uint32_t column) const { return plans_[column].dtype(); }
+  uint64_t row_bytes(uint32_t column) const { return plans_[column].row_bytes(); }
   // Bytes of a column's buffer in one slot: batch_rows() rows in the transform's dtype.
   uint64_t column_bytes(uint32_t column) const;
 
+  // Before the first next() only. The stage outlives the loader or its next set_stage.
+  void set_stage(LoaderStage* stage) { options_.stage = stage; }
   // Before the first next() only.
   void set_transform(uint32_t column, const LoaderTransform& transform);
 
@@ -110,10 +115,13 @@ class BatchLoader {
   void refuse_if_forked() const;
   void restart();
   void fill(Slot& slot, const LoaderPosition& at) const;
+  void fill_stage(Slot& slot, int64_t count) const;
   void fill_traced(Slot& slot, const LoaderPosition& at) const;
   uint64_t bytes_of(int64_t rows) const;
   LoaderPosition after(const LoaderPosition& at) const;
+  void release_held();
   void work() noexcept;
+  void work_on() noexcept;
   static void* work_entry(void* self);
 
   LoaderOptions options_;

@@ -4,6 +4,8 @@
 
 #include "base/fork.h"
 #include "device/builtin.h"
+#include "device/plugins.h"
+#include "dispatch/host_services.h"
 #include "millrace/op_numbers.h"
 #include "tensor/storage.h"
 #include "trace/exec_trace.h"
@@ -87,20 +89,46 @@ mill_context::mill_context(const mill_context_opts& opts)
     rows_[row.number] = &row;
   }
   mill::BuiltinDevice cpu = mill::make_cpu_device(opts.threads, opts.gemm);
-  devices.push_back(
-      std::make_unique<mill::Device>(0, std::move(cpu.table), cpu.services, this, release_context));
-  if (opts.memory_limit != 0) devices[0]->allocator().set_limit(opts.memory_limit);
-  devices[0]->allocator().set_hook(mill::trace_memory, devices[0].get());
+  add_device(std::make_unique<mill::Device>(0, "cpu", std::move(cpu.table), cpu.services, this,
+                                            release_context));
+  if (opts.memory_limit != 0) devices[0].allocator().set_limit(opts.memory_limit);
   if (opts.trace_mask != 0) set_trace_mask(opts.trace_mask);
   tags_.emplace_back("");
 }
 
 mill_context::~mill_context() {
-  for (auto& device : devices) mill::run_deleters(*device);
+  for (uint32_t k = 0; k < devices.size(); ++k) mill::run_deleters(devices[k], true);
   for (uint32_t k = 0; k < custom_count(); ++k) {
     const mill_custom_op& op = custom_[k]->callbacks;
     if (op.destroy) op.destroy(op.user);
   }
+  for (auto& host : services_) host->close();
+  devices.clear();
+}
+
+void mill_context::add_device(std::unique_ptr<mill::Device> device) {
+  device->allocator().set_hook(mill::trace_memory, device.get());
+  device->allocator().tell_every_block((tracer.mask() & MILL_TRACE_ALLOCATIONS) != 0);
+  devices.add(std::move(device));
+}
+
+uint32_t mill_context::open_device(const std::string& text) {
+  const mill::DeviceSpec spec = mill::parse_device(text);
+  const mill::PluginEntry& plugin = mill::Plugins::of_process().find(spec);
+  const std::lock_guard lock(device_mutex_);
+  const uint32_t index = devices.size();
+  if (index == mill::DeviceList::kMost)
+    mill::fail(MILL_E_STATE, "the context has %u devices, the limit is %u", index,
+               mill::DeviceList::kMost);
+  services_.reserve(services_.size() + 1);
+  auto services = std::make_unique<mill::HostServices>(*this);
+  mill::TableOwner table = mill::open_device(plugin, spec.spec, services->table());
+  auto device = std::make_unique<mill::Device>(index, text, std::move(table), services->table(),
+                                               this, release_context);
+  services->set_device(device.get());
+  services_.push_back(std::move(services));
+  add_device(std::move(device));
+  return index;
 }
 
 void release_context(mill::Handle* handle) noexcept {
@@ -186,8 +214,8 @@ int32_t mill_context::find_tag(const char* name) {
 
 void mill_context::set_trace_mask(uint64_t mask) {
   tracer.set_mask(mask);
-  for (auto& device : devices) {
-    device->allocator().tell_every_block((mask & MILL_TRACE_ALLOCATIONS) != 0);
+  for (uint32_t k = 0; k < devices.size(); ++k) {
+    devices[k].allocator().tell_every_block((mask & MILL_TRACE_ALLOCATIONS) != 0);
   }
 }
 

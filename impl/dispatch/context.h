@@ -28,6 +28,32 @@ struct CustomOp {
   mill_custom_op callbacks{};
 };
 
+// The devices of a context. They are added and never taken away, so that a number read once stays
+// good without a lock.
+class DeviceList {
+ public:
+  static constexpr uint32_t kMost = 64;
+
+  uint32_t size() const { return n_.load(std::memory_order_acquire); }
+  Device& operator[](uint32_t k) const { return *devices_[k]; }
+  // One caller at a time.
+  void add(std::unique_ptr<Device> device) {
+    const uint32_t n = n_.load(std::memory_order_relaxed);
+    devices_[n] = std::move(device);
+    n_.store(n + 1, std::memory_order_release);
+  }
+  void clear() {
+    const uint32_t n = n_.exchange(0);
+    for (uint32_t k = n; k-- > 0;) devices_[k].reset();
+  }
+
+ private:
+  std::unique_ptr<Device> devices_[kMost];
+  std::atomic<uint32_t> n_{0};
+};
+
+class HostServices;
+
 // The rules of every custom op: what a tape keeps for its backward callback, and the call of it.
 extern const OpRules custom_rules;
 
@@ -41,7 +67,7 @@ struct mill_context : mill::Handle {
   ~mill_context();
 
   uint32_t fork_generation = 0;
-  std::vector<std::unique_ptr<mill::Device>> devices;
+  mill::DeviceList devices;
   mill::Tracer tracer;
   std::atomic<uint64_t> next_id{1};  // storages, execs, tensors as the trace names them
 
@@ -53,6 +79,8 @@ struct mill_context : mill::Handle {
     return custom_row(op);
   }
   const mill::OpRow* find(const char* name);
+  // "sim:a100", "cuda": its number. Throws what the plugin reports.
+  uint32_t open_device(const std::string& spec);
   const mill::CustomOp* custom(int32_t op) const;
   int32_t add_custom(const mill_custom_op& op);
   uint32_t custom_count() const { return n_custom_.load(std::memory_order_acquire); }
@@ -66,6 +94,10 @@ struct mill_context : mill::Handle {
   static constexpr int32_t kTableSpan = 256;
   const mill::OpRow& custom_row(int32_t op) const;
 
+  void add_device(std::unique_ptr<mill::Device> device);
+
+  std::mutex device_mutex_;  // one device is added at a time
+  std::vector<std::unique_ptr<mill::HostServices>> services_;
   const mill::OpRow* rows_[kTableSpan] = {};
   std::mutex custom_mutex_;
   std::atomic<uint32_t> n_custom_{0};

@@ -35,6 +35,14 @@ void mill_exec::set_recorder(mill::Recorder* next) noexcept {
   recorder = next;
 }
 
+void mill_exec::set_deterministic(bool on) noexcept {
+  if (on == deterministic) return;
+  deterministic = on;
+  // The device may have other kernels for it.
+  for (uint32_t k = 0; k < kKernelSlots; ++k) kernels[k].key = 0;
+  for (mill::CachedKernel& cached : quick_) cached.key = 0;
+}
+
 const mill_kernel& mill_exec::resolve(const mill::OpRow& row, const int32_t* dtypes, uint32_t n_in,
                                       uint32_t n_out) {
   // Dtypes beyond the third input follow from the first ones for every op, or are checked by its
@@ -52,7 +60,8 @@ const mill_kernel& mill_exec::resolve(const mill::OpRow& row, const int32_t* dty
   mill_kernel found{};
   mill_kernel_error error{};
   mill::check(
-      device.table().resolve(device.table().self, row.number, dtypes, n_in, n_out, &found, &error),
+      device.table().ops->resolve(device.self(), row.number, dtypes, n_in, n_out,
+                                  deterministic ? MILL_KERNEL_DETERMINISTIC : 0, &found, &error),
       error);
   cached.kernel = found;
   cached.key = key;

@@ -46,9 +46,10 @@ struct mill_exec : mill::Handle {
   mill_host_services host{};
   std::unique_ptr<mill::CachedKernel[]> kernels;  // kKernelSlots: too large for a handle's slot
 
-  // What the allocator knows the stream by. All streams of an inline device are one to it.
-  uint64_t stream_id() const { return reinterpret_cast<uintptr_t>(stream->native); }
+  // What the allocator knows the stream by.
+  uint64_t stream_id() const { return stream->memory_id; }
   void set_recorder(mill::Recorder* next) noexcept;
+  void set_deterministic(bool on) noexcept;
   const mill_kernel& resolve(const mill::OpRow& row, const int32_t* dtypes, uint32_t n_in,
                              uint32_t n_out);
   // The kernel of a pointwise op whose tensors all have this dtype, if it was asked for before.

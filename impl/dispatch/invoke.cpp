@@ -52,8 +52,8 @@ void load_inputs(OpCall& call, mill_tensor* const* in, uint32_t n_in) {
                       "%s was made before fork(); make a new one in the child", input.name);
       }
       fail_argument(MILL_E_DEVICE, static_cast<int32_t>(k),
-                    "%s is on %s %u of %s context, the exec is on %s %u", input.name,
-                    tensor->device().table().name, tensor->device().index(),
+                    "%s is on %s %u of %s context, the exec is on %s %u; mill_tensor_to copies",
+                    input.name, tensor->device().table().name, tensor->device().index(),
                     tensor->device().owner() == call.exec.device.owner() ? "the same" : "another",
                     call.exec.device.table().name, call.exec.device.index());
     }

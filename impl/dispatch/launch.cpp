@@ -153,6 +153,28 @@ mill_tensor* row_major(Exec& exec, mill_tensor* tensor) {
   return out;
 }
 
+// The exec's stream waits for what other streams still do to the operands.
+void order_streams(const OpCall& call, mill_tensor* const* in, mill_tensor* const* out) {
+  const uint64_t stream = call.exec.stream_id();
+  for (uint32_t k = 0; k < call.n_in; ++k) {
+    if (in[k]) order_read(*in[k]->storage, stream);
+  }
+  for (uint32_t k = 0; k < call.n_out; ++k) {
+    if (out[k]) order_write(*out[k]->storage, stream);
+  }
+}
+
+// A launch that failed may have submitted a part of its work.
+void mark_streams(const OpCall& call, mill_tensor* const* in, mill_tensor* const* out) {
+  const Ticket ticket = call.exec.stream->ticket();
+  for (uint32_t k = 0; k < call.n_in; ++k) {
+    if (in[k]) mark_read(*in[k]->storage, ticket);
+  }
+  for (uint32_t k = 0; k < call.n_out; ++k) {
+    if (out[k]) mark_write(*out[k]->storage, ticket);
+  }
+}
+
 }  // namespace
 
 void launch(OpCall& call, mill_tensor** out) {
@@ -164,6 +186,7 @@ void launch(OpCall& call, mill_tensor** out) {
   const mill_kernel_tensor* in_views[MILL_MAX_OP_INPUTS];
   const mill_kernel_tensor* out_views[MILL_MAX_OP_OUTPUTS];
   mill_tensor* real_out[MILL_MAX_OP_OUTPUTS];
+  mill_tensor* in_tensors[MILL_MAX_OP_INPUTS];
   mill_kernel_tensor local[3];
   int32_t dtypes[MILL_MAX_OP_INPUTS + MILL_MAX_OP_OUTPUTS];
   bool empty = call.n_out > 0;
@@ -188,29 +211,37 @@ void launch(OpCall& call, mill_tensor** out) {
       // NOLINTNEXTLINE: a pointwise op has its first output always
       in_views[k] = broadcast(tensor->view, *out_views[0], local[k]);
     } else if (row.kind == OpKind::dense && !tensor->dense) {
-      in_views[k] = &keep.adopt(row_major(exec, tensor))->view;
+      tensor = keep.adopt(row_major(exec, tensor));
+      in_views[k] = &tensor->view;
     } else {
       in_views[k] = &tensor->view;
     }
+    in_tensors[k] = tensor;
   }
 
   if (!empty) {
     const mill_kernel& kernel = exec.resolve(row, dtypes, call.n_in, call.n_out);
     mill_kernel_error error;
     error.text[0] = 0;
-    mill_kernel_args args{in_views,
-                          out_views,
-                          call.attr,
-                          call.n_in,
-                          call.n_out,
-                          row.n_attrs,
-                          call.accumulate ? static_cast<uint32_t>(MILL_KERNEL_ACCUMULATE) : 0u,
-                          nullptr,
-                          0,
-                          exec.stream->native,
-                          &exec.host,
-                          &error};
+    mill_kernel_args args{
+        in_views,
+        out_views,
+        call.attr,
+        call.n_in,
+        call.n_out,
+        row.n_attrs,
+        (call.accumulate ? static_cast<uint32_t>(MILL_KERNEL_ACCUMULATE) : 0u) |
+            (exec.deterministic ? static_cast<uint32_t>(MILL_KERNEL_DETERMINISTIC) : 0u),
+        nullptr,
+        0,
+        exec.stream->native,
+        &exec.host,
+        &error};
     Ref<Storage> scratch;
+    // Nobody sees work that has been submitted and not been counted.
+    const TurnHold turn(exec.device.turns());
+    if (!exec.device.runs_inline() && exec.order == MILL_ORDER_AUTO)
+      order_streams(call, in_tensors, real_out);
     if (kernel.workspace) {
       args.workspace_bytes = kernel.workspace(&args);
       if (args.workspace_bytes > 0) {
@@ -219,6 +250,7 @@ void launch(OpCall& call, mill_tensor** out) {
       }
     }
     const mill_status status = kernel.launch(&args);
+    if (!exec.device.runs_inline()) mark_streams(call, in_tensors, real_out);
     if (status != MILL_OK) [[unlikely]] {
       fail(status, "%s", error.text);
     }

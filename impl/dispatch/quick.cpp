@@ -38,15 +38,28 @@ bool run_quick(Exec& exec, const OpRow& row, mill_tensor* const* in, uint32_t n_
     kernel = &exec.resolve_quick(row, dtypes, n_in);
   }
   if (kernel->workspace) return false;
+  const bool ordered = !exec.device.runs_inline();
+  if (ordered && exec.order == MILL_ORDER_AUTO) [[unlikely]] {
+    order_read(*a->storage, exec.stream_id());
+    if (two) order_read(*in[1]->storage, exec.stream_id());
+  }
   TensorRef made = make_tensor(exec.device, a->view.dtype, a->view.dims, a->view.rank,
                                exec.stream_id(), exec.tag);
   const mill_kernel_tensor* const in_views[2] = {&a->view, two ? &in[1]->view : nullptr};
   const mill_kernel_tensor* const out_views[1] = {&made->view};
   mill_kernel_error error;
   error.text[0] = 0;
-  const mill_kernel_args args{in_views, out_views,           nullptr,    n_in,  1, 0, 0, nullptr,
-                              0,        exec.stream->native, &exec.host, &error};
+  const uint32_t flags = exec.deterministic ? static_cast<uint32_t>(MILL_KERNEL_DETERMINISTIC) : 0u;
+  const mill_kernel_args args{in_views,   out_views, nullptr, n_in, 1,
+                              0,          flags,     nullptr, 0,    exec.stream->native,
+                              &exec.host, &error};
   const mill_status status = kernel->launch(&args);
+  if (ordered) [[unlikely]] {
+    const Ticket ticket = exec.stream->ticket();
+    mark_read(*a->storage, ticket);
+    if (two) mark_read(*in[1]->storage, ticket);
+    mark_write(*made->storage, ticket);
+  }
   if (status != MILL_OK) [[unlikely]] {
     fail(status, "%s", error.text);
   }

@@ -1,5 +1,6 @@
 #include "dispatch/transfer.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/half.h"
@@ -13,6 +14,10 @@ mill_status mill_future::query() {
 
 mill_status mill_future::wait(uint64_t timeout_ns) {
   return done ? done->wait(timeout_ns) : MILL_OK;
+}
+
+mill_future::~mill_future() {
+  if (host) staged->device().pinned().free(host);
 }
 
 namespace mill {
@@ -63,11 +68,23 @@ class CopyRecord {
   mill_trace_record record_{};
 };
 
-void copy(const Device& device, void* stream, void* to, const void* from, uint64_t bytes,
-          int32_t kind) {
-  if (bytes == 0) return;
-  mill_kernel_error error{};
-  check(device.table().copy(device.table().self, stream, to, from, bytes, kind, &error), error);
+}  // namespace
+
+namespace {
+
+// A copy between host memory and a row-major tensor on the exec's stream, in its order.
+void copy_in(Exec& exec, mill_tensor& to, const void* data, uint64_t bytes) {
+  const bool ordered = !exec.device.runs_inline();
+  if (ordered && exec.order == MILL_ORDER_AUTO) order_write(*to.storage, exec.stream_id());
+  exec.device.copy(exec.stream->native, to.view.data, data, bytes, MILL_COPY_HOST_TO_DEVICE);
+  if (ordered) mark_write(*to.storage, exec.stream->ticket());
+}
+
+void copy_out(Exec& exec, mill_tensor& from, void* data, uint64_t bytes) {
+  const bool ordered = !exec.device.runs_inline();
+  if (ordered && exec.order == MILL_ORDER_AUTO) order_read(*from.storage, exec.stream_id());
+  exec.device.copy(exec.stream->native, data, from.view.data, bytes, MILL_COPY_DEVICE_TO_HOST);
+  if (ordered) mark_read(*from.storage, exec.stream->ticket());
 }
 
 }  // namespace
@@ -75,12 +92,11 @@ void copy(const Device& device, void* stream, void* to, const void* from, uint64
 void write_host(Exec& exec, mill_tensor& tensor, const void* data, uint64_t bytes) {
   const CopyRecord record(exec, tensor, MILL_COPY_HOST_TO_DEVICE);
   if (tensor.dense) {
-    copy(exec.device, exec.stream->native, tensor.view.data, data, bytes, MILL_COPY_HOST_TO_DEVICE);
+    copy_in(exec, tensor, data, bytes);
   } else {
     const TensorRef staged = make_tensor(exec.device, tensor.dtype(), tensor.view.dims,
                                          tensor.rank(), exec.stream_id(), exec.tag);
-    copy(exec.device, exec.stream->native, staged->view.data, data, bytes,
-         MILL_COPY_HOST_TO_DEVICE);
+    copy_in(exec, *staged, data, bytes);
     const RecorderScope quiet(exec, nullptr);
     mill_tensor* in = staged.get();
     mill_tensor* out = &tensor;
@@ -92,13 +108,19 @@ void write_host(Exec& exec, mill_tensor& tensor, const void* data, uint64_t byte
 void read_host(Exec& exec, mill_tensor& tensor, void* data, uint64_t bytes) {
   const CopyRecord record(exec, tensor, MILL_COPY_DEVICE_TO_HOST);
   const TensorRef dense = row_major(exec, tensor);
-  copy(exec.device, exec.stream->native, data, dense->view.data, bytes, MILL_COPY_DEVICE_TO_HOST);
+  copy_out(exec, *dense, data, bytes);
   const WaitRecord waiting(*exec.context, MILL_RECORD_SYNC_READ, &exec, exec.stream->id);
   exec.stream->wait();
 }
 
 void read_host_blocking(const mill_tensor& tensor, void* data, uint64_t bytes) {
-  copy(tensor.device(), nullptr, data, tensor.view.data, bytes, MILL_COPY_DEVICE_TO_HOST);
+  Device& device = tensor.device();
+  if (device.runs_inline()) {
+    device.copy(nullptr, data, tensor.view.data, bytes, MILL_COPY_DEVICE_TO_HOST);
+    return;
+  }
+  host_wait_write(*tensor.storage);
+  device.copy_blocking(data, tensor.view.data, bytes, MILL_COPY_DEVICE_TO_HOST);
 }
 
 Ref<mill_future> read_async(Exec& exec, mill_tensor& tensor) {
@@ -112,7 +134,80 @@ Ref<mill_future> read_async(Exec& exec, mill_tensor& tensor) {
                                  exec.stream_id(), exec.tag);
   out = staged.get();
   invoke(exec, MILL_OP_COPY, &in, 1, nullptr, 0, &out, 1);
-  return Ref<mill_future>::adopt(slab_new<mill_future>(std::move(staged)));
+  auto future = Ref<mill_future>::adopt(slab_new<mill_future>(std::move(staged)));
+  if (exec.device.runs_inline()) return future;
+  future->done = Ref<mill_event>::adopt(slab_new<mill_event>(exec.device));
+  if (!exec.device.host_memory() && tensor.bytes() > 0) {
+    future->host = exec.device.pinned().allocate(tensor.bytes(), exec.stream_id(), exec.tag);
+    copy_out(exec, *future->staged, future->host->data, tensor.bytes());
+  }
+  future->done->record(*exec.stream);
+  return future;
+}
+
+namespace {
+
+// Row-major on its own device, by an exec of that device.
+TensorRef row_major_there(Exec& exec, mill_tensor& tensor) {
+  if (tensor.dense) return TensorRef::share(&tensor);
+  Device& device = tensor.device();
+  mill_context* context = exec.context.get();
+  const auto there = Ref<mill_exec>::adopt(
+      slab_new<mill_exec>(context, device,
+                          Ref<mill_stream>::adopt(slab_new<mill_stream>(
+                              device, context->next_id.fetch_add(1, std::memory_order_relaxed)))));
+  const ExecGuard entered(*there);
+  return row_major(*there, tensor);
+}
+
+}  // namespace
+
+TensorRef copy_to(Exec& exec, mill_tensor& tensor) {
+  Device& from = tensor.device();
+  Device& to = exec.device;
+  TensorRef made =
+      make_tensor(to, tensor.dtype(), tensor.view.dims, tensor.rank(), exec.stream_id(), exec.tag);
+  const uint64_t bytes = tensor.bytes();
+  if (&from == &to) {
+    const RecorderScope quiet(exec, nullptr);
+    mill_tensor* in = &tensor;
+    mill_tensor* out = made.get();
+    invoke(exec, MILL_OP_COPY, &in, 1, nullptr, 0, &out, 1);
+    return made;
+  }
+  const TensorRef dense = row_major_there(exec, tensor);
+  if (bytes == 0) return made;
+  if (from.host_memory() && from.runs_inline()) {
+    const CopyRecord record(exec, *made, MILL_COPY_HOST_TO_DEVICE);
+    copy_in(exec, *made, dense->view.data, bytes);
+    return made;
+  }
+  if (to.host_memory() && to.runs_inline()) {
+    const CopyRecord record(exec, *made, MILL_COPY_DEVICE_TO_HOST);
+    read_host_blocking(*dense, made->view.data, bytes);
+    return made;
+  }
+  // Between two devices by way of the host, in pieces, so that no second copy of all is needed.
+  constexpr uint64_t kPiece = uint64_t{4} << 20;
+  host_wait_write(*dense->storage);
+  Block* staging = to.pinned().allocate(std::min(bytes, kPiece), exec.stream_id(), exec.tag);
+  struct Give {
+    Device& device;
+    Block* block;
+    ~Give() { device.pinned().free(block); }
+  } const give{to, staging};
+  for (uint64_t at = 0; at < bytes; at += kPiece) {
+    const uint64_t n = std::min(kPiece, bytes - at);
+    from.copy_blocking(staging->data, static_cast<const char*>(dense->view.data) + at, n,
+                       MILL_COPY_DEVICE_TO_HOST);
+    to.copy(exec.stream->native, static_cast<char*>(made->view.data) + at, staging->data, n,
+            MILL_COPY_HOST_TO_DEVICE);
+    if (!to.runs_inline()) {
+      mark_write(*made->storage, exec.stream->ticket());
+      exec.stream->wait();  // before the staging memory is filled again
+    }
+  }
+  return made;
 }
 
 double item(Exec& exec, mill_tensor& tensor) {

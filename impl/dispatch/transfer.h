@@ -10,9 +10,14 @@ struct mill_future : mill::Handle {
   static constexpr mill::HandleKind kKind = mill::HandleKind::future;
 
   explicit mill_future(mill::TensorRef values) : staged(std::move(values)) {}
+  ~mill_future();
 
-  mill::TensorRef staged;  // row-major copy in host memory
-  mill::Ref<mill_event> done;
+  mill::TensorRef staged;  // row-major copy on the device
+  mill::Block* host =
+      nullptr;                 // its values in pinned memory; null where the host can read `staged`
+  mill::Ref<mill_event> done;  // null on an inline device
+
+  const void* data() const { return host ? host->data : staged->view.data; }
 
   mill_status query();
   mill_status wait(uint64_t timeout_ns);
@@ -30,9 +35,11 @@ namespace mill {
 // All elements in row-major order. `bytes` has been checked to be the tensor's exact size.
 void write_host(Exec& exec, mill_tensor& tensor, const void* data, uint64_t bytes);
 void read_host(Exec& exec, mill_tensor& tensor, void* data, uint64_t bytes);
-// For row-major tensors of an idle device, without an exec.
+// For row-major tensors, without an exec.
 void read_host_blocking(const mill_tensor& tensor, void* data, uint64_t bytes);
 Ref<mill_future> read_async(Exec& exec, mill_tensor& tensor);
+// A row-major copy on the exec's device of a tensor of any device of the context.
+TensorRef copy_to(Exec& exec, mill_tensor& tensor);
 // One element as a double.
 double item(Exec& exec, mill_tensor& tensor);
 

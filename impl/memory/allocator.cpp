@@ -41,7 +41,9 @@ Allocator::Allocator(Source& source)
     : source_(source),
       inline_(source.runs_inline()),
       poison_(kCheckedBuild && source.host_memory()),
+      cached_(!source.turns().begin),
       id_(next_allocator_id()),
+      mutex_(source.turns()),
       clock_(source),
       small_heap_(source, clock_),
       large_heap_(source, clock_),
@@ -100,7 +102,7 @@ Block* Allocator::allocate(uint64_t bytes, uint64_t stream, uint32_t tag) {
 Block* Allocator::allocate_unwatched(uint64_t bytes, uint64_t stream, uint8_t tag) {
   if (bytes <= kSmallMax) [[likely]] {
     if (bytes == 0) return allocate_empty(stream, tag);
-    if (ThreadCache* cache = thread_cache(*this, id_, &caches_)) [[likely]] {
+    if (ThreadCache* cache = cached_ ? thread_cache(*this, id_, &caches_) : nullptr) [[likely]] {
       if (Block* block = allocate_small(*cache, bytes, stream, tag)) [[likely]]
         return block;
     }
@@ -223,7 +225,7 @@ void Allocator::free(Block* block) noexcept {
     poison_memory(block->data, block->capacity);
   }
   ThreadCache* cache =
-      is_small(*block) && !block->uses ? thread_cache(*this, id_, &caches_) : nullptr;
+      cached_ && is_small(*block) && !block->uses ? thread_cache(*this, id_, &caches_) : nullptr;
   if (!cache || !free_small(*cache, block)) free_shared(block);
 }
 
@@ -332,7 +334,7 @@ void Allocator::publish(ThreadCache& cache) noexcept {
 
 // Before the shared count changes, so that one thread's highest point is seen exactly.
 void Allocator::publish_own() noexcept {
-  ThreadCache* cache = thread_cache(*this, id_, &caches_);
+  ThreadCache* cache = cached_ ? thread_cache(*this, id_, &caches_) : nullptr;
   if (!cache) return;
   const CacheLock lock(*cache);
   publish(*cache);

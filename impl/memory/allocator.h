@@ -140,6 +140,7 @@ class Allocator {
   Source& source_;
   const bool inline_;
   const bool poison_;
+  const bool cached_;  // threads keep blocks of their own; not where their order is modelled
   const uint64_t id_;
   std::atomic<uint32_t> watch_{0};
   std::atomic<uint64_t> fail_in_{0};
@@ -150,7 +151,7 @@ class Allocator {
   std::atomic<int64_t> in_use_{0};
   std::atomic<int64_t> peak_{0};
 
-  mutable std::mutex mutex_;
+  mutable TurnMutex mutex_;
   StreamClock clock_;
   Heap
       small_heap_;  // segments of runs and of blocks up to 1 MiB: they must not break up large ones

@@ -156,7 +156,7 @@ Block* Allocator::reclaim_and_take(uint64_t bytes, uint64_t stream, uint8_t tag)
   Growth growth;
   uint64_t released = 0;
   Block* block = nullptr;
-  std::unique_lock lock(mutex_);
+  std::unique_lock<TurnMutex> lock(mutex_);
   auto attempt = [&] {
     poll();
     runs_.dissolve();

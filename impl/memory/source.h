@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/turn_mutex.h"
 #include "millrace/types.h"
 
 namespace mill {
@@ -22,6 +23,8 @@ class Source {
   virtual bool runs_inline() const noexcept = 0;
   // The host may write the memory.
   virtual bool host_memory() const noexcept = 0;
+  // Where calls are ordered by modelled time.
+  virtual Turns turns() const noexcept { return {}; }
 
   // On failure writes one sentence of at most kTextBytes, the NUL included.
   virtual mill_status allocate(uint64_t bytes, uint64_t align, void** out, char* text) noexcept = 0;

@@ -44,7 +44,10 @@ void destroy(Storage* storage) noexcept {
     device->release_owner();
     return;
   }
-  if (storage->block) device->allocator().free(storage->block);
+  if (storage->block) {
+    if (!device->runs_inline()) note_foreign_uses(*storage);
+    device->allocator().free(storage->block);
+  }
   Slab<Storage>::destroy(storage);
   device->release_owner();
 }
@@ -56,10 +59,21 @@ void push_retired(std::atomic<Storage*>& list, Storage* storage) noexcept {
   }
 }
 
-void run_deleters(Device& device) noexcept {
+void run_deleters(Device& device, bool wait) noexcept {
   Storage* storage = device.take_retired();
   while (storage) {
     Storage* next = storage->next_retired;
+    if (!device.runs_inline() && !uses_done(*storage)) {
+      if (!wait) {
+        device.retire(storage);
+        storage = next;
+        continue;
+      }
+      try {
+        host_wait_all(*storage);
+      } catch (...) {  // NOLINT(bugprone-empty-catch): a lost device uses nothing any more
+      }
+    }
     storage->deleter(storage->user, storage->data);
     Slab<Storage>::destroy(storage);
     storage = next;

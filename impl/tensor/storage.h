@@ -9,6 +9,7 @@
 #include "device/device.h"
 #include "memory/allocator.h"
 #include "millrace/tensor.h"
+#include "tensor/order.h"
 
 namespace mill {
 
@@ -26,6 +27,7 @@ struct Storage {
   // that tape records.
   std::atomic<uint64_t> tracked_by{0};
   std::atomic<uint64_t> trace_id{0};  // given when the trace first asks
+  StorageUse use;                     // stays empty on an inline device
   mill_deleter deleter = nullptr;
   void* user = nullptr;
   Storage* next_retired = nullptr;
@@ -45,8 +47,9 @@ inline void release(Storage* storage) noexcept {
   if (storage->refs.fetch_sub(1, std::memory_order_acq_rel) == 1) destroy(storage);
 }
 
-// Calls the deleters of imported memory whose last tensor is gone. Kept out of release, which runs
-// no foreign code.
-void run_deleters(Device& device) noexcept;
+// Calls the deleters of imported memory whose last tensor is gone and which the device has finished
+// with. Kept out of release, which runs no foreign code. wait: for the device, so that none is
+// left.
+void run_deleters(Device& device, bool wait = false) noexcept;
 
 }  // namespace mill

@@ -7,7 +7,7 @@
 #include "base/dtype.h"
 #include "base/handle.h"
 #include "base/ref.h"
-#include "device/plugin.h"
+#include "millrace/plugin.h"
 #include "tensor/storage.h"
 
 namespace mill {

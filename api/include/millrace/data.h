@@ -29,19 +29,24 @@ typedef struct mill_loader_opts {
   uint32_t size; /* sizeof(mill_loader_opts) */
   uint32_t type; /* MILL_STRUCT_LOADER_OPTS */
   const mill_struct* next;
-  uint64_t seed;     /* of the shuffle */
-  int64_t batch;     /* rows of a batch; 0 = 1 */
-  uint64_t flags;    /* MILL_LOADER_... */
-  uint32_t prefetch; /* batches gathered ahead, 1 to 64; 0 = 2; not used with INLINE */
-  uint32_t reserved; /* zero */
+  uint64_t seed;         /* of the shuffle */
+  int64_t batch;         /* rows of a batch; 0 = 1 */
+  uint64_t flags;        /* MILL_LOADER_... */
+  uint32_t prefetch;     /* batches gathered ahead, 1 to 64; 0 = 2; not used with INLINE */
+  uint32_t device;       /* where batches are delivered: a device's number; 0 = the CPU */
+  uint64_t pinned_bytes; /* of a device other than the CPU: at most so much pinned memory; 0 = 64
+                            MiB for each column and batch in flight */
 } mill_loader_opts;
 
 /* Makes a loader over n columns (1 to MILL_MAX_OP_INPUTS), which must be on the host's device and
  * have a rank of at least 1. opts may be NULL. The loader keeps a reference to the columns; they
  * must not be written while it lives. Its thread, "mill-loader", starts with the first batch and
  * blocks all signals; memory for prefetch + 1 batches is allocated then, and none afterwards.
- * Errors: MILL_E_ARG (n, batch, flags, prefetch), MILL_E_SHAPE (a scalar column, or columns with
- * different numbers of rows: names both), MILL_E_DEVICE (a column that the host cannot read),
+ * With a device, the thread gathers into pinned memory and copies on a stream of the loader's own;
+ * what the program then does with a batch waits for its copy on the device, not on the host. What
+ * does not fit the pinned memory goes in pieces of whole rows.
+ * Errors: MILL_E_ARG (n, batch, flags, prefetch, device), MILL_E_SHAPE (a scalar column, or columns
+ * with different numbers of rows: names both), MILL_E_DEVICE (a column that the host cannot read),
  * MILL_E_TOO_NEW, MILL_E_UNSUPPORTED_STRUCT, MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_loader_create(mill_context* context, mill_tensor* const* columns, uint32_t n,
@@ -55,7 +60,8 @@ MILL_API MILL_SINCE(1) void mill_loader_release(mill_loader* loader);
  * x * scale + shift, computed in f64 and rounded once (to f16, bf16 and f8 by way of f32). Pixels
  * as 0 .. 1: MILL_F32, 1.0 / 255, 0. With scale 1 and shift 0, integers become integers exactly and
  * wrap. Otherwise values that become integers are truncated and saturate, NaN becomes 0. Complex
- * columns are only copied. Before the first batch only.
+ * columns are only copied. A column that becomes wider travels as it is and is converted on the
+ * device, in f32 (f64 to f64). Before the first batch only.
  * Errors: MILL_E_ARG (column, dtype, scale or shift not finite), MILL_E_DTYPE (complex),
  * MILL_E_STATE (after the first batch), MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
@@ -63,13 +69,14 @@ MILL_API MILL_SINCE(1) mill_status
                               double shift, mill_error* err);
 
 /* The next batch: out_batch[k] = rows of column k as a row-major tensor on the exec's device, of
- * dims {rows, ...}, where rows is the batch size or, in an epoch's last batch, what is left. n is
- * the number of columns. The tensors are the caller's and stay as they are for as long as they are
- * held; what out_batch held before is not looked at. At the end of an epoch: MILL_END, with NULL in
- * out_batch; the call after that begins the next epoch. Blocks while the loader's thread has not
- * gathered the batch; the trace says for how long (MILL_RECORD_LOADER).
- * Errors: MILL_E_ARG (n), MILL_E_DEVICE, MILL_E_BUSY (exec or loader used by another thread),
- * MILL_E_BAD_HANDLE, MILL_E_MEMORY; the position has not moved then. Since: 1 */
+ * dims {rows, ...}, on the exec's device, which must be the loader's, where rows is the batch size
+ * or, in an epoch's last batch, what is left. n is the number of columns. The tensors are the
+ * caller's and stay as they are for as long as they are held; what out_batch held before is not
+ * looked at. At the end of an epoch: MILL_END, with NULL in out_batch; the call after that begins
+ * the next epoch. Blocks while the loader's thread has not gathered the batch; the trace says for
+ * how long (MILL_RECORD_LOADER). Errors: MILL_E_ARG (n), MILL_E_DEVICE, MILL_E_BUSY (exec or loader
+ * used by another thread), MILL_E_BAD_HANDLE, MILL_E_MEMORY; the position has not moved then.
+ * Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS MILL_BLOCKS mill_status
     mill_loader_next(mill_loader* loader, mill_exec* exec, mill_tensor** out_batch, uint32_t n,
                      mill_error* err);

@@ -77,6 +77,15 @@ MILL_API MILL_SINCE(1) mill_status
     mill_tensor_shape(const mill_tensor* tensor, int64_t* dims, int64_t* strides, uint32_t capacity,
                       uint32_t* out_rank, mill_error* err);
 
+/* A row-major copy of the tensor in the memory of the exec's device, whichever device of the same
+ * context the tensor is on. Its values are those of this moment. Between a device and pageable host
+ * memory the call returns when the host side has been read or written; to the CPU it returns with
+ * the values there. Gradients do not flow through it.
+ * May block. Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_DEVICE (another context),
+ * MILL_E_MEMORY, and whatever earlier work failed with. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_tensor_to(mill_exec* exec, mill_tensor* tensor, mill_tensor** out_tensor, mill_error* err);
+
 /* The number of the device that holds it.
  * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status

@@ -119,6 +119,36 @@ typedef struct mill_trace_record {
   uint32_t detail; /* see the kinds */
 } mill_trace_record;
 
+enum mill_timeline_kinds {
+  MILL_TIMELINE_KERNEL = 1,
+  MILL_TIMELINE_COPY = 2,
+  MILL_TIMELINE_FILL = 3,
+  MILL_TIMELINE_HOST = 4 /* a host function in a stream */
+};
+
+enum mill_copy_kinds {
+  MILL_COPY_HOST_TO_DEVICE = 1,
+  MILL_COPY_DEVICE_TO_HOST = 2,
+  MILL_COPY_DEVICE_TO_DEVICE = 3
+};
+
+/* One thing that a device did, on the clock that mill_device_now reads. 104 bytes. */
+typedef struct mill_timeline_record {
+  uint32_t kind;        /* MILL_TIMELINE_... */
+  uint32_t copy_kind;   /* of a copy: MILL_COPY_... */
+  const char* name;     /* of a kernel; valid until destroy */
+  uint64_t stream;      /* number of its queue; streams that wrap one share it */
+  uint64_t correlation; /* the number of the call that caused it, counted per device */
+  int64_t submit_ns;
+  int64_t ready_ns; /* when everything before it was done */
+  int64_t start_ns;
+  int64_t end_ns;
+  uint64_t bytes;
+  uint64_t flops;
+  uint32_t host_memory; /* of a copy: MILL_RECORD_MEMORY_PINNED or MILL_RECORD_MEMORY_PAGEABLE */
+  uint32_t reserved;
+} mill_timeline_record;
+
 /* Totals of one op over all execs of a context, ended ones too. 48 bytes, frozen. */
 typedef struct mill_trace_op_row {
   int32_t op; /* -1: custom ops after the context's first 256, taken together */

@@ -69,7 +69,8 @@ enum mill_status_values {
   MILL_E_STALE_SAVED = -22, /* a tensor that backward needs was overwritten */
   MILL_E_FORKED = -23,      /* the object was made before fork(); make a new context in the child */
 
-  MILL_E_MEMORY = -40, /* out of memory on the host or a device */
+  MILL_E_MEMORY = -40,      /* out of memory on the host or a device */
+  MILL_E_DEVICE_LOST = -41, /* the device has stopped working; its other objects are of no use */
 
   MILL_E_IO = -50,     /* a file cannot be opened, read or written */
   MILL_E_FORMAT = -51, /* a file's contents are truncated, inconsistent or hostile */
@@ -139,7 +140,8 @@ enum mill_struct_types {
   MILL_STRUCT_CUSTOM_OP = 4,
   MILL_STRUCT_LOADER_OPTS = 5,
   MILL_STRUCT_OP_SCHEMA = 6,
-  MILL_STRUCT_ATTR_SCHEMA = 7
+  MILL_STRUCT_ATTR_SCHEMA = 7,
+  MILL_STRUCT_PLUGIN_INFO = 8
 };
 
 /* Handles: each is a pointer to a struct that only the library knows. */

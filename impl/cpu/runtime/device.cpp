@@ -174,7 +174,11 @@ void release(void*, void* data, uint64_t) {
 }
 
 // One object stands for every stream and event: none has a state.
-mill_status handle_create(void* self, void** out, mill_kernel_error*) {
+mill_status stream_create(void* self, int32_t, void** out, mill_kernel_error*) {
+  *out = self;
+  return MILL_OK;
+}
+mill_status event_create(void* self, void** out, mill_kernel_error*) {
   *out = self;
   return MILL_OK;
 }
@@ -201,8 +205,13 @@ mill_status copy(void*, void*, void* to, const void* from, uint64_t bytes, int32
   return MILL_OK;
 }
 
+mill_status fill(void*, void*, void* to, int32_t value, uint64_t bytes, mill_kernel_error*) {
+  if (bytes != 0) std::memset(to, value, bytes);
+  return MILL_OK;
+}
+
 mill_status resolve(void* self, int32_t op, const int32_t* dtypes, uint32_t n_in, uint32_t n_out,
-                    mill_kernel* out, mill_kernel_error* error) {
+                    uint32_t, mill_kernel* out, mill_kernel_error* error) {
   return of(self).resolve(op, dtypes, n_in, n_out, out, error);
 }
 
@@ -212,6 +221,38 @@ mill_status configure(void* self, const char* name, int64_t value, mill_kernel_e
 const char* libraries(void* self) {
   return static_cast<Device*>(self)->libraries();
 }
+
+constexpr mill_memory_functions kMemory = {sizeof(mill_memory_functions),
+                                           0,
+                                           &allocate,
+                                           &release,
+                                           nullptr,
+                                           nullptr,
+                                           nullptr,
+                                           nullptr,
+                                           nullptr,
+                                           nullptr,
+                                           nullptr,
+                                           nullptr,
+                                           nullptr};
+constexpr mill_stream_functions kStreams = {sizeof(mill_stream_functions),
+                                            0,
+                                            &stream_create,
+                                            nullptr,
+                                            nullptr,
+                                            &handle_destroy,
+                                            &stream_wait,
+                                            &stream_wait,
+                                            &event_create,
+                                            &handle_destroy,
+                                            &event_record,
+                                            &event_query,
+                                            &event_wait,
+                                            &stream_wait_event,
+                                            nullptr,
+                                            nullptr};
+constexpr mill_copy_functions kCopies = {sizeof(mill_copy_functions), 0, &copy, &fill, nullptr};
+constexpr mill_op_functions kOps = {sizeof(mill_op_functions), 0, &resolve};
 
 void parallel_for(void* self, int64_t n, int64_t grain,
                   void (*body)(void* data, int64_t begin, int64_t end), void* data) {
@@ -250,34 +291,29 @@ Device::Device(int threads) : pool_(threads > 0 ? threads : usable_cpus()) {
   host_.threads = static_cast<uint32_t>(pool_.threads());
   host_.self = &pool_;
   host_.parallel_for = &parallel_for;
-  host_.cpu = &runtime_;
+  host_.builtin = &runtime_;
   fill_kernels(best_level());
 
+  limits_.size = sizeof(limits_);
+  limits_.runs_inline = 1;
+  limits_.host_memory = 1;
+  limits_.allocation_align = kAlign;
+  const long pages = sysconf(_SC_PHYS_PAGES);
+  const long page = sysconf(_SC_PAGESIZE);
+  limits_.memory_bytes =
+      pages > 0 && page > 0 ? static_cast<uint64_t>(pages) * static_cast<uint64_t>(page) : 0;
+
   table_.size = sizeof(table_);
-  table_.version = MILL_PLUGIN_VERSION;
+  table_.abi = MILL_PLUGIN_ABI;
   table_.name = "cpu";
   table_.description = description_;
   table_.self = this;
-  const long pages = sysconf(_SC_PHYS_PAGES);
-  const long page = sysconf(_SC_PAGESIZE);
-  table_.memory_bytes =
-      pages > 0 && page > 0 ? static_cast<uint64_t>(pages) * static_cast<uint64_t>(page) : 0;
-  table_.runs_inline = 1;
-  table_.host_memory = 1;
+  table_.limits = &limits_;
+  table_.memory = &kMemory;
+  table_.streams = &kStreams;
+  table_.copies = &kCopies;
+  table_.ops = &kOps;
   table_.destroy = &destroy;
-  table_.allocate = &allocate;
-  table_.free = &release;
-  table_.stream_create = &handle_create;
-  table_.stream_destroy = &handle_destroy;
-  table_.stream_wait = &stream_wait;
-  table_.event_create = &handle_create;
-  table_.event_destroy = &handle_destroy;
-  table_.event_record = &event_record;
-  table_.event_query = &event_query;
-  table_.event_wait = &event_wait;
-  table_.stream_wait_event = &stream_wait_event;
-  table_.copy = &copy;
-  table_.resolve = &mill::cpu::resolve;
   table_.configure = &mill::cpu::configure;
   table_.libraries = &mill::cpu::libraries;
 }

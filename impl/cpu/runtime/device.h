@@ -12,7 +12,7 @@
 #include "cpu/kernels.h"
 #include "cpu/runtime/onednn.h"
 #include "cpu/runtime/runtime.h"
-#include "device/plugin.h"
+#include "millrace/plugin.h"
 
 namespace mill::cpu {
 
@@ -59,6 +59,7 @@ class Device {
   Runtime runtime_;
   ThreadPool pool_;
   mill_host_services host_{};
+  mill_device_limits limits_{};
   mill_device_table table_{};
   int32_t level_ = kSimdBaseline;
   int32_t op_count_ = 0;

@@ -1,0 +1,156 @@
+#include "data/device_stage.h"
+
+#include <algorithm>
+
+#include "tensor/order.h"
+
+namespace mill {
+
+namespace {
+
+constexpr uint64_t kUsualPiece = uint64_t{64} << 20;
+
+}  // namespace
+
+DeviceStage::DeviceStage(Device& device, Ref<mill_stream> copies, uint32_t slots,
+                         std::vector<StagedColumn> columns, int64_t batch_rows, uint64_t bytes)
+    : device_(device), copies_(std::move(copies)), model_(device.modelled()) {
+  const uint64_t shares = static_cast<uint64_t>(slots) * std::max<size_t>(columns.size(), 1);
+  const uint64_t share = bytes == 0 ? kUsualPiece : bytes / shares;
+  for (const StagedColumn& shape : columns) {
+    Column column{shape, batch_rows, 1};
+    const uint64_t row = std::max<uint64_t>(shape.row_bytes, 1);
+    if (row * static_cast<uint64_t>(batch_rows) > share) {
+      column.pieces = 2;
+      column.piece_rows = static_cast<int64_t>(
+          std::clamp<uint64_t>(share / 2 / row, 1, static_cast<uint64_t>(batch_rows)));
+    }
+    columns_.push_back(column);
+  }
+  pieces_.resize(shares * 2);
+  ready_.resize(shares);
+  try {
+    for (uint32_t s = 0; s < slots; ++s) {
+      for (uint32_t c = 0; c < columns_.size(); ++c) {
+        const Column& column = columns_[c];
+        for (uint32_t p = 0; p < column.pieces; ++p) {
+          const uint64_t n = column.shape.row_bytes * static_cast<uint64_t>(column.piece_rows);
+          pieces_[(s * columns_.size() + c) * 2 + p].block =
+              device_.pinned().allocate(n, copies_->memory_id, 0);
+          pinned_bytes_ += n;
+        }
+      }
+    }
+    if (model_) {
+      mill_kernel_error error{};
+      thread_ = device_.next_thread();
+      check(model_->semaphore_create(device_.self(), slots, &free_, &error), error);
+      check(model_->semaphore_create(device_.self(), 0, &filled_, &error), error);
+    }
+  } catch (...) {
+    free_all();
+    throw;
+  }
+}
+
+DeviceStage::~DeviceStage() {
+  free_all();
+}
+
+void DeviceStage::worker_announced() {
+  if (model_) model_->thread_announce(device_.self(), thread_);
+}
+void DeviceStage::worker_begins() {
+  if (model_) model_->thread_attach(device_.self(), thread_);
+}
+void DeviceStage::worker_ends() {
+  if (model_) model_->thread_detach(device_.self());
+}
+void DeviceStage::worker_joined() {
+  if (model_) model_->thread_join(device_.self(), thread_);
+}
+bool DeviceStage::take_free() {
+  return !model_ || model_->semaphore_acquire(device_.self(), free_) != 0;
+}
+void DeviceStage::give_filled() {
+  if (model_) model_->semaphore_release(device_.self(), filled_);
+}
+void DeviceStage::take_filled() {
+  if (model_) model_->semaphore_acquire(device_.self(), filled_);
+}
+void DeviceStage::give_free() {
+  if (model_) model_->semaphore_release(device_.self(), free_);
+}
+void DeviceStage::close() {
+  if (!model_) return;
+  model_->semaphore_close(device_.self(), free_);
+  model_->semaphore_close(device_.self(), filled_);
+}
+
+void DeviceStage::turn_begin() {
+  if (const Turns& turns = device_.turns(); turns.begin) turns.begin(turns.self);
+}
+void DeviceStage::turn_end() {
+  if (const Turns& turns = device_.turns(); turns.end) turns.end(turns.self);
+}
+
+// The allocator waits for the copies before it gives the memory to anybody else.
+void DeviceStage::free_all() noexcept {
+  for (Piece& one : pieces_) {
+    if (one.block) device_.pinned().free(one.block);
+    one.block = nullptr;
+  }
+  if (free_) model_->semaphore_destroy(device_.self(), free_);
+  if (filled_) model_->semaphore_destroy(device_.self(), filled_);
+  free_ = nullptr;
+  filled_ = nullptr;
+}
+
+DeviceStage::Piece& DeviceStage::piece(uint32_t slot, uint32_t column, int64_t first) {
+  const Column& c = columns_[column];
+  const auto turn = static_cast<size_t>((first / c.piece_rows) % c.pieces);
+  return pieces_[(slot * columns_.size() + column) * 2 + turn];
+}
+
+void DeviceStage::begin(uint32_t slot, int64_t rows) {
+  for (uint32_t c = 0; c < columns_.size(); ++c) {
+    const StagedColumn& shape = columns_[c].shape;
+    int64_t dims[MILL_MAX_RANK];
+    std::copy_n(shape.dims, shape.rank, dims);
+    dims[0] = rows;
+    ready_[slot * columns_.size() + c] =
+        make_tensor(device_, shape.dtype, dims, shape.rank, copies_->memory_id, 0);
+  }
+}
+
+void* DeviceStage::acquire(uint32_t slot, uint32_t column, int64_t first, int64_t rows) {
+  Piece& one = piece(slot, column, first);
+  device_.stream_table().host_wait(one.copied);
+  if (model_) {
+    const uint64_t n = columns_[column].shape.row_bytes * static_cast<uint64_t>(rows);
+    model_->work(device_.self(), 0, n);
+    mill_kernel_error error{};
+    check(model_->host_access(device_.self(), one.block->data, n, 1, &error), error);
+  }
+  return one.block->data;
+}
+
+void DeviceStage::commit(uint32_t slot, uint32_t column, int64_t first, int64_t rows) {
+  Piece& one = piece(slot, column, first);
+  mill_tensor& to = *ready_[slot * columns_.size() + column];
+  const uint64_t row = columns_[column].shape.row_bytes;
+  const TurnHold turn(device_.turns());
+  device_.copy(copies_->native,
+               static_cast<char*>(to.view.data) + static_cast<uint64_t>(first) * row,
+               one.block->data, static_cast<uint64_t>(rows) * row, MILL_COPY_HOST_TO_DEVICE);
+  one.copied = copies_->ticket();
+  mark_write(*to.storage, one.copied);
+}
+
+void DeviceStage::end(uint32_t) {}
+
+TensorRef DeviceStage::take(uint32_t slot, uint32_t column) {
+  return std::move(ready_[slot * columns_.size() + column]);
+}
+
+}  // namespace mill

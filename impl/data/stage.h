@@ -1,0 +1,55 @@
+// Where a loader's batches are gathered, and what happens to them then.
+#pragma once
+
+#include <cstdint>
+
+namespace mill {
+
+// Called by whoever gathers, one thread at a time. All may throw; the caller of next() is told.
+class LoaderStage {
+ public:
+  virtual ~LoaderStage() = default;
+
+  // A batch of `rows` rows begins in the slot. Waits until the slot's memory may be written again.
+  virtual void begin(uint32_t slot, int64_t rows) = 0;
+  // How many rows of a column are gathered at a time; at least 1.
+  virtual int64_t rows_at_once(uint32_t column) const = 0;
+  // Memory for rows [first, first + rows) of the column, which must then be given to commit.
+  virtual void* acquire(uint32_t slot, uint32_t column, int64_t first, int64_t rows) = 0;
+  virtual void commit(uint32_t slot, uint32_t column, int64_t first, int64_t rows) = 0;
+  virtual void end(uint32_t slot) = 0;
+
+  // For a stage that lives in modelled time: who waits for whom. Beside the loader's own locks, and
+  // never called with one held.
+  virtual void worker_announced() {}
+  virtual void worker_begins() {}
+  virtual void worker_ends() {}
+  virtual void worker_joined() {}            // by who waits for its end
+  virtual bool take_free() { return true; }  // false: the loader ends
+  virtual void give_filled() {}
+  virtual void take_filled() {}
+  virtual void give_free() {}
+  virtual void close() {}
+  // What happens in between is one step to the other threads, in modelled time's order. With no
+  // lock of the loader's held; nothing in between waits.
+  virtual void turn_begin() {}
+  virtual void turn_end() {}
+};
+
+// One such step, of a stage that may be null.
+class StageTurn {
+ public:
+  explicit StageTurn(LoaderStage* stage) : stage_(stage) {
+    if (stage_ != nullptr) stage_->turn_begin();
+  }
+  ~StageTurn() {
+    if (stage_ != nullptr) stage_->turn_end();
+  }
+  StageTurn(const StageTurn&) = delete;
+  StageTurn& operator=(const StageTurn&) = delete;
+
+ private:
+  LoaderStage* stage_;
+};
+
+}  // namespace mill
