@@ -1,0 +1,534 @@
+#include "gpu/runtime/sim/device.h"
+
+#include <algorithm>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "base/dtype.h"
+#include "gpu/fault.h"
+#include "gpu/runtime/sim/host_gemm.h"
+#include "gpu/runtime/sim/tables.h"
+#include "millrace/op_numbers.h"
+
+namespace mill::sim_ {
+#define MILL_DECLARE(family) mill::gpu::KernelList family##_kernels();
+MILL_GPU_FAMILIES(MILL_DECLARE)
+#undef MILL_DECLARE
+}  // namespace mill::sim_
+
+namespace mill::sim {
+
+namespace {
+
+using ListFn = gpu::KernelList (*)();
+#define MILL_LIST(family) &mill::sim_::family##_kernels,
+constexpr ListFn kLists[] = {MILL_GPU_FAMILIES(MILL_LIST)};
+#undef MILL_LIST
+
+__attribute__((format(printf, 3, 4))) mill_status refuse(mill_kernel_error* error,
+                                                         mill_status status, const char* format,
+                                                         ...) {
+  va_list values;
+  va_start(values, format);
+  std::vsnprintf(error->text, sizeof error->text, format, values);
+  va_end(values);
+  return status;
+}
+
+// True when this is the call that was to fail.
+bool due(std::atomic<int64_t>& countdown) {
+  if (countdown.load(std::memory_order_relaxed) == 0) return false;
+  return countdown.fetch_sub(1, std::memory_order_relaxed) == 1;
+}
+
+unsigned long long shown(const void* p) {
+  return static_cast<unsigned long long>(reinterpret_cast<uintptr_t>(p));
+}
+unsigned long long shown(uint64_t n) {
+  return static_cast<unsigned long long>(n);
+}
+
+KernelWork work_of(const gpu::cost& cost) {
+  KernelWork work;
+  work.bytes = cost.bytes;
+  work.flops = cost.flops;
+  work.arithmetic = cost.unit == gpu::unit::f64      ? Arithmetic::f64
+                    : cost.unit == gpu::unit::matrix ? Arithmetic::f16
+                                                     : Arithmetic::f32;
+  return work;
+}
+
+// The memory that one operation touches, as ranges of bytes.
+class Touches {
+ public:
+  void add(OrderAccess access, const void* p, uint64_t bytes) {
+    if (n_ == kMost || bytes == 0) return;
+    const auto begin = reinterpret_cast<uintptr_t>(p);
+    all_[n_++] = {access, begin, begin + bytes};
+  }
+  // A view with few long rows far apart touches only those; any other all that it spans.
+  void add(OrderAccess access, const mill_kernel_tensor* t) {
+    if (!t || t->numel == 0) return;
+    const auto size = static_cast<uint64_t>(dtype_size(t->dtype));
+    int32_t outer = -1;
+    uint64_t span = 1;
+    for (int32_t i = 0; i < t->rank; ++i) {
+      if (t->dims[i] > 1 && (outer < 0 || t->strides[i] > t->strides[outer])) outer = i;
+    }
+    for (int32_t i = 0; i < t->rank; ++i) {
+      if (i != outer) span += static_cast<uint64_t>((t->dims[i] - 1) * t->strides[i]);
+    }
+    const int64_t rows = outer < 0 ? 1 : t->dims[outer];
+    const uint64_t step = outer < 0 ? 0 : static_cast<uint64_t>(t->strides[outer]);
+    const auto* data = static_cast<const char*>(t->data);
+    if (step <= span || rows > kRows) {
+      add(access, data, (span + static_cast<uint64_t>(rows - 1) * step) * size);
+      return;
+    }
+    for (int64_t r = 0; r < rows; ++r)
+      add(access, data + static_cast<uint64_t>(r) * step * size, span * size);
+  }
+  std::span<const Touch> all() const { return {all_, n_}; }
+
+ private:
+  static constexpr int64_t kRows = 16;
+  static constexpr size_t kMost = 256;
+  Touch all_[kMost];
+  size_t n_ = 0;
+};
+
+}  // namespace
+
+Device::Device(const Profile& profile, const DeviceOptions& options, const mill_host_services* host)
+    : host_(host),
+      timing_(profile),
+      space_(options.memory_bytes != 0 ? options.memory_bytes
+                                       : static_cast<uint64_t>(profile.memory_bytes)) {
+  limits_.size = sizeof limits_;
+  limits_.modelled = 1;
+  limits_.copy_engines = 2;
+  limits_.processors = static_cast<uint32_t>(profile.sm_count);
+  limits_.threads_per_processor = static_cast<uint32_t>(profile.threads_per_sm);
+  limits_.threads_per_block = static_cast<uint32_t>(profile.threads_per_block);
+  limits_.memory_bytes = space_.capacity();
+  limits_.shared_bytes_per_block = static_cast<uint64_t>(profile.shared_bytes_per_block_optin);
+  limits_.allocation_align = Space::kGranule;
+  limits_.memory_bytes_per_second = static_cast<double>(profile.memory_bandwidth);
+  limits_.host_to_device_bytes_per_second = static_cast<double>(profile.h2d_pinned_bandwidth);
+  limits_.device_to_host_bytes_per_second = static_cast<double>(profile.d2h_pinned_bandwidth);
+  limits_.f64_flops = static_cast<double>(profile.f64_flops);
+  limits_.f32_flops = static_cast<double>(profile.f32_flops);
+  limits_.tf32_flops = static_cast<double>(profile.tf32_flops);
+  limits_.f16_flops = static_cast<double>(profile.f16_flops);
+  std::snprintf(limits_.architecture, sizeof limits_.architecture, "%s",
+                profile.architecture.c_str());
+  seed_ = options.seed;
+  host_gemm_ = options.host_gemm;
+  description_ = profile.name + ", simulated: a model, not a measurement";
+
+  table_.size = sizeof table_;
+  table_.abi = MILL_PLUGIN_ABI;
+  table_.name = "sim";
+  table_.description = description_.c_str();
+  table_.self = this;
+  table_.limits = &limits_;
+  fill_tables(&table_);
+
+  for (const ListFn list : kLists) {
+    const gpu::KernelList kernels = list();
+    for (size_t i = 0; i < kernels.count; ++i)
+      op_count_ = std::max(op_count_, kernels.entries[i].op + 1);
+  }
+  kernels_.assign(static_cast<size_t>(op_count_) * MILL_DTYPE_COUNT, mill_kernel{});
+  for (const ListFn list : kLists) {
+    const gpu::KernelList kernels = list();
+    for (size_t i = 0; i < kernels.count; ++i) {
+      const gpu::KernelEntry& entry = kernels.entries[i];
+      for (int32_t dtype = 0; dtype < MILL_DTYPE_COUNT; ++dtype) {
+        if ((entry.dtypes & dtype_bit(dtype)) != 0)
+          kernels_[static_cast<size_t>(entry.op * MILL_DTYPE_COUNT + dtype)] = entry.kernel;
+      }
+    }
+  }
+}
+
+Device::~Device() = default;
+
+GridDevice Device::grid_device() const {
+  GridDevice device;
+  device.h_begin = space_.begin();
+  device.h_bytes = space_.span();
+  device.delta = space_.delta();
+  device.shared_limit = static_cast<uint32_t>(limits_.shared_bytes_per_block);
+  device.seed = seed_.load(std::memory_order_relaxed);
+  return device;
+}
+
+mill_status Device::alive(mill_kernel_error* error) const {
+  if (!lost_.load(std::memory_order_relaxed)) [[likely]]
+    return MILL_OK;
+  return refuse(error, MILL_E_DEVICE_LOST, "the simulated device %s was lost",
+                timing_.profile().name.c_str());
+}
+
+mill_status Device::configure(const char* name, int64_t value, mill_kernel_error* error) {
+  const auto number = static_cast<long long>(value);
+  if (value < 0)
+    return refuse(error, MILL_E_ARG, "%s is %lld, it must not be negative", name, number);
+  if (std::strcmp(name, "seed") == 0) {
+    seed_ = static_cast<uint64_t>(value);
+  } else if (std::strcmp(name, "gemm") == 0) {
+    if (value > 1) return refuse(error, MILL_E_ARG, "gemm is %lld, it must be 0 or 1", number);
+    host_gemm_ = value != 0;
+  } else if (std::strcmp(name, "fail.allocate") == 0) {
+    planned_.allocate = value;
+  } else if (std::strcmp(name, "fail.launch") == 0) {
+    planned_.launch = value;
+  } else if (std::strcmp(name, "fail.copy") == 0) {
+    planned_.copy = value;
+  } else if (std::strcmp(name, "fail.event") == 0) {
+    planned_.event = value;
+  } else if (std::strcmp(name, "lost") == 0) {
+    lost_ = value != 0;
+  } else if (std::strcmp(name, "checked") == 0) {
+    return set_checked(value, error);
+  } else if (std::strcmp(name, "capacity") == 0) {
+    space_.set_capacity(static_cast<uint64_t>(value));
+  } else {
+    return refuse(error, MILL_E_ARG,
+                  "\"%.64s\" is no setting of sim; there are seed, gemm, checked, fail.allocate, "
+                  "fail.launch, fail.copy, fail.event, lost, capacity",
+                  name);
+  }
+  return MILL_OK;
+}
+
+mill_status Device::resolve(int32_t op, const int32_t* dtypes, uint32_t n_in, uint32_t n_out,
+                            mill_kernel* out, mill_kernel_error* error) const {
+  int32_t lead = MILL_DTYPE_NONE;
+  for (uint32_t i = 0; i < n_in + n_out && lead == MILL_DTYPE_NONE; ++i) lead = dtypes[i];
+  if (host_gemm_ && (op == MILL_OP_MATMUL || op == MILL_OP_LINEAR)) {
+    *out = {op == MILL_OP_MATMUL ? host_matmul : host_linear, nullptr};
+    return MILL_OK;
+  }
+  if (op >= 0 && op < op_count_ && is_dtype(lead)) {
+    const mill_kernel& kernel = kernels_[static_cast<size_t>(op * MILL_DTYPE_COUNT + lead)];
+    if (kernel.launch) {
+      *out = kernel;
+      return MILL_OK;
+    }
+  }
+  char name[24];
+  return refuse(error, MILL_E_UNSUPPORTED, "no kernel for %s on %s on the sim device",
+                gpu::op_name(op, name), dtype_name(lead));
+}
+
+// ---- kernels ------------------------------------------------------------------------------------
+
+mill_status Device::launch(const mill_kernel_args* args, const KernelInfo& kernel,
+                           const gpu::shape& shape, const gpu::cost& cost, void* const* argv) {
+  if (const mill_status status = alive(args->error); status != MILL_OK) return status;
+  if (shape.grid < 1 || shape.grid > INT32_MAX) {
+    return refuse(args->error, MILL_E_INTERNAL, "kernel %s: grid of %lld blocks, 1 to %d can be",
+                  kernel.name, static_cast<long long>(shape.grid), INT32_MAX);
+  }
+  if (shape.block < kWarp || shape.block % kWarp != 0 ||
+      shape.block > static_cast<int>(limits_.threads_per_block)) {
+    return refuse(args->error, MILL_E_INTERNAL,
+                  "kernel %s: block of %d threads, it must be a multiple of 32 and at most %u",
+                  kernel.name, shape.block, limits_.threads_per_block);
+  }
+  if (shape.dynamic < 0 || static_cast<uint64_t>(shape.dynamic) > limits_.shared_bytes_per_block) {
+    return refuse(args->error, MILL_E_INTERNAL,
+                  "kernel %s: %d bytes of dynamic shared memory, the limit is %llu", kernel.name,
+                  shape.dynamic, shown(limits_.shared_bytes_per_block));
+  }
+  if (due(planned_.launch))
+    return refuse(args->error, MILL_E_INTERNAL, "kernel %s: planned launch failure", kernel.name);
+  const GridShape grid{shape.grid, shape.block, static_cast<uint32_t>(shape.dynamic)};
+  const mill_status status = run_grid(args, kernel, grid, argv);
+  if (status != MILL_OK) return status;
+  KernelWork work = work_of(cost);
+  work.blocks = shape.grid;
+  work.threads = shape.block;
+  work.shared_bytes = shape.dynamic;
+  return submit(args, kernel.name, work);
+}
+
+mill_status Device::submit(const mill_kernel_args* args, const char* name, const KernelWork& work) {
+  const auto* stream = static_cast<Stream*>(static_cast<StreamView*>(args->stream));
+  Touches touches;
+  for (uint32_t k = 0; k < args->n_in; ++k) touches.add(OrderAccess::read, args->in[k]);
+  for (uint32_t k = 0; k < args->n_out; ++k) touches.add(OrderAccess::write, args->out[k]);
+  if (args->workspace_bytes > 0)
+    touches.add(OrderAccess::write, args->workspace, args->workspace_bytes);
+  return timing_.kernel(**stream->queue, name, work, touches.all(), args->error);
+}
+
+mill_status Device::charge(const mill_kernel_args* args, const char* name, const gpu::cost& cost) {
+  KernelWork work = work_of(cost);
+  // As many blocks as fill the device: what a vendor's library would take.
+  work.blocks = resident_blocks(timing_.profile(), work.threads, 0);
+  return submit(args, name, work);
+}
+
+std::vector<KernelReport> Device::reports() const {
+  const std::lock_guard lock(mutex_);
+  return reports_;
+}
+
+mill_status launch_grid(const mill_kernel_args* args, const KernelInfo& kernel,
+                        const gpu::shape& shape, const gpu::cost& cost, void* const* argv) {
+  auto* stream = static_cast<Stream*>(static_cast<StreamView*>(args->stream));
+  return stream->device->launch(args, kernel, shape, cost, argv);
+}
+
+// ---- memory -------------------------------------------------------------------------------------
+
+mill_status Device::allocate(uint64_t bytes, uint64_t align, void** out, mill_kernel_error* error) {
+  *out = nullptr;
+  if (const mill_status status = alive(error); status != MILL_OK) return status;
+  if (align > Space::kGranule || (align & (align - 1)) != 0) {
+    return refuse(error, MILL_E_ARG,
+                  "allocate: alignment is %llu, it must be a power of two up to %llu", shown(align),
+                  shown(Space::kGranule));
+  }
+  *out = due(planned_.allocate) ? nullptr : space_.allocate(bytes);
+  if (*out) return timing_.allocated(reinterpret_cast<uintptr_t>(*out), bytes);
+  return refuse(error, MILL_E_MEMORY, "out of memory: %llu bytes asked of sim, %llu of %llu in use",
+                shown(bytes), shown(space_.used()), shown(space_.capacity()));
+}
+
+void Device::free(void* data) noexcept {
+  try {
+    mill_kernel_error error{};
+    const mill_status status =
+        timing_.freed(reinterpret_cast<uintptr_t>(data), space_.bytes_at(data), &error);
+    if (status != MILL_OK) {
+      const std::lock_guard lock(mutex_);
+      if (early_free_.text[0] == 0) early_free_ = error;
+    }
+  } catch (...) {  // NOLINT(bugprone-empty-catch): a free less on the clock
+  }
+  space_.free(data);
+}
+
+mill_status Device::pinned_allocate(uint64_t bytes, void** out, mill_kernel_error* error) {
+  constexpr uint64_t kPage = 4096;
+  *out = nullptr;
+  const uint64_t rounded = (std::max<uint64_t>(bytes, 1) + kPage - 1) & ~(kPage - 1);
+  void* memory = rounded >= bytes && rounded <= uint64_t{INT64_MAX}
+                     ? std::aligned_alloc(kPage, rounded)
+                     : nullptr;
+  if (!memory) {
+    return refuse(error, MILL_E_MEMORY, "out of memory: the system refused %llu pinned bytes",
+                  shown(bytes));
+  }
+  timing_.call(Call::pinned_allocate);
+  const std::lock_guard lock(mutex_);
+  pinned_.push_back({static_cast<char*>(memory), rounded});
+  *out = memory;
+  return MILL_OK;
+}
+
+void Device::pinned_free(void* data) {
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(pinned_, [&](const Pinned& p) { return p.begin == data; });
+  }
+  std::free(data);
+}
+
+int32_t Device::classify(const void* p) const {
+  if (space_.holds(p)) return MILL_POINTER_DEVICE;
+  const std::lock_guard lock(mutex_);
+  for (const Pinned& one : pinned_) {
+    if (static_cast<uint64_t>(static_cast<const char*>(p) - one.begin) < one.bytes)
+      return MILL_POINTER_PINNED;
+  }
+  return MILL_POINTER_UNKNOWN;
+}
+
+// ---- copies -------------------------------------------------------------------------------------
+
+mill_status Device::inside(const char* what, const void* p, uint64_t bytes,
+                           mill_kernel_error* error) {
+  uint64_t left = 0;
+  if (space_.contains(p, bytes, &left)) return MILL_OK;
+  if (left == 0)
+    return refuse(error, MILL_E_ARG, "copy: %s 0x%llx is no memory of the sim device", what,
+                  shown(p));
+  return refuse(error, MILL_E_ARG,
+                "copy: %llu bytes at %s 0x%llx, the allocation has %llu left there", shown(bytes),
+                what, shown(p), shown(left));
+}
+
+mill_status Device::copy(Stream* stream, void* to, const void* from, uint64_t bytes, int32_t kind,
+                         mill_kernel_error* error) {
+  if (const mill_status status = alive(error); status != MILL_OK) return status;
+  if (kind < MILL_COPY_HOST_TO_DEVICE || kind > MILL_COPY_DEVICE_TO_DEVICE)
+    return refuse(error, MILL_E_ARG, "copy: kind is %d, it must be 1 to 3", kind);
+  if (bytes == 0) return MILL_OK;
+  const bool to_device = kind != MILL_COPY_DEVICE_TO_HOST;
+  const bool from_device = kind != MILL_COPY_HOST_TO_DEVICE;
+  if (to_device) {
+    if (const mill_status status = inside("destination", to, bytes, error); status != MILL_OK)
+      return status;
+  } else if (space_.holds(to)) {
+    return refuse(error, MILL_E_ARG,
+                  "copy: destination 0x%llx is device memory, the copy is to the host", shown(to));
+  }
+  if (from_device) {
+    if (const mill_status status = inside("source", from, bytes, error); status != MILL_OK)
+      return status;
+  } else if (space_.holds(from)) {
+    return refuse(error, MILL_E_ARG,
+                  "copy: source 0x%llx is device memory, the copy is from the host", shown(from));
+  }
+  if (due(planned_.copy)) return refuse(error, MILL_E_INTERNAL, "copy: planned failure");
+  std::memmove(to_device ? space_.bytes_of(to) : to, from_device ? space_.bytes_of(from) : from,
+               bytes);
+  if (to_device) note_written(to, bytes);
+  const void* host = to_device ? from : to;
+  const bool pinned = kind != MILL_COPY_DEVICE_TO_DEVICE && classify(host) == MILL_POINTER_PINNED;
+  Touches touches;
+  if (from_device || pinned) touches.add(OrderAccess::read, from, bytes);
+  if (to_device || pinned) touches.add(OrderAccess::write, to, bytes);
+  return timing_.copy(**stream->queue, kind, pinned, bytes, touches.all(), error);
+}
+
+mill_status Device::fill(Stream* stream, void* to, int32_t value, uint64_t bytes,
+                         mill_kernel_error* error) {
+  if (const mill_status status = alive(error); status != MILL_OK) return status;
+  if (bytes == 0) return MILL_OK;
+  if (const mill_status status = inside("destination", to, bytes, error); status != MILL_OK)
+    return status;
+  std::memset(space_.bytes_of(to), value, bytes);
+  note_written(to, bytes);
+  Touches touches;
+  touches.add(OrderAccess::write, to, bytes);
+  return timing_.fill(**stream->queue, bytes, touches.all(), error);
+}
+
+// ---- streams and events -------------------------------------------------------------------------
+
+mill_status Device::stream_create(std::shared_ptr<OwnedQueue> queue, void** out,
+                                  mill_kernel_error* error) {
+  *out = nullptr;
+  if (const mill_status status = alive(error); status != MILL_OK) return status;
+  auto stream = std::make_unique<Stream>();
+  stream->h_begin = space_.begin();
+  stream->h_bytes = space_.span();
+  stream->delta = space_.delta();
+  stream->fault = {};
+  stream->faults = &stream->fault;
+  stream->device = this;
+  stream->queue = queue ? std::move(queue)
+                        : std::make_shared<OwnedQueue>(
+                              timing_, next_stream_.fetch_add(1, std::memory_order_relaxed));
+  const std::lock_guard lock(mutex_);
+  streams_.push_back(stream.get());
+  *out = static_cast<StreamView*>(stream.release());
+  return MILL_OK;
+}
+
+mill_status Device::stream_wrap(void* native, void** out, mill_kernel_error* error) {
+  *out = nullptr;
+  std::shared_ptr<OwnedQueue> queue;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const Stream* stream : streams_) {
+      if (static_cast<const StreamView*>(stream) == native) queue = stream->queue;
+    }
+  }
+  if (!queue) {
+    return refuse(error, MILL_E_DEVICE, "native 0x%llx is no stream of this sim device",
+                  shown(native));
+  }
+  return stream_create(std::move(queue), out, error);
+}
+
+void Device::stream_destroy(Stream* stream) {
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase(streams_, stream);
+  }
+  delete stream;
+}
+
+mill_status Device::stream_wait(Stream* stream, mill_kernel_error* error) {
+  if (const mill_status status = alive(error); status != MILL_OK) return status;
+  timing_.queue_wait(**stream->queue);
+  const mill_status fault = gpu::take_fault(&stream->fault, error);
+  return fault != MILL_OK ? fault : take_early_free(error);
+}
+
+mill_status Device::take_early_free(mill_kernel_error* error) {
+  const std::lock_guard lock(mutex_);
+  if (early_free_.text[0] == 0) [[likely]]
+    return MILL_OK;
+  *error = std::exchange(early_free_, {});
+  return MILL_E_STATE;
+}
+
+mill_status Device::stream_query(Stream* stream, mill_kernel_error* error) {
+  if (const mill_status status = alive(error); status != MILL_OK) return status;
+  if (!timing_.queue_done(**stream->queue)) return MILL_NOT_READY;
+  return gpu::take_fault(&stream->fault, error);
+}
+
+mill_status Device::event_create(void** out, mill_kernel_error* error) {
+  *out = nullptr;
+  if (const mill_status status = alive(error); status != MILL_OK) return status;
+  *out = new Event{this, timing_.add_event()};
+  return MILL_OK;
+}
+
+void Device::event_destroy(Event* event) {
+  timing_.remove_event(event->time);
+  delete event;
+}
+
+mill_status Device::event_record(Event* event, Stream* stream, mill_kernel_error* error) {
+  if (const mill_status status = alive(error); status != MILL_OK) return status;
+  if (due(planned_.event)) return refuse(error, MILL_E_INTERNAL, "event: planned failure");
+  timing_.record(event->time, **stream->queue);
+  return MILL_OK;
+}
+
+mill_status Device::event_query(Event* event, mill_kernel_error* error) {
+  if (const mill_status status = alive(error); status != MILL_OK) return status;
+  return timing_.event_done(event->time) ? MILL_OK : MILL_NOT_READY;
+}
+
+mill_status Device::event_wait(Event* event, uint64_t timeout_ns, mill_kernel_error* error) {
+  if (const mill_status status = alive(error); status != MILL_OK) return status;
+  return timing_.event_wait(event->time, timeout_ns) ? MILL_OK : MILL_TIMEOUT;
+}
+
+mill_status Device::wait_event(Stream* stream, Event* event, mill_kernel_error* error) {
+  if (const mill_status status = alive(error); status != MILL_OK) return status;
+  timing_.wait_event(**stream->queue, event->time);
+  return MILL_OK;
+}
+
+mill_status Device::event_elapsed(Event* from, Event* to, double* out_ns,
+                                  mill_kernel_error* error) {
+  if (const mill_status status = alive(error); status != MILL_OK) return status;
+  if (timing_.elapsed(from->time, to->time, out_ns)) return MILL_OK;
+  return refuse(error, MILL_E_STATE, "both events must have been recorded and have happened");
+}
+
+// Everything is done in the order of the calls, so the stream is there already.
+mill_status Device::host_call(Stream* stream, void (*fn)(void* data), void* data,
+                              mill_kernel_error* error) {
+  if (const mill_status status = alive(error); status != MILL_OK) return status;
+  timing_.host_function(**stream->queue);
+  fn(data);
+  return MILL_OK;
+}
+
+}  // namespace mill::sim

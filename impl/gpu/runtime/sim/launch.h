@@ -1,0 +1,133 @@
+// launch<kernel>(args, shape, cost, values...) on the simulated accelerator. The CUDA build has a
+// file of the same name with the same functions.
+#pragma once
+
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "gpu/runtime/sim/grid.h"
+#include "vocabulary.h"
+
+namespace mill::sim {
+
+// What launches read of a stream: the beginning of what args->stream points to.
+struct StreamView {
+  const char* h_begin;
+  uint64_t h_bytes;
+  ptrdiff_t delta;
+  gpu::fault_slot* faults;
+};
+
+// Checks the shape, runs the grid, puts it on the clock. What goes wrong is in args->error.
+mill_status launch_grid(const mill_kernel_args* args, const KernelInfo& kernel,
+                        const gpu::shape& shape, const gpu::cost& cost, void* const* argv);
+
+// The kernel's name out of what the compiler calls a function with it as template argument.
+struct KernelName {
+  char text[192];
+};
+constexpr KernelName kernel_name(const char* pretty) {
+  KernelName name{};
+  const char* p = pretty;
+  // "... [with auto K = ns::{anonymous}::kernel<256, float>; ...]"
+  while (*p != 0 && !(p[0] == 'K' && p[1] == ' ' && p[2] == '=')) ++p;
+  if (*p != 0) p += 4;
+  size_t n = 0;
+  int depth = 0;
+  for (; *p != 0 && n + 1 < sizeof name.text; ++p) {
+    if (*p == ']' || (*p == ';' && depth == 0)) break;
+    if (*p == '<') ++depth;
+    if (*p == '>') --depth;
+    name.text[n++] = *p;
+    // A qualifier is dropped when its end has been seen.
+    if (*p == ':' && p[-1] == ':') {
+      while (n > 0 && name.text[n - 1] != '<' && name.text[n - 1] != ' ' && name.text[n - 1] != '(')
+        --n;
+    }
+  }
+  name.text[n] = 0;
+  return name;
+}
+
+}  // namespace mill::sim
+
+namespace MILL_FLAVOUR {
+
+template <class T>
+MILL_DEVICE T as_device_sees(const mill::sim::StreamView& stream, T value) {
+  if constexpr (std::is_pointer_v<T>) {
+    const auto offset =
+        reinterpret_cast<uintptr_t>(value) - reinterpret_cast<uintptr_t>(stream.h_begin);
+    if (offset < stream.h_bytes)
+      return reinterpret_cast<T>(reinterpret_cast<uintptr_t>(value) +
+                                 static_cast<uintptr_t>(stream.delta));
+  }
+  return value;
+}
+
+template <auto K>
+struct kernel_text {
+  static constexpr const char* pretty() { return __PRETTY_FUNCTION__; }
+  static constexpr mill::sim::KernelName name = mill::sim::kernel_name(pretty());
+};
+
+template <auto K, class F = decltype(K)>
+struct kernel_traits;
+
+template <auto K, class Position, class... P>
+struct kernel_traits<K, void (*)(Position, P...)> {
+  static constexpr bool cooperative = std::is_same_v<Position, Block>;
+  static_assert(cooperative || std::is_same_v<Position, Flat>,
+                "a kernel's first parameter is Flat or Block");
+
+  template <size_t... I>
+  [[gnu::always_inline]] static void call(Position t, void* const* a, std::index_sequence<I...>) {
+    K(t, *static_cast<std::remove_reference_t<P>*>(a[I])...);
+  }
+  static void block(mill::sim::BlockState& b, void* const* a) {
+    if constexpr (!cooperative) {
+      for (int tid = 0; tid < b.block_dim; ++tid)
+        call(Flat(tid, &b), a, std::index_sequence_for<P...>());
+    }
+  }
+  static void flat_lane(mill::sim::BlockState& b, int tid, void* const* a) {
+    if constexpr (!cooperative) call(Flat(tid, &b), a, std::index_sequence_for<P...>());
+  }
+  static void lane(mill::sim::Lane* l, void* const* a) {
+    if constexpr (cooperative) call(Block(l), a, std::index_sequence_for<P...>());
+  }
+  static constexpr mill::sim::KernelInfo info = {
+      kernel_text<K>::name.text, cooperative, &block, &flat_lane, &lane, __BASE_FILE__,
+      kernel_text<K>::pretty()};
+
+  static mill_status launch(const mill_kernel_args* args, const shape& s, const cost& c,
+                            std::decay_t<P>... values) {
+#if defined(MILL_SIM_CHECKED)
+    // Into the list that checked_twin searches: a section, because then nothing runs at load. GCC
+    // ignores the attribute for it on members of templates (bug 41091).
+    asm volatile(
+        ".pushsection mill_sim_checked_kernels,\"aw\",%%progbits\n"
+        "\t.balign 8\n\t.quad %c0\n\t.popsection"
+        :
+        : "i"(&info));
+#endif
+    const auto& stream = *static_cast<const mill::sim::StreamView*>(args->stream);
+    ((values = as_device_sees(stream, values)), ...);
+    void* argv[] = {const_cast<void*>(static_cast<const void*>(&values))..., nullptr};
+    return mill::sim::launch_grid(args, info, s, c, argv);
+  }
+};
+
+// Enqueues a grid on args->stream. Values convert to the kernel's parameters.
+template <auto K, class... A>
+mill_status launch(const mill_kernel_args* args, const shape& s, const cost& c, A... values) {
+  return kernel_traits<K>::launch(args, s, c, values...);
+}
+
+// Where kernels of this launch raise faults.
+inline fault_slot* faults_of(const mill_kernel_args* args) {
+  return static_cast<const mill::sim::StreamView*>(args->stream)->faults;
+}
+
+}  // namespace MILL_FLAVOUR
