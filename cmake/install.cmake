@@ -6,6 +6,12 @@ include(CMakePackageConfigHelpers)
 set(mill_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/millrace")
 
 install(TARGETS millrace EXPORT millraceTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+# Devices lie beside the library, which looks for them there.
+foreach(plugin IN ITEMS millrace_sim millrace_cuda)
+  if(TARGET ${plugin})
+    install(TARGETS ${plugin} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  endif()
+endforeach()
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/api/include/millrace" DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
 install(EXPORT millraceTargets NAMESPACE millrace:: DESTINATION ${mill_package_dir} FILE millraceConfig.cmake)

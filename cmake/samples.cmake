@@ -23,3 +23,15 @@ endforeach()
 if(TARGET sample_char_mlp)
   target_compile_definitions(sample_char_mlp PRIVATE "SAMPLE_ROOT=\"${PROJECT_SOURCE_DIR}\"")
 endif()
+
+# A device of a third party: against the public headers alone, and not beside the library.
+add_library(millrace_mirror MODULE "${PROJECT_SOURCE_DIR}/samples/plugin/millrace_mirror.c")
+target_link_libraries(millrace_mirror PRIVATE mill_flags)
+target_include_directories(millrace_mirror PRIVATE "${PROJECT_SOURCE_DIR}/api/include")
+set_target_properties(millrace_mirror PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/samples/plugin")
+add_executable(sample_use_mirror "${PROJECT_SOURCE_DIR}/samples/plugin/use_mirror.c")
+set_target_properties(sample_use_mirror PROPERTIES OUTPUT_NAME use_mirror
+                      RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/samples/plugin")
+target_link_libraries(sample_use_mirror PRIVATE mill_flags millrace)
+add_dependencies(sample_use_mirror millrace_mirror)
+add_dependencies(mill_samples sample_use_mirror)
