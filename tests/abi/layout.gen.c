@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "millrace/millrace.h"
+#include "millrace/plugin.h"
 
 struct align_mill_attr {
   char first;
@@ -15,9 +16,21 @@ struct align_mill_attr_schema {
   char first;
   mill_attr_schema value;
 };
+struct align_mill_capture_functions {
+  char first;
+  mill_capture_functions value;
+};
+struct align_mill_collective_functions {
+  char first;
+  mill_collective_functions value;
+};
 struct align_mill_context_opts {
   char first;
   mill_context_opts value;
+};
+struct align_mill_copy_functions {
+  char first;
+  mill_copy_functions value;
 };
 struct align_mill_custom_op {
   char first;
@@ -27,21 +40,81 @@ struct align_mill_device_info {
   char first;
   mill_device_info value;
 };
+struct align_mill_device_limits {
+  char first;
+  mill_device_limits value;
+};
+struct align_mill_device_table {
+  char first;
+  mill_device_table value;
+};
+struct align_mill_host_services {
+  char first;
+  mill_host_services value;
+};
+struct align_mill_kernel {
+  char first;
+  mill_kernel value;
+};
+struct align_mill_kernel_args {
+  char first;
+  mill_kernel_args value;
+};
+struct align_mill_kernel_error {
+  char first;
+  mill_kernel_error value;
+};
+struct align_mill_kernel_tensor {
+  char first;
+  mill_kernel_tensor value;
+};
 struct align_mill_loader_opts {
   char first;
   mill_loader_opts value;
+};
+struct align_mill_memory_functions {
+  char first;
+  mill_memory_functions value;
 };
 struct align_mill_memory_stats {
   char first;
   mill_memory_stats value;
 };
+struct align_mill_op_functions {
+  char first;
+  mill_op_functions value;
+};
 struct align_mill_op_schema {
   char first;
   mill_op_schema value;
 };
+struct align_mill_plugin {
+  char first;
+  mill_plugin value;
+};
+struct align_mill_plugin_info {
+  char first;
+  mill_plugin_info value;
+};
+struct align_mill_plugin_note {
+  char first;
+  mill_plugin_note value;
+};
+struct align_mill_stream_functions {
+  char first;
+  mill_stream_functions value;
+};
 struct align_mill_struct {
   char first;
   mill_struct value;
+};
+struct align_mill_timeline_functions {
+  char first;
+  mill_timeline_functions value;
+};
+struct align_mill_timeline_record {
+  char first;
+  mill_timeline_record value;
 };
 struct align_mill_trace_op_row {
   char first;
@@ -77,6 +150,21 @@ static const struct row rows[] = {
     {"  value offset", (long long)offsetof(mill_attr_schema, value), "size", (long long)sizeof(((mill_attr_schema*)0)->value)},
     {"  dtypes offset", (long long)offsetof(mill_attr_schema, dtypes), "size", (long long)sizeof(((mill_attr_schema*)0)->dtypes)},
     {"  inplace offset", (long long)offsetof(mill_attr_schema, inplace), "size", (long long)sizeof(((mill_attr_schema*)0)->inplace)},
+    {"struct mill_capture_functions size", (long long)sizeof(mill_capture_functions), "align", (long long)offsetof(struct align_mill_capture_functions, value)},
+    {"  size offset", (long long)offsetof(mill_capture_functions, size), "size", (long long)sizeof(((mill_capture_functions*)0)->size)},
+    {"  reserved offset", (long long)offsetof(mill_capture_functions, reserved), "size", (long long)sizeof(((mill_capture_functions*)0)->reserved)},
+    {"  begin offset", (long long)offsetof(mill_capture_functions, begin), "size", (long long)sizeof(((mill_capture_functions*)0)->begin)},
+    {"  end offset", (long long)offsetof(mill_capture_functions, end), "size", (long long)sizeof(((mill_capture_functions*)0)->end)},
+    {"  launch offset", (long long)offsetof(mill_capture_functions, launch), "size", (long long)sizeof(((mill_capture_functions*)0)->launch)},
+    {"  destroy offset", (long long)offsetof(mill_capture_functions, destroy), "size", (long long)sizeof(((mill_capture_functions*)0)->destroy)},
+    {"struct mill_collective_functions size", (long long)sizeof(mill_collective_functions), "align", (long long)offsetof(struct align_mill_collective_functions, value)},
+    {"  size offset", (long long)offsetof(mill_collective_functions, size), "size", (long long)sizeof(((mill_collective_functions*)0)->size)},
+    {"  id_bytes offset", (long long)offsetof(mill_collective_functions, id_bytes), "size", (long long)sizeof(((mill_collective_functions*)0)->id_bytes)},
+    {"  new_id offset", (long long)offsetof(mill_collective_functions, new_id), "size", (long long)sizeof(((mill_collective_functions*)0)->new_id)},
+    {"  join offset", (long long)offsetof(mill_collective_functions, join), "size", (long long)sizeof(((mill_collective_functions*)0)->join)},
+    {"  leave offset", (long long)offsetof(mill_collective_functions, leave), "size", (long long)sizeof(((mill_collective_functions*)0)->leave)},
+    {"  all_reduce offset", (long long)offsetof(mill_collective_functions, all_reduce), "size", (long long)sizeof(((mill_collective_functions*)0)->all_reduce)},
+    {"  broadcast offset", (long long)offsetof(mill_collective_functions, broadcast), "size", (long long)sizeof(((mill_collective_functions*)0)->broadcast)},
     {"struct mill_context_opts size", (long long)sizeof(mill_context_opts), "align", (long long)offsetof(struct align_mill_context_opts, value)},
     {"  size offset", (long long)offsetof(mill_context_opts, size), "size", (long long)sizeof(((mill_context_opts*)0)->size)},
     {"  type offset", (long long)offsetof(mill_context_opts, type), "size", (long long)sizeof(((mill_context_opts*)0)->type)},
@@ -86,6 +174,12 @@ static const struct row rows[] = {
     {"  trace_mask offset", (long long)offsetof(mill_context_opts, trace_mask), "size", (long long)sizeof(((mill_context_opts*)0)->trace_mask)},
     {"  memory_limit offset", (long long)offsetof(mill_context_opts, memory_limit), "size", (long long)sizeof(((mill_context_opts*)0)->memory_limit)},
     {"  reserved offset", (long long)offsetof(mill_context_opts, reserved), "size", (long long)sizeof(((mill_context_opts*)0)->reserved)},
+    {"struct mill_copy_functions size", (long long)sizeof(mill_copy_functions), "align", (long long)offsetof(struct align_mill_copy_functions, value)},
+    {"  size offset", (long long)offsetof(mill_copy_functions, size), "size", (long long)sizeof(((mill_copy_functions*)0)->size)},
+    {"  reserved offset", (long long)offsetof(mill_copy_functions, reserved), "size", (long long)sizeof(((mill_copy_functions*)0)->reserved)},
+    {"  copy offset", (long long)offsetof(mill_copy_functions, copy), "size", (long long)sizeof(((mill_copy_functions*)0)->copy)},
+    {"  fill offset", (long long)offsetof(mill_copy_functions, fill), "size", (long long)sizeof(((mill_copy_functions*)0)->fill)},
+    {"  copy_peer offset", (long long)offsetof(mill_copy_functions, copy_peer), "size", (long long)sizeof(((mill_copy_functions*)0)->copy_peer)},
     {"struct mill_custom_op size", (long long)sizeof(mill_custom_op), "align", (long long)offsetof(struct align_mill_custom_op, value)},
     {"  size offset", (long long)offsetof(mill_custom_op, size), "size", (long long)sizeof(((mill_custom_op*)0)->size)},
     {"  type offset", (long long)offsetof(mill_custom_op, type), "size", (long long)sizeof(((mill_custom_op*)0)->type)},
@@ -107,6 +201,79 @@ static const struct row rows[] = {
     {"  memory_bytes offset", (long long)offsetof(mill_device_info, memory_bytes), "size", (long long)sizeof(((mill_device_info*)0)->memory_bytes)},
     {"  threads offset", (long long)offsetof(mill_device_info, threads), "size", (long long)sizeof(((mill_device_info*)0)->threads)},
     {"  host_memory offset", (long long)offsetof(mill_device_info, host_memory), "size", (long long)sizeof(((mill_device_info*)0)->host_memory)},
+    {"struct mill_device_limits size", (long long)sizeof(mill_device_limits), "align", (long long)offsetof(struct align_mill_device_limits, value)},
+    {"  size offset", (long long)offsetof(mill_device_limits, size), "size", (long long)sizeof(((mill_device_limits*)0)->size)},
+    {"  runs_inline offset", (long long)offsetof(mill_device_limits, runs_inline), "size", (long long)sizeof(((mill_device_limits*)0)->runs_inline)},
+    {"  host_memory offset", (long long)offsetof(mill_device_limits, host_memory), "size", (long long)sizeof(((mill_device_limits*)0)->host_memory)},
+    {"  modelled offset", (long long)offsetof(mill_device_limits, modelled), "size", (long long)sizeof(((mill_device_limits*)0)->modelled)},
+    {"  copy_engines offset", (long long)offsetof(mill_device_limits, copy_engines), "size", (long long)sizeof(((mill_device_limits*)0)->copy_engines)},
+    {"  processors offset", (long long)offsetof(mill_device_limits, processors), "size", (long long)sizeof(((mill_device_limits*)0)->processors)},
+    {"  threads_per_processor offset", (long long)offsetof(mill_device_limits, threads_per_processor), "size", (long long)sizeof(((mill_device_limits*)0)->threads_per_processor)},
+    {"  threads_per_block offset", (long long)offsetof(mill_device_limits, threads_per_block), "size", (long long)sizeof(((mill_device_limits*)0)->threads_per_block)},
+    {"  memory_bytes offset", (long long)offsetof(mill_device_limits, memory_bytes), "size", (long long)sizeof(((mill_device_limits*)0)->memory_bytes)},
+    {"  shared_bytes_per_block offset", (long long)offsetof(mill_device_limits, shared_bytes_per_block), "size", (long long)sizeof(((mill_device_limits*)0)->shared_bytes_per_block)},
+    {"  allocation_align offset", (long long)offsetof(mill_device_limits, allocation_align), "size", (long long)sizeof(((mill_device_limits*)0)->allocation_align)},
+    {"  memory_bytes_per_second offset", (long long)offsetof(mill_device_limits, memory_bytes_per_second), "size", (long long)sizeof(((mill_device_limits*)0)->memory_bytes_per_second)},
+    {"  host_to_device_bytes_per_second offset", (long long)offsetof(mill_device_limits, host_to_device_bytes_per_second), "size", (long long)sizeof(((mill_device_limits*)0)->host_to_device_bytes_per_second)},
+    {"  device_to_host_bytes_per_second offset", (long long)offsetof(mill_device_limits, device_to_host_bytes_per_second), "size", (long long)sizeof(((mill_device_limits*)0)->device_to_host_bytes_per_second)},
+    {"  f64_flops offset", (long long)offsetof(mill_device_limits, f64_flops), "size", (long long)sizeof(((mill_device_limits*)0)->f64_flops)},
+    {"  f32_flops offset", (long long)offsetof(mill_device_limits, f32_flops), "size", (long long)sizeof(((mill_device_limits*)0)->f32_flops)},
+    {"  tf32_flops offset", (long long)offsetof(mill_device_limits, tf32_flops), "size", (long long)sizeof(((mill_device_limits*)0)->tf32_flops)},
+    {"  f16_flops offset", (long long)offsetof(mill_device_limits, f16_flops), "size", (long long)sizeof(((mill_device_limits*)0)->f16_flops)},
+    {"  architecture offset", (long long)offsetof(mill_device_limits, architecture), "size", (long long)sizeof(((mill_device_limits*)0)->architecture)},
+    {"struct mill_device_table size", (long long)sizeof(mill_device_table), "align", (long long)offsetof(struct align_mill_device_table, value)},
+    {"  size offset", (long long)offsetof(mill_device_table, size), "size", (long long)sizeof(((mill_device_table*)0)->size)},
+    {"  abi offset", (long long)offsetof(mill_device_table, abi), "size", (long long)sizeof(((mill_device_table*)0)->abi)},
+    {"  name offset", (long long)offsetof(mill_device_table, name), "size", (long long)sizeof(((mill_device_table*)0)->name)},
+    {"  description offset", (long long)offsetof(mill_device_table, description), "size", (long long)sizeof(((mill_device_table*)0)->description)},
+    {"  self offset", (long long)offsetof(mill_device_table, self), "size", (long long)sizeof(((mill_device_table*)0)->self)},
+    {"  limits offset", (long long)offsetof(mill_device_table, limits), "size", (long long)sizeof(((mill_device_table*)0)->limits)},
+    {"  memory offset", (long long)offsetof(mill_device_table, memory), "size", (long long)sizeof(((mill_device_table*)0)->memory)},
+    {"  streams offset", (long long)offsetof(mill_device_table, streams), "size", (long long)sizeof(((mill_device_table*)0)->streams)},
+    {"  copies offset", (long long)offsetof(mill_device_table, copies), "size", (long long)sizeof(((mill_device_table*)0)->copies)},
+    {"  ops offset", (long long)offsetof(mill_device_table, ops), "size", (long long)sizeof(((mill_device_table*)0)->ops)},
+    {"  capture offset", (long long)offsetof(mill_device_table, capture), "size", (long long)sizeof(((mill_device_table*)0)->capture)},
+    {"  collectives offset", (long long)offsetof(mill_device_table, collectives), "size", (long long)sizeof(((mill_device_table*)0)->collectives)},
+    {"  timeline offset", (long long)offsetof(mill_device_table, timeline), "size", (long long)sizeof(((mill_device_table*)0)->timeline)},
+    {"  destroy offset", (long long)offsetof(mill_device_table, destroy), "size", (long long)sizeof(((mill_device_table*)0)->destroy)},
+    {"  configure offset", (long long)offsetof(mill_device_table, configure), "size", (long long)sizeof(((mill_device_table*)0)->configure)},
+    {"  libraries offset", (long long)offsetof(mill_device_table, libraries), "size", (long long)sizeof(((mill_device_table*)0)->libraries)},
+    {"struct mill_host_services size", (long long)sizeof(mill_host_services), "align", (long long)offsetof(struct align_mill_host_services, value)},
+    {"  size offset", (long long)offsetof(mill_host_services, size), "size", (long long)sizeof(((mill_host_services*)0)->size)},
+    {"  threads offset", (long long)offsetof(mill_host_services, threads), "size", (long long)sizeof(((mill_host_services*)0)->threads)},
+    {"  self offset", (long long)offsetof(mill_host_services, self), "size", (long long)sizeof(((mill_host_services*)0)->self)},
+    {"  parallel_for offset", (long long)offsetof(mill_host_services, parallel_for), "size", (long long)sizeof(((mill_host_services*)0)->parallel_for)},
+    {"  builtin offset", (long long)offsetof(mill_host_services, builtin), "size", (long long)sizeof(((mill_host_services*)0)->builtin)},
+    {"  log offset", (long long)offsetof(mill_host_services, log), "size", (long long)sizeof(((mill_host_services*)0)->log)},
+    {"  trace offset", (long long)offsetof(mill_host_services, trace), "size", (long long)sizeof(((mill_host_services*)0)->trace)},
+    {"  allocate offset", (long long)offsetof(mill_host_services, allocate), "size", (long long)sizeof(((mill_host_services*)0)->allocate)},
+    {"  free offset", (long long)offsetof(mill_host_services, free), "size", (long long)sizeof(((mill_host_services*)0)->free)},
+    {"  cpu_kernel offset", (long long)offsetof(mill_host_services, cpu_kernel), "size", (long long)sizeof(((mill_host_services*)0)->cpu_kernel)},
+    {"struct mill_kernel size", (long long)sizeof(mill_kernel), "align", (long long)offsetof(struct align_mill_kernel, value)},
+    {"  launch offset", (long long)offsetof(mill_kernel, launch), "size", (long long)sizeof(((mill_kernel*)0)->launch)},
+    {"  workspace offset", (long long)offsetof(mill_kernel, workspace), "size", (long long)sizeof(((mill_kernel*)0)->workspace)},
+    {"struct mill_kernel_args size", (long long)sizeof(mill_kernel_args), "align", (long long)offsetof(struct align_mill_kernel_args, value)},
+    {"  in offset", (long long)offsetof(mill_kernel_args, in), "size", (long long)sizeof(((mill_kernel_args*)0)->in)},
+    {"  out offset", (long long)offsetof(mill_kernel_args, out), "size", (long long)sizeof(((mill_kernel_args*)0)->out)},
+    {"  attr offset", (long long)offsetof(mill_kernel_args, attr), "size", (long long)sizeof(((mill_kernel_args*)0)->attr)},
+    {"  n_in offset", (long long)offsetof(mill_kernel_args, n_in), "size", (long long)sizeof(((mill_kernel_args*)0)->n_in)},
+    {"  n_out offset", (long long)offsetof(mill_kernel_args, n_out), "size", (long long)sizeof(((mill_kernel_args*)0)->n_out)},
+    {"  n_attr offset", (long long)offsetof(mill_kernel_args, n_attr), "size", (long long)sizeof(((mill_kernel_args*)0)->n_attr)},
+    {"  flags offset", (long long)offsetof(mill_kernel_args, flags), "size", (long long)sizeof(((mill_kernel_args*)0)->flags)},
+    {"  workspace offset", (long long)offsetof(mill_kernel_args, workspace), "size", (long long)sizeof(((mill_kernel_args*)0)->workspace)},
+    {"  workspace_bytes offset", (long long)offsetof(mill_kernel_args, workspace_bytes), "size", (long long)sizeof(((mill_kernel_args*)0)->workspace_bytes)},
+    {"  stream offset", (long long)offsetof(mill_kernel_args, stream), "size", (long long)sizeof(((mill_kernel_args*)0)->stream)},
+    {"  host offset", (long long)offsetof(mill_kernel_args, host), "size", (long long)sizeof(((mill_kernel_args*)0)->host)},
+    {"  error offset", (long long)offsetof(mill_kernel_args, error), "size", (long long)sizeof(((mill_kernel_args*)0)->error)},
+    {"struct mill_kernel_error size", (long long)sizeof(mill_kernel_error), "align", (long long)offsetof(struct align_mill_kernel_error, value)},
+    {"  text offset", (long long)offsetof(mill_kernel_error, text), "size", (long long)sizeof(((mill_kernel_error*)0)->text)},
+    {"struct mill_kernel_tensor size", (long long)sizeof(mill_kernel_tensor), "align", (long long)offsetof(struct align_mill_kernel_tensor, value)},
+    {"  data offset", (long long)offsetof(mill_kernel_tensor, data), "size", (long long)sizeof(((mill_kernel_tensor*)0)->data)},
+    {"  numel offset", (long long)offsetof(mill_kernel_tensor, numel), "size", (long long)sizeof(((mill_kernel_tensor*)0)->numel)},
+    {"  dtype offset", (long long)offsetof(mill_kernel_tensor, dtype), "size", (long long)sizeof(((mill_kernel_tensor*)0)->dtype)},
+    {"  rank offset", (long long)offsetof(mill_kernel_tensor, rank), "size", (long long)sizeof(((mill_kernel_tensor*)0)->rank)},
+    {"  dims offset", (long long)offsetof(mill_kernel_tensor, dims), "size", (long long)sizeof(((mill_kernel_tensor*)0)->dims)},
+    {"  strides offset", (long long)offsetof(mill_kernel_tensor, strides), "size", (long long)sizeof(((mill_kernel_tensor*)0)->strides)},
     {"struct mill_loader_opts size", (long long)sizeof(mill_loader_opts), "align", (long long)offsetof(struct align_mill_loader_opts, value)},
     {"  size offset", (long long)offsetof(mill_loader_opts, size), "size", (long long)sizeof(((mill_loader_opts*)0)->size)},
     {"  type offset", (long long)offsetof(mill_loader_opts, type), "size", (long long)sizeof(((mill_loader_opts*)0)->type)},
@@ -115,7 +282,22 @@ static const struct row rows[] = {
     {"  batch offset", (long long)offsetof(mill_loader_opts, batch), "size", (long long)sizeof(((mill_loader_opts*)0)->batch)},
     {"  flags offset", (long long)offsetof(mill_loader_opts, flags), "size", (long long)sizeof(((mill_loader_opts*)0)->flags)},
     {"  prefetch offset", (long long)offsetof(mill_loader_opts, prefetch), "size", (long long)sizeof(((mill_loader_opts*)0)->prefetch)},
-    {"  reserved offset", (long long)offsetof(mill_loader_opts, reserved), "size", (long long)sizeof(((mill_loader_opts*)0)->reserved)},
+    {"  device offset", (long long)offsetof(mill_loader_opts, device), "size", (long long)sizeof(((mill_loader_opts*)0)->device)},
+    {"  pinned_bytes offset", (long long)offsetof(mill_loader_opts, pinned_bytes), "size", (long long)sizeof(((mill_loader_opts*)0)->pinned_bytes)},
+    {"struct mill_memory_functions size", (long long)sizeof(mill_memory_functions), "align", (long long)offsetof(struct align_mill_memory_functions, value)},
+    {"  size offset", (long long)offsetof(mill_memory_functions, size), "size", (long long)sizeof(((mill_memory_functions*)0)->size)},
+    {"  reserved offset", (long long)offsetof(mill_memory_functions, reserved), "size", (long long)sizeof(((mill_memory_functions*)0)->reserved)},
+    {"  allocate offset", (long long)offsetof(mill_memory_functions, allocate), "size", (long long)sizeof(((mill_memory_functions*)0)->allocate)},
+    {"  free offset", (long long)offsetof(mill_memory_functions, free), "size", (long long)sizeof(((mill_memory_functions*)0)->free)},
+    {"  info offset", (long long)offsetof(mill_memory_functions, info), "size", (long long)sizeof(((mill_memory_functions*)0)->info)},
+    {"  pinned_allocate offset", (long long)offsetof(mill_memory_functions, pinned_allocate), "size", (long long)sizeof(((mill_memory_functions*)0)->pinned_allocate)},
+    {"  pinned_free offset", (long long)offsetof(mill_memory_functions, pinned_free), "size", (long long)sizeof(((mill_memory_functions*)0)->pinned_free)},
+    {"  classify offset", (long long)offsetof(mill_memory_functions, classify), "size", (long long)sizeof(((mill_memory_functions*)0)->classify)},
+    {"  granularity offset", (long long)offsetof(mill_memory_functions, granularity), "size", (long long)sizeof(((mill_memory_functions*)0)->granularity)},
+    {"  reserve offset", (long long)offsetof(mill_memory_functions, reserve), "size", (long long)sizeof(((mill_memory_functions*)0)->reserve)},
+    {"  release offset", (long long)offsetof(mill_memory_functions, release), "size", (long long)sizeof(((mill_memory_functions*)0)->release)},
+    {"  map offset", (long long)offsetof(mill_memory_functions, map), "size", (long long)sizeof(((mill_memory_functions*)0)->map)},
+    {"  unmap offset", (long long)offsetof(mill_memory_functions, unmap), "size", (long long)sizeof(((mill_memory_functions*)0)->unmap)},
     {"struct mill_memory_stats size", (long long)sizeof(mill_memory_stats), "align", (long long)offsetof(struct align_mill_memory_stats, value)},
     {"  size offset", (long long)offsetof(mill_memory_stats, size), "size", (long long)sizeof(((mill_memory_stats*)0)->size)},
     {"  type offset", (long long)offsetof(mill_memory_stats, type), "size", (long long)sizeof(((mill_memory_stats*)0)->type)},
@@ -133,6 +315,10 @@ static const struct row rows[] = {
     {"  reclaims offset", (long long)offsetof(mill_memory_stats, reclaims), "size", (long long)sizeof(((mill_memory_stats*)0)->reclaims)},
     {"  failures offset", (long long)offsetof(mill_memory_stats, failures), "size", (long long)sizeof(((mill_memory_stats*)0)->failures)},
     {"  source_calls offset", (long long)offsetof(mill_memory_stats, source_calls), "size", (long long)sizeof(((mill_memory_stats*)0)->source_calls)},
+    {"struct mill_op_functions size", (long long)sizeof(mill_op_functions), "align", (long long)offsetof(struct align_mill_op_functions, value)},
+    {"  size offset", (long long)offsetof(mill_op_functions, size), "size", (long long)sizeof(((mill_op_functions*)0)->size)},
+    {"  reserved offset", (long long)offsetof(mill_op_functions, reserved), "size", (long long)sizeof(((mill_op_functions*)0)->reserved)},
+    {"  resolve offset", (long long)offsetof(mill_op_functions, resolve), "size", (long long)sizeof(((mill_op_functions*)0)->resolve)},
     {"struct mill_op_schema size", (long long)sizeof(mill_op_schema), "align", (long long)offsetof(struct align_mill_op_schema, value)},
     {"  size offset", (long long)offsetof(mill_op_schema, size), "size", (long long)sizeof(((mill_op_schema*)0)->size)},
     {"  type offset", (long long)offsetof(mill_op_schema, type), "size", (long long)sizeof(((mill_op_schema*)0)->type)},
@@ -146,10 +332,91 @@ static const struct row rows[] = {
     {"  name offset", (long long)offsetof(mill_op_schema, name), "size", (long long)sizeof(((mill_op_schema*)0)->name)},
     {"  family offset", (long long)offsetof(mill_op_schema, family), "size", (long long)sizeof(((mill_op_schema*)0)->family)},
     {"  doc offset", (long long)offsetof(mill_op_schema, doc), "size", (long long)sizeof(((mill_op_schema*)0)->doc)},
+    {"struct mill_plugin size", (long long)sizeof(mill_plugin), "align", (long long)offsetof(struct align_mill_plugin, value)},
+    {"  size offset", (long long)offsetof(mill_plugin, size), "size", (long long)sizeof(((mill_plugin*)0)->size)},
+    {"  abi offset", (long long)offsetof(mill_plugin, abi), "size", (long long)sizeof(((mill_plugin*)0)->abi)},
+    {"  name offset", (long long)offsetof(mill_plugin, name), "size", (long long)sizeof(((mill_plugin*)0)->name)},
+    {"  version offset", (long long)offsetof(mill_plugin, version), "size", (long long)sizeof(((mill_plugin*)0)->version)},
+    {"  description offset", (long long)offsetof(mill_plugin, description), "size", (long long)sizeof(((mill_plugin*)0)->description)},
+    {"  self offset", (long long)offsetof(mill_plugin, self), "size", (long long)sizeof(((mill_plugin*)0)->self)},
+    {"  close offset", (long long)offsetof(mill_plugin, close), "size", (long long)sizeof(((mill_plugin*)0)->close)},
+    {"  count offset", (long long)offsetof(mill_plugin, count), "size", (long long)sizeof(((mill_plugin*)0)->count)},
+    {"  describe offset", (long long)offsetof(mill_plugin, describe), "size", (long long)sizeof(((mill_plugin*)0)->describe)},
+    {"  open offset", (long long)offsetof(mill_plugin, open), "size", (long long)sizeof(((mill_plugin*)0)->open)},
+    {"struct mill_plugin_info size", (long long)sizeof(mill_plugin_info), "align", (long long)offsetof(struct align_mill_plugin_info, value)},
+    {"  size offset", (long long)offsetof(mill_plugin_info, size), "size", (long long)sizeof(((mill_plugin_info*)0)->size)},
+    {"  type offset", (long long)offsetof(mill_plugin_info, type), "size", (long long)sizeof(((mill_plugin_info*)0)->type)},
+    {"  next offset", (long long)offsetof(mill_plugin_info, next), "size", (long long)sizeof(((mill_plugin_info*)0)->next)},
+    {"  status offset", (long long)offsetof(mill_plugin_info, status), "size", (long long)sizeof(((mill_plugin_info*)0)->status)},
+    {"  devices offset", (long long)offsetof(mill_plugin_info, devices), "size", (long long)sizeof(((mill_plugin_info*)0)->devices)},
+    {"  name offset", (long long)offsetof(mill_plugin_info, name), "size", (long long)sizeof(((mill_plugin_info*)0)->name)},
+    {"  version offset", (long long)offsetof(mill_plugin_info, version), "size", (long long)sizeof(((mill_plugin_info*)0)->version)},
+    {"  description offset", (long long)offsetof(mill_plugin_info, description), "size", (long long)sizeof(((mill_plugin_info*)0)->description)},
+    {"  path offset", (long long)offsetof(mill_plugin_info, path), "size", (long long)sizeof(((mill_plugin_info*)0)->path)},
+    {"  reason offset", (long long)offsetof(mill_plugin_info, reason), "size", (long long)sizeof(((mill_plugin_info*)0)->reason)},
+    {"struct mill_plugin_note size", (long long)sizeof(mill_plugin_note), "align", (long long)offsetof(struct align_mill_plugin_note, value)},
+    {"  name_bytes offset", (long long)offsetof(mill_plugin_note, name_bytes), "size", (long long)sizeof(((mill_plugin_note*)0)->name_bytes)},
+    {"  desc_bytes offset", (long long)offsetof(mill_plugin_note, desc_bytes), "size", (long long)sizeof(((mill_plugin_note*)0)->desc_bytes)},
+    {"  type offset", (long long)offsetof(mill_plugin_note, type), "size", (long long)sizeof(((mill_plugin_note*)0)->type)},
+    {"  name offset", (long long)offsetof(mill_plugin_note, name), "size", (long long)sizeof(((mill_plugin_note*)0)->name)},
+    {"  abi offset", (long long)offsetof(mill_plugin_note, abi), "size", (long long)sizeof(((mill_plugin_note*)0)->abi)},
+    {"  oldest_host offset", (long long)offsetof(mill_plugin_note, oldest_host), "size", (long long)sizeof(((mill_plugin_note*)0)->oldest_host)},
+    {"  reserved offset", (long long)offsetof(mill_plugin_note, reserved), "size", (long long)sizeof(((mill_plugin_note*)0)->reserved)},
+    {"struct mill_stream_functions size", (long long)sizeof(mill_stream_functions), "align", (long long)offsetof(struct align_mill_stream_functions, value)},
+    {"  size offset", (long long)offsetof(mill_stream_functions, size), "size", (long long)sizeof(((mill_stream_functions*)0)->size)},
+    {"  reserved offset", (long long)offsetof(mill_stream_functions, reserved), "size", (long long)sizeof(((mill_stream_functions*)0)->reserved)},
+    {"  create offset", (long long)offsetof(mill_stream_functions, create), "size", (long long)sizeof(((mill_stream_functions*)0)->create)},
+    {"  wrap offset", (long long)offsetof(mill_stream_functions, wrap), "size", (long long)sizeof(((mill_stream_functions*)0)->wrap)},
+    {"  native offset", (long long)offsetof(mill_stream_functions, native), "size", (long long)sizeof(((mill_stream_functions*)0)->native)},
+    {"  destroy offset", (long long)offsetof(mill_stream_functions, destroy), "size", (long long)sizeof(((mill_stream_functions*)0)->destroy)},
+    {"  wait offset", (long long)offsetof(mill_stream_functions, wait), "size", (long long)sizeof(((mill_stream_functions*)0)->wait)},
+    {"  query offset", (long long)offsetof(mill_stream_functions, query), "size", (long long)sizeof(((mill_stream_functions*)0)->query)},
+    {"  event_create offset", (long long)offsetof(mill_stream_functions, event_create), "size", (long long)sizeof(((mill_stream_functions*)0)->event_create)},
+    {"  event_destroy offset", (long long)offsetof(mill_stream_functions, event_destroy), "size", (long long)sizeof(((mill_stream_functions*)0)->event_destroy)},
+    {"  event_record offset", (long long)offsetof(mill_stream_functions, event_record), "size", (long long)sizeof(((mill_stream_functions*)0)->event_record)},
+    {"  event_query offset", (long long)offsetof(mill_stream_functions, event_query), "size", (long long)sizeof(((mill_stream_functions*)0)->event_query)},
+    {"  event_wait offset", (long long)offsetof(mill_stream_functions, event_wait), "size", (long long)sizeof(((mill_stream_functions*)0)->event_wait)},
+    {"  wait_event offset", (long long)offsetof(mill_stream_functions, wait_event), "size", (long long)sizeof(((mill_stream_functions*)0)->wait_event)},
+    {"  event_elapsed offset", (long long)offsetof(mill_stream_functions, event_elapsed), "size", (long long)sizeof(((mill_stream_functions*)0)->event_elapsed)},
+    {"  host_call offset", (long long)offsetof(mill_stream_functions, host_call), "size", (long long)sizeof(((mill_stream_functions*)0)->host_call)},
     {"struct mill_struct size", (long long)sizeof(mill_struct), "align", (long long)offsetof(struct align_mill_struct, value)},
     {"  size offset", (long long)offsetof(mill_struct, size), "size", (long long)sizeof(((mill_struct*)0)->size)},
     {"  type offset", (long long)offsetof(mill_struct, type), "size", (long long)sizeof(((mill_struct*)0)->type)},
     {"  next offset", (long long)offsetof(mill_struct, next), "size", (long long)sizeof(((mill_struct*)0)->next)},
+    {"struct mill_timeline_functions size", (long long)sizeof(mill_timeline_functions), "align", (long long)offsetof(struct align_mill_timeline_functions, value)},
+    {"  size offset", (long long)offsetof(mill_timeline_functions, size), "size", (long long)sizeof(((mill_timeline_functions*)0)->size)},
+    {"  reserved offset", (long long)offsetof(mill_timeline_functions, reserved), "size", (long long)sizeof(((mill_timeline_functions*)0)->reserved)},
+    {"  start offset", (long long)offsetof(mill_timeline_functions, start), "size", (long long)sizeof(((mill_timeline_functions*)0)->start)},
+    {"  stop offset", (long long)offsetof(mill_timeline_functions, stop), "size", (long long)sizeof(((mill_timeline_functions*)0)->stop)},
+    {"  drain offset", (long long)offsetof(mill_timeline_functions, drain), "size", (long long)sizeof(((mill_timeline_functions*)0)->drain)},
+    {"  now offset", (long long)offsetof(mill_timeline_functions, now), "size", (long long)sizeof(((mill_timeline_functions*)0)->now)},
+    {"  work offset", (long long)offsetof(mill_timeline_functions, work), "size", (long long)sizeof(((mill_timeline_functions*)0)->work)},
+    {"  host_access offset", (long long)offsetof(mill_timeline_functions, host_access), "size", (long long)sizeof(((mill_timeline_functions*)0)->host_access)},
+    {"  thread_announce offset", (long long)offsetof(mill_timeline_functions, thread_announce), "size", (long long)sizeof(((mill_timeline_functions*)0)->thread_announce)},
+    {"  thread_attach offset", (long long)offsetof(mill_timeline_functions, thread_attach), "size", (long long)sizeof(((mill_timeline_functions*)0)->thread_attach)},
+    {"  thread_detach offset", (long long)offsetof(mill_timeline_functions, thread_detach), "size", (long long)sizeof(((mill_timeline_functions*)0)->thread_detach)},
+    {"  thread_join offset", (long long)offsetof(mill_timeline_functions, thread_join), "size", (long long)sizeof(((mill_timeline_functions*)0)->thread_join)},
+    {"  semaphore_create offset", (long long)offsetof(mill_timeline_functions, semaphore_create), "size", (long long)sizeof(((mill_timeline_functions*)0)->semaphore_create)},
+    {"  semaphore_destroy offset", (long long)offsetof(mill_timeline_functions, semaphore_destroy), "size", (long long)sizeof(((mill_timeline_functions*)0)->semaphore_destroy)},
+    {"  semaphore_acquire offset", (long long)offsetof(mill_timeline_functions, semaphore_acquire), "size", (long long)sizeof(((mill_timeline_functions*)0)->semaphore_acquire)},
+    {"  semaphore_release offset", (long long)offsetof(mill_timeline_functions, semaphore_release), "size", (long long)sizeof(((mill_timeline_functions*)0)->semaphore_release)},
+    {"  semaphore_close offset", (long long)offsetof(mill_timeline_functions, semaphore_close), "size", (long long)sizeof(((mill_timeline_functions*)0)->semaphore_close)},
+    {"  turn_begin offset", (long long)offsetof(mill_timeline_functions, turn_begin), "size", (long long)sizeof(((mill_timeline_functions*)0)->turn_begin)},
+    {"  turn_end offset", (long long)offsetof(mill_timeline_functions, turn_end), "size", (long long)sizeof(((mill_timeline_functions*)0)->turn_end)},
+    {"struct mill_timeline_record size", (long long)sizeof(mill_timeline_record), "align", (long long)offsetof(struct align_mill_timeline_record, value)},
+    {"  kind offset", (long long)offsetof(mill_timeline_record, kind), "size", (long long)sizeof(((mill_timeline_record*)0)->kind)},
+    {"  copy_kind offset", (long long)offsetof(mill_timeline_record, copy_kind), "size", (long long)sizeof(((mill_timeline_record*)0)->copy_kind)},
+    {"  name offset", (long long)offsetof(mill_timeline_record, name), "size", (long long)sizeof(((mill_timeline_record*)0)->name)},
+    {"  stream offset", (long long)offsetof(mill_timeline_record, stream), "size", (long long)sizeof(((mill_timeline_record*)0)->stream)},
+    {"  correlation offset", (long long)offsetof(mill_timeline_record, correlation), "size", (long long)sizeof(((mill_timeline_record*)0)->correlation)},
+    {"  submit_ns offset", (long long)offsetof(mill_timeline_record, submit_ns), "size", (long long)sizeof(((mill_timeline_record*)0)->submit_ns)},
+    {"  ready_ns offset", (long long)offsetof(mill_timeline_record, ready_ns), "size", (long long)sizeof(((mill_timeline_record*)0)->ready_ns)},
+    {"  start_ns offset", (long long)offsetof(mill_timeline_record, start_ns), "size", (long long)sizeof(((mill_timeline_record*)0)->start_ns)},
+    {"  end_ns offset", (long long)offsetof(mill_timeline_record, end_ns), "size", (long long)sizeof(((mill_timeline_record*)0)->end_ns)},
+    {"  bytes offset", (long long)offsetof(mill_timeline_record, bytes), "size", (long long)sizeof(((mill_timeline_record*)0)->bytes)},
+    {"  flops offset", (long long)offsetof(mill_timeline_record, flops), "size", (long long)sizeof(((mill_timeline_record*)0)->flops)},
+    {"  host_memory offset", (long long)offsetof(mill_timeline_record, host_memory), "size", (long long)sizeof(((mill_timeline_record*)0)->host_memory)},
+    {"  reserved offset", (long long)offsetof(mill_timeline_record, reserved), "size", (long long)sizeof(((mill_timeline_record*)0)->reserved)},
     {"struct mill_trace_op_row size", (long long)sizeof(mill_trace_op_row), "align", (long long)offsetof(struct align_mill_trace_op_row, value)},
     {"  op offset", (long long)offsetof(mill_trace_op_row, op), "size", (long long)sizeof(((mill_trace_op_row*)0)->op)},
     {"  reserved offset", (long long)offsetof(mill_trace_op_row, reserved), "size", (long long)sizeof(((mill_trace_op_row*)0)->reserved)},
@@ -194,20 +461,28 @@ static const struct row rows[] = {
     {"MILL_BOOL =", (long long)MILL_BOOL, NULL, 0},
     {"MILL_C128 =", (long long)MILL_C128, NULL, 0},
     {"MILL_C64 =", (long long)MILL_C64, NULL, 0},
+    {"MILL_COLLECTIVE_MAX =", (long long)MILL_COLLECTIVE_MAX, NULL, 0},
+    {"MILL_COLLECTIVE_MEAN =", (long long)MILL_COLLECTIVE_MEAN, NULL, 0},
+    {"MILL_COLLECTIVE_SUM =", (long long)MILL_COLLECTIVE_SUM, NULL, 0},
     {"MILL_COMPARE_EQ =", (long long)MILL_COMPARE_EQ, NULL, 0},
     {"MILL_COMPARE_GE =", (long long)MILL_COMPARE_GE, NULL, 0},
     {"MILL_COMPARE_GT =", (long long)MILL_COMPARE_GT, NULL, 0},
     {"MILL_COMPARE_LE =", (long long)MILL_COMPARE_LE, NULL, 0},
     {"MILL_COMPARE_LT =", (long long)MILL_COMPARE_LT, NULL, 0},
     {"MILL_COMPARE_NE =", (long long)MILL_COMPARE_NE, NULL, 0},
+    {"MILL_COPY_DEVICE_TO_DEVICE =", (long long)MILL_COPY_DEVICE_TO_DEVICE, NULL, 0},
+    {"MILL_COPY_DEVICE_TO_HOST =", (long long)MILL_COPY_DEVICE_TO_HOST, NULL, 0},
+    {"MILL_COPY_HOST_TO_DEVICE =", (long long)MILL_COPY_HOST_TO_DEVICE, NULL, 0},
     {"MILL_DTYPE_COUNT =", (long long)MILL_DTYPE_COUNT, NULL, 0},
     {"MILL_DTYPE_NONE =", (long long)MILL_DTYPE_NONE, NULL, 0},
     {"MILL_END =", (long long)MILL_END, NULL, 0},
+    {"MILL_ERROR_TEXT =", (long long)MILL_ERROR_TEXT, NULL, 0},
     {"MILL_E_ALIAS =", (long long)MILL_E_ALIAS, NULL, 0},
     {"MILL_E_ARG =", (long long)MILL_E_ARG, NULL, 0},
     {"MILL_E_BAD_HANDLE =", (long long)MILL_E_BAD_HANDLE, NULL, 0},
     {"MILL_E_BUSY =", (long long)MILL_E_BUSY, NULL, 0},
     {"MILL_E_DEVICE =", (long long)MILL_E_DEVICE, NULL, 0},
+    {"MILL_E_DEVICE_LOST =", (long long)MILL_E_DEVICE_LOST, NULL, 0},
     {"MILL_E_DTYPE =", (long long)MILL_E_DTYPE, NULL, 0},
     {"MILL_E_FORKED =", (long long)MILL_E_FORKED, NULL, 0},
     {"MILL_E_FORMAT =", (long long)MILL_E_FORMAT, NULL, 0},
@@ -241,9 +516,14 @@ static const struct row rows[] = {
     {"MILL_INIT_NORMAL =", (long long)MILL_INIT_NORMAL, NULL, 0},
     {"MILL_INIT_UNIFORM =", (long long)MILL_INIT_UNIFORM, NULL, 0},
     {"MILL_INIT_XAVIER =", (long long)MILL_INIT_XAVIER, NULL, 0},
+    {"MILL_KERNEL_ACCUMULATE =", (long long)MILL_KERNEL_ACCUMULATE, NULL, 0},
+    {"MILL_KERNEL_DETERMINISTIC =", (long long)MILL_KERNEL_DETERMINISTIC, NULL, 0},
     {"MILL_LOADER_DROP_LAST =", (long long)MILL_LOADER_DROP_LAST, NULL, 0},
     {"MILL_LOADER_INLINE =", (long long)MILL_LOADER_INLINE, NULL, 0},
     {"MILL_LOADER_SHUFFLE =", (long long)MILL_LOADER_SHUFFLE, NULL, 0},
+    {"MILL_LOG_ERROR =", (long long)MILL_LOG_ERROR, NULL, 0},
+    {"MILL_LOG_INFO =", (long long)MILL_LOG_INFO, NULL, 0},
+    {"MILL_LOG_WARNING =", (long long)MILL_LOG_WARNING, NULL, 0},
     {"MILL_LOST =", (long long)MILL_LOST, NULL, 0},
     {"MILL_MAX_OP_ATTRS =", (long long)MILL_MAX_OP_ATTRS, NULL, 0},
     {"MILL_MAX_OP_INPUTS =", (long long)MILL_MAX_OP_INPUTS, NULL, 0},
@@ -325,6 +605,14 @@ static const struct row rows[] = {
     {"MILL_OP_WHERE =", (long long)MILL_OP_WHERE, NULL, 0},
     {"MILL_ORDER_AUTO =", (long long)MILL_ORDER_AUTO, NULL, 0},
     {"MILL_ORDER_MANUAL =", (long long)MILL_ORDER_MANUAL, NULL, 0},
+    {"MILL_PLUGIN_ABI =", (long long)MILL_PLUGIN_ABI, NULL, 0},
+    {"MILL_PLUGIN_ABI_OLDEST =", (long long)MILL_PLUGIN_ABI_OLDEST, NULL, 0},
+    {"MILL_PLUGIN_NOTE_TYPE =", (long long)MILL_PLUGIN_NOTE_TYPE, NULL, 0},
+    {"MILL_POINTER_DEVICE =", (long long)MILL_POINTER_DEVICE, NULL, 0},
+    {"MILL_POINTER_MANAGED =", (long long)MILL_POINTER_MANAGED, NULL, 0},
+    {"MILL_POINTER_OTHER =", (long long)MILL_POINTER_OTHER, NULL, 0},
+    {"MILL_POINTER_PINNED =", (long long)MILL_POINTER_PINNED, NULL, 0},
+    {"MILL_POINTER_UNKNOWN =", (long long)MILL_POINTER_UNKNOWN, NULL, 0},
     {"MILL_RECORD_ALLOC =", (long long)MILL_RECORD_ALLOC, NULL, 0},
     {"MILL_RECORD_ALLOC_GROWTH =", (long long)MILL_RECORD_ALLOC_GROWTH, NULL, 0},
     {"MILL_RECORD_ALLOC_HIT =", (long long)MILL_RECORD_ALLOC_HIT, NULL, 0},
@@ -367,9 +655,14 @@ static const struct row rows[] = {
     {"MILL_STRUCT_LOADER_OPTS =", (long long)MILL_STRUCT_LOADER_OPTS, NULL, 0},
     {"MILL_STRUCT_MEMORY_STATS =", (long long)MILL_STRUCT_MEMORY_STATS, NULL, 0},
     {"MILL_STRUCT_OP_SCHEMA =", (long long)MILL_STRUCT_OP_SCHEMA, NULL, 0},
+    {"MILL_STRUCT_PLUGIN_INFO =", (long long)MILL_STRUCT_PLUGIN_INFO, NULL, 0},
     {"MILL_STRUCT_SKIPPABLE =", (long long)MILL_STRUCT_SKIPPABLE, NULL, 0},
     {"MILL_THREADS_AUTO =", (long long)MILL_THREADS_AUTO, NULL, 0},
     {"MILL_THREADS_CALLER_ONLY =", (long long)MILL_THREADS_CALLER_ONLY, NULL, 0},
+    {"MILL_TIMELINE_COPY =", (long long)MILL_TIMELINE_COPY, NULL, 0},
+    {"MILL_TIMELINE_FILL =", (long long)MILL_TIMELINE_FILL, NULL, 0},
+    {"MILL_TIMELINE_HOST =", (long long)MILL_TIMELINE_HOST, NULL, 0},
+    {"MILL_TIMELINE_KERNEL =", (long long)MILL_TIMELINE_KERNEL, NULL, 0},
     {"MILL_TIMEOUT =", (long long)MILL_TIMEOUT, NULL, 0},
     {"MILL_TRACE_ALLOCATIONS =", (long long)MILL_TRACE_ALLOCATIONS, NULL, 0},
     {"MILL_TRACE_BACKWARD =", (long long)MILL_TRACE_BACKWARD, NULL, 0},

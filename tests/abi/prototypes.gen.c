@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "millrace/millrace.h"
+#include "millrace/plugin.h"
 
 int32_t mill_abs(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_adamw_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
@@ -30,8 +31,14 @@ int32_t mill_contiguous(struct mill_exec*, struct mill_tensor*, struct mill_tens
 int32_t mill_copy(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_cross_entropy(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, double, int64_t, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_cross_entropy_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, double, int64_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_device_charge(struct mill_context*, uint32_t, int64_t, struct mill_error*);
+int32_t mill_device_configure(struct mill_context*, uint32_t, const char*, uint64_t, int64_t, struct mill_error*);
 int32_t mill_device_count(struct mill_context*, uint32_t*, struct mill_error*);
+int32_t mill_device_drain(struct mill_context*, uint32_t, struct mill_timeline_record*, uint64_t, uint64_t*, uint64_t*, struct mill_error*);
+int32_t mill_device_now(struct mill_context*, uint32_t, int64_t*, struct mill_error*);
+int32_t mill_device_open(struct mill_context*, const char*, uint64_t, uint32_t*, struct mill_error*);
 int32_t mill_device_query(struct mill_context*, uint32_t, struct mill_device_info*, struct mill_error*);
+int32_t mill_device_timeline(struct mill_context*, uint32_t, uint32_t, struct mill_error*);
 int32_t mill_div(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_dropout(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
 const char*mill_dtype_name(int32_t);
@@ -51,6 +58,8 @@ void mill_error_retain(struct mill_error*);
 int32_t mill_error_set(struct mill_error*, int32_t, const char*);
 int32_t mill_error_status(const struct mill_error*);
 int32_t mill_event_create(struct mill_stream*, struct mill_event**, struct mill_error*);
+int32_t mill_event_descriptor(struct mill_event*, int32_t*, struct mill_error*);
+int32_t mill_event_elapsed(struct mill_event*, struct mill_event*, double*, struct mill_error*);
 int32_t mill_event_query(struct mill_event*, struct mill_error*);
 int32_t mill_event_record(struct mill_event*, struct mill_stream*, struct mill_error*);
 void mill_event_release(struct mill_event*);
@@ -163,6 +172,8 @@ int32_t mill_optimizer_set_schedule(struct mill_optimizer*, int32_t, int64_t, in
 int32_t mill_optimizer_step(struct mill_optimizer*, struct mill_exec*, struct mill_error*);
 int32_t mill_optimizer_steps(struct mill_optimizer*, int64_t*, struct mill_error*);
 int32_t mill_permute(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_plugin_count(struct mill_context*, uint32_t*, struct mill_error*);
+int32_t mill_plugin_query(struct mill_context*, uint32_t, struct mill_plugin_info*, struct mill_error*);
 int32_t mill_pow(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_relu(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_relu_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
@@ -186,10 +197,12 @@ int32_t mill_sqrt(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, 
 int32_t mill_squared_norm(struct mill_exec*, struct mill_tensor*const *, uint32_t, struct mill_tensor**, struct mill_error*);
 const char*mill_status_name(int32_t);
 int32_t mill_stream_create(struct mill_context*, uint32_t, struct mill_stream**, struct mill_error*);
+int32_t mill_stream_native(struct mill_stream*, void**, struct mill_error*);
 void mill_stream_release(struct mill_stream*);
 void mill_stream_retain(struct mill_stream*);
 int32_t mill_stream_wait(struct mill_stream*, struct mill_error*);
 int32_t mill_stream_wait_event(struct mill_stream*, struct mill_event*, struct mill_error*);
+int32_t mill_stream_wrap(struct mill_context*, uint32_t, void*, struct mill_stream**, struct mill_error*);
 int32_t mill_sub(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_sum(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_sum_to(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
@@ -221,6 +234,7 @@ int32_t mill_tensor_read_async(struct mill_exec*, struct mill_tensor*, struct mi
 void mill_tensor_release(struct mill_tensor*);
 void mill_tensor_retain(struct mill_tensor*);
 int32_t mill_tensor_shape(const struct mill_tensor*, int64_t*, int64_t*, uint32_t, uint32_t*, struct mill_error*);
+int32_t mill_tensor_to(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_tensor_version(const struct mill_tensor*, uint64_t*, struct mill_error*);
 int32_t mill_tensor_view(struct mill_tensor*, const int64_t*, const int64_t*, uint32_t, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_tensor_write(struct mill_exec*, struct mill_tensor*, const void*, uint64_t, struct mill_error*);
@@ -272,8 +286,14 @@ static any_function volatile functions[] = {
     (any_function)mill_copy,
     (any_function)mill_cross_entropy,
     (any_function)mill_cross_entropy_backward,
+    (any_function)mill_device_charge,
+    (any_function)mill_device_configure,
     (any_function)mill_device_count,
+    (any_function)mill_device_drain,
+    (any_function)mill_device_now,
+    (any_function)mill_device_open,
     (any_function)mill_device_query,
+    (any_function)mill_device_timeline,
     (any_function)mill_div,
     (any_function)mill_dropout,
     (any_function)mill_dtype_name,
@@ -293,6 +313,8 @@ static any_function volatile functions[] = {
     (any_function)mill_error_set,
     (any_function)mill_error_status,
     (any_function)mill_event_create,
+    (any_function)mill_event_descriptor,
+    (any_function)mill_event_elapsed,
     (any_function)mill_event_query,
     (any_function)mill_event_record,
     (any_function)mill_event_release,
@@ -405,6 +427,8 @@ static any_function volatile functions[] = {
     (any_function)mill_optimizer_step,
     (any_function)mill_optimizer_steps,
     (any_function)mill_permute,
+    (any_function)mill_plugin_count,
+    (any_function)mill_plugin_query,
     (any_function)mill_pow,
     (any_function)mill_relu,
     (any_function)mill_relu_backward,
@@ -428,10 +452,12 @@ static any_function volatile functions[] = {
     (any_function)mill_squared_norm,
     (any_function)mill_status_name,
     (any_function)mill_stream_create,
+    (any_function)mill_stream_native,
     (any_function)mill_stream_release,
     (any_function)mill_stream_retain,
     (any_function)mill_stream_wait,
     (any_function)mill_stream_wait_event,
+    (any_function)mill_stream_wrap,
     (any_function)mill_sub,
     (any_function)mill_sum,
     (any_function)mill_sum_to,
@@ -463,6 +489,7 @@ static any_function volatile functions[] = {
     (any_function)mill_tensor_release,
     (any_function)mill_tensor_retain,
     (any_function)mill_tensor_shape,
+    (any_function)mill_tensor_to,
     (any_function)mill_tensor_version,
     (any_function)mill_tensor_view,
     (any_function)mill_tensor_write,

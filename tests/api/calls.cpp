@@ -96,6 +96,14 @@ Fixture::~Fixture() {
   mill_error_release(err_);
 }
 
+uint32_t Fixture::simulated() {
+  if (simulated_ == 0) {
+    check(mill_device_open(context_, "sim:ideal,memory=16777216", MILL_NTS, &simulated_, err_),
+          "mill_device_open");
+  }
+  return simulated_;
+}
+
 uint64_t Fixture::in_use() const {
   mill_memory_stats stats{};
   stats.size = sizeof stats;

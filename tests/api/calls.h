@@ -75,6 +75,8 @@ class Fixture {
   mill_context* context() const { return context_; }
   mill_exec* exec() const { return exec_; }
   std::string message() const { return mill_error_message(err_); }
+  // The number of a simulated device, opened on first use.
+  uint32_t simulated();
   uint64_t in_use() const;
   // Of that, what the fixture's own tensors and other objects do not account for.
   uint64_t unexplained() const { return in_use() - made_bytes_; }
@@ -168,6 +170,7 @@ class Fixture {
   };
 
   mill_error* err_ = nullptr;
+  uint32_t simulated_ = 0;
   mill_context* context_ = nullptr;
   mill_exec* exec_ = nullptr;
   mill_tensor* loss_ = nullptr;

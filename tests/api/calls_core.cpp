@@ -20,6 +20,27 @@ mill_stream* stream(Fixture& f) {
   return f.made<mill_stream>();
 }
 
+mill_stream* simulated_stream(Fixture& f) {
+  mill_stream* out = nullptr;
+  mill_stream_create(f.context(), f.simulated(), &out, nullptr);
+  return f.own(out);
+}
+
+void* native_stream(Fixture& f) {
+  void* native = nullptr;
+  mill_stream_native(simulated_stream(f), &native, nullptr);
+  return native;
+}
+
+mill_event* recorded_event(Fixture& f) {
+  mill_stream* on = simulated_stream(f);
+  mill_event* out = nullptr;
+  mill_event_create(on, &out, nullptr);
+  mill_event_record(out, on, nullptr);
+  mill_event_wait(out, UINT64_MAX, nullptr);
+  return f.own(out);
+}
+
 mill_exec* in_scope(Fixture& f) {
   mill_scope_begin(f.exec(), nullptr);
   return f.exec();
@@ -133,6 +154,22 @@ void add_exec(Entries& to) {
   MILL_ENTRY(mill_event_record, f.made<mill_event>(), stream(f), f.err());
   MILL_ENTRY(mill_event_query, f.made<mill_event>(), f.err());
   MILL_ENTRY(mill_event_wait, f.made<mill_event>(), UINT64_MAX, f.err());
+  MILL_ENTRY(mill_stream_wrap, f.context(), f.simulated(), native_stream(f), f.slot<mill_stream>(),
+             f.err());
+  MILL_ENTRY(mill_stream_native, simulated_stream(f), f.zeros<void*>(), f.err());
+  MILL_ENTRY(mill_event_elapsed, recorded_event(f), recorded_event(f), f.zeros<double>(), f.err());
+  MILL_ENTRY(mill_event_descriptor, f.made<mill_event>(), f.zeros<int32_t>(), f.err());
+  MILL_ENTRY(mill_device_open, f.context(), "sim", MILL_NTS, f.zeros<uint32_t>(), f.err());
+  MILL_ENTRY(mill_device_configure, f.context(), 0, "gemm", MILL_NTS, 1, f.err());
+  MILL_ENTRY(mill_device_now, f.context(), f.simulated(), f.zeros<int64_t>(), f.err());
+  MILL_ENTRY(mill_device_charge, f.context(), f.simulated(), 5, f.err());
+  MILL_ENTRY(mill_device_timeline, f.context(), f.simulated(), 1, f.err());
+  MILL_ENTRY(mill_device_drain, f.context(), f.simulated(), f.zeros<mill_timeline_record>(2), 2,
+             f.zeros<uint64_t>(), f.zeros<uint64_t>(), f.err())
+      .null({5});
+  MILL_ENTRY(mill_plugin_count, f.context(), f.zeros<uint32_t>(), f.err());
+  MILL_ENTRY(mill_plugin_query, f.context(), 0,
+             f.structure<mill_plugin_info>(MILL_STRUCT_PLUGIN_INFO), f.err());
   MILL_ENTRY(mill_stream_wait_event, stream(f), f.made<mill_event>(), f.err());
 }
 
@@ -146,6 +183,7 @@ void add_tensor(Entries& to) {
   MILL_ENTRY(mill_tensor_view, f.tensor(), f.array<int64_t>({4}), f.array<int64_t>({1}), 1, 2,
              f.slot<mill_tensor>(), f.err())
       .null({2});
+  MILL_ENTRY(mill_tensor_to, f.exec(), f.tensor(), f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_tensor_detach, f.tensor(), f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_tensor_dtype, f.tensor()).no_status();
   MILL_ENTRY(mill_tensor_rank, f.tensor()).no_status();

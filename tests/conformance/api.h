@@ -2,8 +2,10 @@
 // test with the library's own sentence.
 #pragma once
 
+#include <cstdlib>
 #include <map>
 #include <memory>
+#include <regex>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -71,6 +73,23 @@ inline std::string text_of(const Dims& dims) {
   return text + "]";
 }
 
+// Where the suites run: "cpu", or what mill_device_open takes. MILL_TEST_DEVICE, unless main says.
+inline std::string& test_device() {
+  static std::string device = [] {
+    const char* text = std::getenv("MILL_TEST_DEVICE");
+    return std::string(text && *text ? text : "cpu");
+  }();
+  return device;
+}
+// Only ops whose names match, a regular expression; "" for all.
+inline std::string& test_ops() {
+  static std::string expression;
+  return expression;
+}
+inline bool op_wanted(const char* name) {
+  return test_ops().empty() || std::regex_search(name, std::regex(test_ops()));
+}
+
 // A context with one exec and the error object that every call gets.
 class World {
  public:
@@ -83,13 +102,23 @@ class World {
     opts.threads = threads;
     opts.gemm = gemm;
     ok(mill_context_create(&opts, context_.out(), error()));
-    ok(mill_exec_create(context(), 0, nullptr, exec_.out(), error()));
+    if (test_device() != "cpu")
+      ok(mill_device_open(context(), test_device().c_str(), MILL_NTS, &device_, error()));
+    ok(mill_exec_create(context(), device_, nullptr, exec_.out(), error()));
   }
 
   mill_context* context() const { return context_.get(); }
   mill_exec* exec() const { return exec_.get(); }
+  uint32_t device() const { return device_; }
   mill_error* error() const { return error_.get(); }
   std::string message() const { return mill_error_message(error()); }
+
+  // Whether values in device memory are seen by the host only later.
+  bool asynchronous() const { return device_ != 0; }
+  // What a call says about values that it read: at once on the CPU, by the next wait elsewhere.
+  mill_status about_values(mill_status status) const {
+    return asynchronous() && status == MILL_OK ? mill_exec_wait(exec(), error()) : status;
+  }
 
   void ok(mill_status status) const {
     if (status < 0) throw std::runtime_error("status " + std::to_string(status) + ": " + message());
@@ -99,6 +128,7 @@ class World {
   Error error_;
   Context context_;
   Exec exec_;
+  uint32_t device_ = 0;
 };
 
 // One world per number of threads for the whole run.

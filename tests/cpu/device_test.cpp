@@ -25,32 +25,33 @@ TEST(CpuDevice, FillsEveryPlaceOfTheTable) {
   const mill_host_services* host = nullptr;
   const Table table(create_cpu_device(2, &host));
   EXPECT_EQ(table->size, sizeof(mill_device_table));
-  EXPECT_EQ(table->version, static_cast<uint32_t>(MILL_PLUGIN_VERSION));
+  EXPECT_EQ(table->abi, static_cast<uint32_t>(MILL_PLUGIN_ABI));
   EXPECT_STREQ(table->name, "cpu");
   EXPECT_NE(std::string(table->description).find("2 threads"), std::string::npos)
       << table->description;
-  EXPECT_GT(table->memory_bytes, uint64_t{1} << 20);
-  EXPECT_EQ(table->runs_inline, 1u);
-  EXPECT_EQ(table->host_memory, 1u);
-  for (const void* function :
-       {reinterpret_cast<const void*>(table->destroy),
-        reinterpret_cast<const void*>(table->allocate), reinterpret_cast<const void*>(table->free),
-        reinterpret_cast<const void*>(table->stream_create),
-        reinterpret_cast<const void*>(table->stream_destroy),
-        reinterpret_cast<const void*>(table->stream_wait),
-        reinterpret_cast<const void*>(table->event_create),
-        reinterpret_cast<const void*>(table->event_destroy),
-        reinterpret_cast<const void*>(table->event_record),
-        reinterpret_cast<const void*>(table->event_query),
-        reinterpret_cast<const void*>(table->event_wait),
-        reinterpret_cast<const void*>(table->stream_wait_event),
-        reinterpret_cast<const void*>(table->copy), reinterpret_cast<const void*>(table->resolve),
-        reinterpret_cast<const void*>(table->configure)}) {
+  EXPECT_GT(table->limits->memory_bytes, uint64_t{1} << 20);
+  EXPECT_EQ(table->limits->runs_inline, 1u);
+  EXPECT_EQ(table->limits->host_memory, 1u);
+  for (const void* function : {reinterpret_cast<const void*>(table->destroy),
+                               reinterpret_cast<const void*>(table->memory->allocate),
+                               reinterpret_cast<const void*>(table->memory->free),
+                               reinterpret_cast<const void*>(table->streams->create),
+                               reinterpret_cast<const void*>(table->streams->destroy),
+                               reinterpret_cast<const void*>(table->streams->wait),
+                               reinterpret_cast<const void*>(table->streams->event_create),
+                               reinterpret_cast<const void*>(table->streams->event_destroy),
+                               reinterpret_cast<const void*>(table->streams->event_record),
+                               reinterpret_cast<const void*>(table->streams->event_query),
+                               reinterpret_cast<const void*>(table->streams->event_wait),
+                               reinterpret_cast<const void*>(table->streams->wait_event),
+                               reinterpret_cast<const void*>(table->copies->copy),
+                               reinterpret_cast<const void*>(table->ops->resolve),
+                               reinterpret_cast<const void*>(table->configure)}) {
     EXPECT_NE(function, nullptr);
   }
   ASSERT_NE(host, nullptr);
   EXPECT_EQ(host->threads, 2u);
-  EXPECT_NE(host->cpu, nullptr);
+  EXPECT_NE(host->builtin, nullptr);
 }
 
 TEST(CpuDevice, NoThreadCountMeansOnePerUsableCpu) {
@@ -67,14 +68,14 @@ TEST(CpuDevice, MemoryIsAlignedAndWritable) {
                          uint64_t{9} << 20}) {
     for (uint64_t align : {uint64_t{0}, uint64_t{16}, uint64_t{4096}}) {
       void* data = nullptr;
-      ASSERT_EQ(table->allocate(table->self, bytes, align, &data, &error), MILL_OK);
+      ASSERT_EQ(table->memory->allocate(table->self, bytes, align, &data, &error), MILL_OK);
       ASSERT_NE(data, nullptr);
       EXPECT_EQ(reinterpret_cast<uintptr_t>(data) % std::max<uint64_t>(align, 64), 0u);
       if (bytes >= uint64_t{8} << 20) {
         EXPECT_EQ(reinterpret_cast<uintptr_t>(data) % (uint64_t{2} << 20), 0u);
       }
       std::memset(data, 0x5a, bytes);
-      table->free(table->self, data, bytes);
+      table->memory->free(table->self, data, bytes);
     }
   }
 }
@@ -84,13 +85,13 @@ TEST(CpuDevice, AnImpossibleAllocationIsAStatusWithTheSize) {
   for (uint64_t bytes : {UINT64_MAX, UINT64_MAX - 5, uint64_t{1} << 62}) {
     mill_kernel_error error = {};
     void* data = &error;
-    EXPECT_EQ(table->allocate(table->self, bytes, 64, &data, &error), MILL_E_MEMORY);
+    EXPECT_EQ(table->memory->allocate(table->self, bytes, 64, &data, &error), MILL_E_MEMORY);
     EXPECT_EQ(data, nullptr);
     EXPECT_NE(std::string(error.text).find(std::to_string(bytes)), std::string::npos) << error.text;
   }
   mill_kernel_error error = {};
   void* data = nullptr;
-  EXPECT_EQ(table->allocate(table->self, 64, 48, &data, &error), MILL_E_ARG);
+  EXPECT_EQ(table->memory->allocate(table->self, 64, 48, &data, &error), MILL_E_ARG);
   EXPECT_STREQ(error.text, "allocate: alignment is 48, must be a power of two");
 }
 
@@ -99,26 +100,26 @@ TEST(CpuDevice, StreamsAndEventsAreAlwaysComplete) {
   mill_kernel_error error = {};
   void* stream = nullptr;
   void* event = nullptr;
-  ASSERT_EQ(table->stream_create(table->self, &stream, &error), MILL_OK);
-  ASSERT_EQ(table->event_create(table->self, &event, &error), MILL_OK);
+  ASSERT_EQ(table->streams->create(table->self, 0, &stream, &error), MILL_OK);
+  ASSERT_EQ(table->streams->event_create(table->self, &event, &error), MILL_OK);
   EXPECT_NE(stream, nullptr);
   EXPECT_NE(event, nullptr);
-  EXPECT_EQ(table->event_record(table->self, event, stream, &error), MILL_OK);
-  EXPECT_EQ(table->event_query(table->self, event, &error), MILL_OK);
-  EXPECT_EQ(table->event_wait(table->self, event, 0, &error), MILL_OK);
-  EXPECT_EQ(table->stream_wait_event(table->self, stream, event, &error), MILL_OK);
-  EXPECT_EQ(table->stream_wait(table->self, stream, &error), MILL_OK);
+  EXPECT_EQ(table->streams->event_record(table->self, event, stream, &error), MILL_OK);
+  EXPECT_EQ(table->streams->event_query(table->self, event, &error), MILL_OK);
+  EXPECT_EQ(table->streams->event_wait(table->self, event, 0, &error), MILL_OK);
+  EXPECT_EQ(table->streams->wait_event(table->self, stream, event, &error), MILL_OK);
+  EXPECT_EQ(table->streams->wait(table->self, stream, &error), MILL_OK);
   const char from[] = "millrace";
   char to[sizeof(from)] = {};
-  EXPECT_EQ(
-      table->copy(table->self, stream, to, from, sizeof(from), MILL_COPY_HOST_TO_DEVICE, &error),
-      MILL_OK);
+  EXPECT_EQ(table->copies->copy(table->self, stream, to, from, sizeof(from),
+                                MILL_COPY_HOST_TO_DEVICE, &error),
+            MILL_OK);
   EXPECT_STREQ(to, from);
-  EXPECT_EQ(
-      table->copy(table->self, stream, nullptr, nullptr, 0, MILL_COPY_DEVICE_TO_DEVICE, &error),
-      MILL_OK);
-  table->event_destroy(table->self, event);
-  table->stream_destroy(table->self, stream);
+  EXPECT_EQ(table->copies->copy(table->self, stream, nullptr, nullptr, 0,
+                                MILL_COPY_DEVICE_TO_DEVICE, &error),
+            MILL_OK);
+  table->streams->event_destroy(table->self, event);
+  table->streams->destroy(table->self, stream);
 }
 
 TEST(CpuDevice, ParallelForCoversEachItemOnce) {
@@ -139,8 +140,8 @@ mill_status resolve(const mill_device_table& table, int32_t op, std::vector<int3
                     uint32_t n_in, mill_kernel* out, std::string* text = nullptr) {
   mill_kernel_error error = {};
   const mill_status status =
-      table.resolve(table.self, op, dtypes.data(), n_in,
-                    static_cast<uint32_t>(dtypes.size()) - n_in, out, &error);
+      table.ops->resolve(table.self, op, dtypes.data(), n_in,
+                         static_cast<uint32_t>(dtypes.size()) - n_in, 0, out, &error);
   if (text != nullptr) *text = error.text;
   return status;
 }
@@ -236,7 +237,7 @@ TEST(CpuDevice, ConfigureRefusesWhatItDoesNotKnow) {
   EXPECT_STREQ(error.text, "gemm is 3, must be 0 to 2");
   for (int64_t policy : {kGemmOneDnn, kGemmOwn, kGemmAutomatic}) {
     EXPECT_EQ(table.configure(table.self, "gemm", policy, &error), MILL_OK);
-    EXPECT_EQ(static_cast<const Runtime*>(device.host()->cpu)->gemm_policy, policy);
+    EXPECT_EQ(static_cast<const Runtime*>(device.host()->builtin)->gemm_policy, policy);
   }
 }
 

@@ -261,7 +261,7 @@ class Product {
             ? [](void* self, int64_t n, int64_t grain, void (*body)(void*, int64_t, int64_t),
                  void* data) { static_cast<ThreadPool*>(self)->parallel_for(n, grain, body, data); }
             : run_shares;
-    host.cpu = options.runtime;
+    host.builtin = options.runtime;
     const mill_kernel_tensor* in[3] = {};
     for (size_t i = 0; i < 3; ++i) in[i] = inputs_[i].empty() ? nullptr : &inputs_[i][0].view;
     const mill_kernel_tensor* outs[1] = {&out.view};

@@ -18,8 +18,8 @@
 #include "base/dtype.h"
 #include "base/half.h"
 #include "cpu/kernels.h"
-#include "device/plugin.h"
 #include "millrace/op_numbers.h"
+#include "millrace/plugin.h"
 
 namespace mill::cpu::test {
 
