@@ -19,11 +19,11 @@ enum { MAX_LAYERS = 8, MAX_STEPS = 100000000, PENDING = 16, TRACED_STEPS = 50, S
 
 // clang-format off
 static struct {
-  const char *text, *root, *save, *resume, *trace;
+  const char *text, *root, *save, *resume, *trace, *device;
   int64_t window, embed, hidden, layers, batch, steps, until, seed, threads, save_every, generate;
   double rate, decay, dropout, temperature;
   int64_t quiet;
-} opt = {.root = SAMPLE_ROOT, .window = 16, .embed = 24, .hidden = 256, .layers = 2, .batch = 256, .steps = 12000,
+} opt = {.root = SAMPLE_ROOT, .window = 16, .embed = 24, .hidden = 256, .layers = 2, .batch = 256,
          .rate = 2e-3, .decay = -1, .dropout = -1, .seed = 1, .generate = 500, .temperature = 0.8};
 
 // Kinds: s text, i integer, f number, b switch.
@@ -40,11 +40,12 @@ static const struct {
     {"--hidden", 'i', &opt.hidden, "N       width of the hidden layers (256)"},
     {"--layers", 'i', &opt.layers, "N       hidden layers, 1 to 8 (2)"},
     {"--batch", 'i', &opt.batch, "N        windows in a step (256)"},
-    {"--steps", 'i', &opt.steps, "N        steps, over which the learning rate falls to 0 (12000)"},
+    {"--steps", 'i', &opt.steps, "N        steps, over which the learning rate falls to 0 (12000; on sim 200)"},
     {"--steps-until", 'i', &opt.until, "N  stop after this step of --steps, to be resumed later"},
     {"--rate", 'f', &opt.rate, "R         learning rate (2e-3)"},
     {"--decay", 'f', &opt.decay, "D        weight decay (0.01; without --text 0.3, for so little text)"},
     {"--dropout", 'f', &opt.dropout, "P      chance that a step leaves out a hidden value (0; without --text 0.1)"},
+    {"--device", 's', &opt.device, "SPEC    where to train: cpu, sim:PROFILE, cuda:N (cpu)"},
     {"--seed", 'i', &opt.seed, "N         of weights, shuffle, dropout and generated text (1)"},
     {"--threads", 'i', &opt.threads, "N      CPU threads, 0 = all (0)"},
     {"--save", 's', &opt.save, "FILE      write a checkpoint at the end"},
@@ -80,6 +81,8 @@ static void read_options(int argc, char** argv) {
     if (options[k].kind == 'f') *(double*)options[k].value = strtod(argv[a], &end);
     if (*end) die("not a number: ", argv[a]);
   }
+  if (opt.device && strcmp(opt.device, "cpu") == 0) opt.device = NULL;
+  if (opt.steps == 0) opt.steps = opt.device && strncmp(opt.device, "sim", 3) == 0 ? 200 : 12000;
   if (opt.decay < 0) opt.decay = opt.text ? 0.01 : 0.3;
   if (opt.dropout < 0) opt.dropout = opt.text ? 0 : 0.1;
   if (opt.layers < 1 || opt.layers > MAX_LAYERS) die("--layers must be from 1 to 8", "");
@@ -103,9 +106,10 @@ static const char next_steps[] =
 
 typedef struct {
   mill_context* context;
-  mill_exec* exec;
+  mill_exec *host, *exec;
+  uint32_t device;
   mill_generator* generator;
-  mill_tensor* ids;   // the text, u8
+  mill_tensor* ids;   // the text, u8, in host memory
   mill_group* group;  // owns parameters and gradients
   mill_tensor *embed, *weight[MAX_LAYERS + 1], *bias[MAX_LAYERS + 1];
 } network;
@@ -114,10 +118,12 @@ static void make_network(network* net, const corpus* text) {
   mill_context_opts opts = {
       .size = sizeof opts, .type = MILL_STRUCT_CONTEXT_OPTS, .threads = (uint32_t)opt.threads};
   check(mill_context_create(&opts, &net->context, err));
-  check(mill_exec_create(net->context, 0, NULL, &net->exec, err));
+  if (opt.device) check(mill_device_open(net->context, opt.device, MILL_NTS, &net->device, err));
+  check(mill_exec_create(net->context, 0, NULL, &net->host, err));
+  check(mill_exec_create(net->context, net->device, NULL, &net->exec, err));
   check(mill_generator_create(net->exec, (uint64_t)opt.seed, &net->generator, err));
   check(mill_exec_set_generator(net->exec, net->generator, err));
-  check(mill_tensor_from_host(net->exec, MILL_U8, &text->size, 1, text->ids, (uint64_t)text->size,
+  check(mill_tensor_from_host(net->host, MILL_U8, &text->size, 1, text->ids, (uint64_t)text->size,
                               &net->ids, err));
 
   const int64_t table[2] = {text->n_symbols, opt.embed};
@@ -153,6 +159,7 @@ static void release_network(network* net) {
   mill_tensor_release(net->ids);
   mill_generator_release(net->generator);
   mill_exec_release(net->exec);
+  mill_exec_release(net->host);
   mill_context_release(net->context);
 }
 
@@ -184,7 +191,8 @@ static mill_loader* make_loader(const network* net, int64_t begin, int64_t end, 
                                  .type = MILL_STRUCT_LOADER_OPTS,
                                  .seed = (uint64_t)opt.seed,
                                  .batch = batch,
-                                 .flags = flags};
+                                 .flags = flags,
+                                 .device = net->device};
   mill_tensor* columns[2];
   mill_loader* loader;
   check(mill_tensor_view(net->ids, windows, strides, 2, begin, &columns[0], err));

@@ -23,7 +23,7 @@ static void check(mill_status status) {
 // ---- options ------------------------------------------------------------------------------------
 
 static struct {
-  const char *data, *train, *test;
+  const char *data, *train, *test, *device;
   int64_t hidden[MAX_LAYERS], layers, epochs, batch;
   uint64_t seed;
   double rate;
@@ -37,7 +37,8 @@ static const char usage[] =
     "  --epochs N        passes over the examples (10; csv: 30)\n"
     "  --batch N         examples in a step (64)\n"
     "  --rate R          learning rate, which falls to 0 (2e-3; csv: 8e-3)\n"
-    "  --seed N          of weights and shuffle (1)\n";
+    "  --seed N          of weights and shuffle (1)\n"
+    "  --device SPEC     where to train: cpu, sim:PROFILE, cuda:N (cpu)\n";
 
 static void read_options(int argc, char** argv) {
   for (int i = 1; i < argc; i++) {
@@ -68,6 +69,8 @@ static void read_options(int argc, char** argv) {
       opt.rate = strtod(value, NULL);
     } else if (strcmp(name, "--seed") == 0) {
       opt.seed = strtoull(value, NULL, 10);
+    } else if (strcmp(name, "--device") == 0) {
+      opt.device = value;
     } else {
       die("unknown option, or one value too few: ", name);
     }
@@ -170,14 +173,15 @@ static double largest(mill_exec* exec, mill_tensor* tensor) {
 }
 
 // Batches of a set with the inputs as floats from 0 to 1.
-static mill_loader* make_loader(mill_context* context, const dataset* set, int64_t batch,
-                                uint64_t flags, double max) {
+static mill_loader* make_loader(mill_context* context, uint32_t device, const dataset* set,
+                                int64_t batch, uint64_t flags, double max) {
   mill_loader_opts opts = {0};
   opts.size = sizeof opts;
   opts.type = MILL_STRUCT_LOADER_OPTS;
   opts.seed = opt.seed;
   opts.batch = batch;
   opts.flags = flags;
+  opts.device = device;  // batches are copied there while the one before is computed
   mill_tensor* columns[2] = {set->inputs, set->labels};
   mill_loader* loader;
   check(mill_loader_create(context, columns, 2, &opts, &loader, err));
@@ -251,7 +255,8 @@ int main(int argc, char** argv) {
   static const char* const train_sets[] = {"train", NULL};
   static const char* const test_sets[] = {"t10k", "t3k", "test", NULL};
   mill_context* context;
-  mill_exec* exec;
+  mill_exec *host, *exec;  // the examples stay in host memory
+  uint32_t device = 0;
   mill_generator* generator;
   mill_optimizer* optimizer;
   mill_tape* tape;
@@ -259,18 +264,21 @@ int main(int argc, char** argv) {
   read_options(argc, argv);
   check(mill_error_create(&err));
   check(mill_context_create(NULL, &context, err));
-  check(mill_exec_create(context, 0, NULL, &exec, err));
+  if (opt.device && strcmp(opt.device, "cpu") != 0)
+    check(mill_device_open(context, opt.device, MILL_NTS, &device, err));
+  check(mill_exec_create(context, 0, NULL, &host, err));
+  check(mill_exec_create(context, device, NULL, &exec, err));
   check(mill_generator_create(exec, opt.seed, &generator, err));
   check(mill_exec_set_generator(exec, generator, err));
 
   const dataset train =
-      opt.data ? read_mnist(context, exec, train_sets) : read_csv(exec, opt.train);
-  const dataset test = opt.data ? read_mnist(context, exec, test_sets) : read_csv(exec, opt.test);
-  const double max = largest(exec, train.inputs);
-  mill_loader* batches = make_loader(context, &train, opt.batch, MILL_LOADER_SHUFFLE, max);
-  mill_loader* test_batches = make_loader(context, &test, 1000, 0, max);
+      opt.data ? read_mnist(context, host, train_sets) : read_csv(host, opt.train);
+  const dataset test = opt.data ? read_mnist(context, host, test_sets) : read_csv(host, opt.test);
+  const double max = largest(host, train.inputs);
+  mill_loader* batches = make_loader(context, device, &train, opt.batch, MILL_LOADER_SHUFFLE, max);
+  mill_loader* test_batches = make_loader(context, device, &test, 1000, 0, max);
   make_network(&net, context, exec, mill_tensor_dim(train.inputs, 1),
-               1 + (int64_t)largest(exec, train.labels));
+               1 + (int64_t)largest(host, train.labels));
 
   int64_t steps_per_epoch = 0;
   check(mill_loader_batches(batches, &steps_per_epoch, err));
@@ -320,6 +328,7 @@ int main(int argc, char** argv) {
   mill_group_release(net.group);
   mill_generator_release(generator);
   mill_exec_release(exec);
+  mill_exec_release(host);
   mill_context_release(context);
   mill_error_release(err);
   return 0;

@@ -1,4 +1,4 @@
-// Learns XOR with a network of two layers. The smallest whole program: parameters, steps, result.
+// Learns XOR with a network of two layers: xor [--device SPEC], such as sim or cuda:0.
 #include <millrace/millrace.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,13 +6,12 @@ static mill_error* err;
 static void check(mill_status status) {
   if (status < 0) fprintf(stderr, "xor: %s\n", mill_error_message(err)), exit(1);
 }
-
-int main(void) {
+int main(int argc, char** argv) {
   const float points[8] = {0, 0, 0, 1, 1, 0, 1, 1};
   const uint8_t answers[4] = {0, 1, 1, 0};
   const int64_t rows[2] = {4, 2}, dims[4][2] = {{8, 2}, {8, 0}, {2, 8}, {2, 0}};
   const char* name[4] = {"w1", "b1", "w2", "b2"};
-  uint32_t i;
+  uint32_t i, device = 0;  // the CPU
   mill_context* context;
   mill_exec* exec;
   mill_generator* generator;
@@ -22,7 +21,8 @@ int main(void) {
   mill_tensor *x, *labels, *p[4];
   check(mill_error_create(&err));
   check(mill_context_create(NULL, &context, err));
-  check(mill_exec_create(context, 0, NULL, &exec, err));
+  if (argc > 2) check(mill_device_open(context, argv[2], MILL_NTS, &device, err));
+  check(mill_exec_create(context, device, NULL, &exec, err));
   check(mill_generator_create(exec, 1, &generator, err));
   check(mill_exec_set_generator(exec, generator, err));  // mill_group_init draws from it
   check(mill_tensor_from_host(exec, MILL_F32, rows, 2, points, sizeof points, &x, err));
