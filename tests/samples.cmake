@@ -26,6 +26,14 @@ if(TARGET millrace_mirror)
 endif()
 mill_add_sample_test(sample_char_mlp sample_char_mlp ${MILL_SH} "${CMAKE_CURRENT_SOURCE_DIR}/samples/char_mlp.sh"
                      $<TARGET_FILE:sample_char_mlp> "${PROJECT_SOURCE_DIR}/docs/ops.md")
+if(TARGET sample_overlap AND TARGET millrace_sim)
+  mill_add_sample_test(sample_char_mlp_sim sample_char_mlp ${MILL_SH} "${CMAKE_CURRENT_SOURCE_DIR}/samples/char_mlp_sim.sh"
+                       $<TARGET_FILE:sample_char_mlp> "${PROJECT_SOURCE_DIR}/docs/ops.md")
+  # Modelled time: the same on every machine.
+  mill_add_sample_test(sample_overlap sample_overlap sample_overlap --steps 12 --batch 256)
+  set_tests_properties(sample_overlap PROPERTIES PASS_REGULAR_EXPRESSION
+    "one after the other[^\n]*\\([-+]0\\.[^\n]*\n  overlapped[^\n]*\\([-+]0\\.[^\n]*\n\n9[5-9]\\.[0-9] %")
+endif()
 mill_add_sample_test(sample_train_mnist sample_train_mnist ${digits} --data $<TARGET_FILE:sample_train_mnist>)
 mill_add_sample_test(sample_train_mnist_csv sample_train_mnist ${digits} --csv $<TARGET_FILE:sample_train_mnist>)
 mill_add_sample_test(sample_train_mnist_cpp sample_train_mnist_cpp ${digits} plain

@@ -19,7 +19,7 @@ enum { MAX_LAYERS = 8, MAX_STEPS = 100000000, PENDING = 16, TRACED_STEPS = 50, S
 
 // clang-format off
 static struct {
-  const char *text, *root, *save, *resume, *trace, *device;
+  const char *text, *root, *save, *resume, *trace, *device, *losses;
   int64_t window, embed, hidden, layers, batch, steps, until, seed, threads, save_every, generate;
   double rate, decay, dropout, temperature;
   int64_t quiet;
@@ -51,6 +51,7 @@ static const struct {
     {"--save", 's', &opt.save, "FILE      write a checkpoint at the end"},
     {"--save-every", 'i', &opt.save_every, "N   and after every N steps"},
     {"--resume", 's', &opt.resume, "FILE    go on from a checkpoint, with the other options as they were"},
+    {"--losses", 's', &opt.losses, "FILE    write step and loss of every step, as CSV"},
     {"--trace", 's', &opt.trace, "FILE     write the last steps as a Chrome trace"},
     {"--generate", 'i', &opt.generate, "N     characters to write at the end (500)"},
     {"--temperature", 'f', &opt.temperature, "T  how freely they are drawn (0.8)"},
@@ -214,6 +215,15 @@ typedef struct {
   double mean_loss;  // of the last hundred or so
 } trainer;
 
+static void write_losses(const float* losses, int64_t n, int64_t first) {
+  FILE* file = fopen(opt.losses, "w");
+  if (!file) die("cannot write ", opt.losses);
+  fprintf(file, "step,loss\n");
+  for (int64_t k = 0; k < n; k++)
+    fprintf(file, "%lld,%.9g\n", (long long)(first + k + 1), (double)losses[k]);
+  if (fclose(file) != 0) die("cannot write ", opt.losses);
+}
+
 static void take_losses(trainer* t, int64_t leave) {
   for (; t->asked - t->taken > leave; t->taken++) {
     mill_future* future = t->waiting[t->taken % PENDING];
@@ -302,6 +312,7 @@ static void train(const network* net, const corpus* text) {
     print_op_table(net->context, 14);
     if (t.asked > STEADY_STEPS) print_memory(&before, &after, STEADY_STEPS);
   }
+  if (opt.losses) write_losses(t.losses, t.asked, first);
   printf("\nlast training loss %.9g at step %lld, %.1f s for %lld steps\n",
          (double)t.losses[t.asked - 1], (long long)opt.until, seconds, (long long)t.asked);
   free(t.losses);

@@ -1,0 +1,35 @@
+#!/bin/sh
+# char_mlp on the simulated accelerator: the CPU's losses step by step, with its products and with the CPU's, and not a
+# report from the checked kernels.
+#
+#   char_mlp_sim.sh PROGRAM TEXT
+set -eu
+program=$1
+text=$2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+fail() { echo "char_mlp_sim: $*"; exit 1; }
+
+run() {
+  device=$1 steps=$2
+  "$program" --text "$text" --device "$device" --hidden 64 --batch 64 --steps 60 --steps-until "$steps" --rate 5e-3 \
+    --dropout 0.1 --quiet --generate 0 --losses "$work/losses" >"$work/out" 2>&1 || {
+    cat "$work/out"
+    fail "$device failed"
+  }
+}
+
+run cpu 60
+mv "$work/losses" "$work/cpu"
+# Both round in f32, in another order: 2^-24 per step, and what training makes of it.
+same() {
+  awk -F, 'NR == FNR {loss[$1] = $2; next}
+           FNR > 1 {d = ($2 - loss[$1]) / loss[$1]; if (d < 0) d = -d; if (!(d <= 1e-5)) bad = $1 " " $2 " " loss[$1]; n++}
+           END {if (bad != "" || n < 5) {print bad, n; exit 1}}' "$work/cpu" "$work/losses" || fail "$device loses the CPU's losses"
+}
+run sim:rtx4090,gemm=1 60
+same
+run sim:rtx4090,seed=3 8
+same
+run sim:rtx4090,gemm=1,checked=8,seed=2 20
+same
