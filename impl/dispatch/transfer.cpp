@@ -77,7 +77,13 @@ void copy_in(Exec& exec, mill_tensor& to, const void* data, uint64_t bytes) {
   const bool ordered = !exec.device.runs_inline();
   if (ordered && exec.order == MILL_ORDER_AUTO) order_write(*to.storage, exec.stream_id());
   exec.device.copy(exec.stream->native, to.view.data, data, bytes, MILL_COPY_HOST_TO_DEVICE);
-  if (ordered) mark_write(*to.storage, exec.stream->ticket());
+  if (!ordered) return;
+  mark_write(*to.storage, exec.stream->ticket());
+  // A copy from memory that the device can reach is under way when the call returns; the caller was
+  // promised that its memory has been read.
+  const mill_memory_functions& memory = *exec.device.table().memory;
+  if (memory.classify && memory.classify(exec.device.self(), data) != MILL_POINTER_UNKNOWN)
+    exec.stream->wait();
 }
 
 void copy_out(Exec& exec, mill_tensor& from, void* data, uint64_t bytes) {
