@@ -11,7 +11,6 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
-#include <regex>
 #include <vector>
 
 #include "conformance/api.h"

@@ -11,6 +11,7 @@
 #include "gpu/fault.h"
 #include "gpu/runtime/sim/host_gemm.h"
 #include "gpu/runtime/sim/tables.h"
+#include "gpu/runtime/sim/touches.h"
 #include "millrace/op_numbers.h"
 
 namespace mill::sim_ {
@@ -61,54 +62,16 @@ KernelWork work_of(const gpu::cost& cost) {
   return work;
 }
 
-// The memory that one operation touches, as ranges of bytes.
-class Touches {
- public:
-  void add(OrderAccess access, const void* p, uint64_t bytes) {
-    if (n_ == kMost || bytes == 0) return;
-    const auto begin = reinterpret_cast<uintptr_t>(p);
-    all_[n_++] = {access, begin, begin + bytes};
-  }
-  // A view with few long rows far apart touches only those; any other all that it spans.
-  void add(OrderAccess access, const mill_kernel_tensor* t) {
-    if (!t || t->numel == 0) return;
-    const auto size = static_cast<uint64_t>(dtype_size(t->dtype));
-    int32_t outer = -1;
-    uint64_t span = 1;
-    for (int32_t i = 0; i < t->rank; ++i) {
-      if (t->dims[i] > 1 && (outer < 0 || t->strides[i] > t->strides[outer])) outer = i;
-    }
-    for (int32_t i = 0; i < t->rank; ++i) {
-      if (i != outer) span += static_cast<uint64_t>((t->dims[i] - 1) * t->strides[i]);
-    }
-    const int64_t rows = outer < 0 ? 1 : t->dims[outer];
-    const uint64_t step = outer < 0 ? 0 : static_cast<uint64_t>(t->strides[outer]);
-    const auto* data = static_cast<const char*>(t->data);
-    if (step <= span || rows > kRows) {
-      add(access, data, (span + static_cast<uint64_t>(rows - 1) * step) * size);
-      return;
-    }
-    for (int64_t r = 0; r < rows; ++r)
-      add(access, data + static_cast<uint64_t>(r) * step * size, span * size);
-  }
-  std::span<const Touch> all() const { return {all_, n_}; }
-
- private:
-  static constexpr int64_t kRows = 16;
-  static constexpr size_t kMost = 256;
-  Touch all_[kMost];
-  size_t n_ = 0;
-};
-
 }  // namespace
 
 Device::Device(const Profile& profile, const DeviceOptions& options, const mill_host_services* host)
     : host_(host),
       timing_(profile),
+      async_(options.async),
       space_(options.memory_bytes != 0 ? options.memory_bytes
                                        : static_cast<uint64_t>(profile.memory_bytes)) {
   limits_.size = sizeof limits_;
-  limits_.modelled = 1;
+  limits_.modelled = options.async ? 0 : 1;
   limits_.copy_engines = 2;
   limits_.processors = static_cast<uint32_t>(profile.sm_count);
   limits_.threads_per_processor = static_cast<uint32_t>(profile.threads_per_sm);
@@ -127,7 +90,8 @@ Device::Device(const Profile& profile, const DeviceOptions& options, const mill_
                 profile.architecture.c_str());
   seed_ = options.seed;
   host_gemm_ = options.host_gemm;
-  description_ = profile.name + ", simulated: a model, not a measurement";
+  description_ = profile.name + (options.async ? ", simulated, on threads in real time"
+                                               : ", simulated: a model, not a measurement");
 
   table_.size = sizeof table_;
   table_.abi = MILL_PLUGIN_ABI;
@@ -178,6 +142,11 @@ mill_status Device::configure(const char* name, int64_t value, mill_kernel_error
   const auto number = static_cast<long long>(value);
   if (value < 0)
     return refuse(error, MILL_E_ARG, "%s is %lld, it must not be negative", name, number);
+  const bool needs_clock = std::strcmp(name, "gemm") == 0 || std::strcmp(name, "checked") == 0;
+  if (async_ && needs_clock && value != 0) {
+    return refuse(error, MILL_E_UNSUPPORTED, "%s is %lld, on the real clock (async=1) it must be 0",
+                  name, number);
+  }
   if (std::strcmp(name, "seed") == 0) {
     seed_ = static_cast<uint64_t>(value);
   } else if (std::strcmp(name, "gemm") == 0) {
@@ -249,7 +218,8 @@ mill_status Device::launch(const mill_kernel_args* args, const KernelInfo& kerne
   if (due(planned_.launch))
     return refuse(args->error, MILL_E_INTERNAL, "kernel %s: planned launch failure", kernel.name);
   const GridShape grid{shape.grid, shape.block, static_cast<uint32_t>(shape.dynamic)};
-  const mill_status status = run_grid(args, kernel, grid, argv);
+  const mill_status status =
+      async_ ? submit_async(args, kernel, grid, argv) : run_grid(args, kernel, grid, argv);
   if (status != MILL_OK) return status;
   KernelWork work = work_of(cost);
   work.blocks = shape.grid;
@@ -261,10 +231,7 @@ mill_status Device::launch(const mill_kernel_args* args, const KernelInfo& kerne
 mill_status Device::submit(const mill_kernel_args* args, const char* name, const KernelWork& work) {
   const auto* stream = static_cast<Stream*>(static_cast<StreamView*>(args->stream));
   Touches touches;
-  for (uint32_t k = 0; k < args->n_in; ++k) touches.add(OrderAccess::read, args->in[k]);
-  for (uint32_t k = 0; k < args->n_out; ++k) touches.add(OrderAccess::write, args->out[k]);
-  if (args->workspace_bytes > 0)
-    touches.add(OrderAccess::write, args->workspace, args->workspace_bytes);
+  add_operands(touches, args);
   return timing_.kernel(**stream->queue, name, work, touches.all(), args->error);
 }
 
@@ -303,6 +270,8 @@ mill_status Device::allocate(uint64_t bytes, uint64_t align, void** out, mill_ke
 }
 
 void Device::free(void* data) noexcept {
+  // As cudaFree does.
+  if (async_) wait_all_async();
   try {
     mill_kernel_error error{};
     const mill_status status =
@@ -389,14 +358,19 @@ mill_status Device::copy(Stream* stream, void* to, const void* from, uint64_t by
                   "copy: source 0x%llx is device memory, the copy is from the host", shown(from));
   }
   if (due(planned_.copy)) return refuse(error, MILL_E_INTERNAL, "copy: planned failure");
-  std::memmove(to_device ? space_.bytes_of(to) : to, from_device ? space_.bytes_of(from) : from,
-               bytes);
-  if (to_device) note_written(to, bytes);
   const void* host = to_device ? from : to;
   const bool pinned = kind != MILL_COPY_DEVICE_TO_DEVICE && classify(host) == MILL_POINTER_PINNED;
   Touches touches;
   if (from_device || pinned) touches.add(OrderAccess::read, from, bytes);
   if (to_device || pinned) touches.add(OrderAccess::write, to, bytes);
+  if (async_) {
+    move_async(stream, to, from, bytes, kind, !pinned && kind != MILL_COPY_DEVICE_TO_DEVICE,
+               touches.all());
+  } else {
+    std::memmove(to_device ? space_.bytes_of(to) : to, from_device ? space_.bytes_of(from) : from,
+                 bytes);
+    if (to_device) note_written(to, bytes);
+  }
   return timing_.copy(**stream->queue, kind, pinned, bytes, touches.all(), error);
 }
 
@@ -406,16 +380,24 @@ mill_status Device::fill(Stream* stream, void* to, int32_t value, uint64_t bytes
   if (bytes == 0) return MILL_OK;
   if (const mill_status status = inside("destination", to, bytes, error); status != MILL_OK)
     return status;
-  std::memset(space_.bytes_of(to), value, bytes);
-  note_written(to, bytes);
   Touches touches;
   touches.add(OrderAccess::write, to, bytes);
+  if (async_) {
+    stream->queue->async()->submit([this, to, value, bytes, touches] {
+      const std::lock_guard engine(engines_.compute);
+      note_accesses(touches.all());
+      std::memset(space_.bytes_of(to), value, bytes);
+    });
+  } else {
+    std::memset(space_.bytes_of(to), value, bytes);
+    note_written(to, bytes);
+  }
   return timing_.fill(**stream->queue, bytes, touches.all(), error);
 }
 
 // ---- streams and events -------------------------------------------------------------------------
 
-mill_status Device::stream_create(std::shared_ptr<OwnedQueue> queue, void** out,
+mill_status Device::stream_create(std::shared_ptr<OwnedQueue> queue, void* native, void** out,
                                   mill_kernel_error* error) {
   *out = nullptr;
   if (const mill_status status = alive(error); status != MILL_OK) return status;
@@ -426,9 +408,11 @@ mill_status Device::stream_create(std::shared_ptr<OwnedQueue> queue, void** out,
   stream->fault = {};
   stream->faults = &stream->fault;
   stream->device = this;
-  stream->queue = queue ? std::move(queue)
-                        : std::make_shared<OwnedQueue>(
-                              timing_, next_stream_.fetch_add(1, std::memory_order_relaxed));
+  stream->queue = queue
+                      ? std::move(queue)
+                      : std::make_shared<OwnedQueue>(
+                            timing_, next_stream_.fetch_add(1, std::memory_order_relaxed), async_);
+  stream->native = native ? native : static_cast<StreamView*>(stream.get());
   const std::lock_guard lock(mutex_);
   streams_.push_back(stream.get());
   *out = static_cast<StreamView*>(stream.release());
@@ -448,7 +432,7 @@ mill_status Device::stream_wrap(void* native, void** out, mill_kernel_error* err
     return refuse(error, MILL_E_DEVICE, "native 0x%llx is no stream of this sim device",
                   shown(native));
   }
-  return stream_create(std::move(queue), out, error);
+  return stream_create(std::move(queue), native, out, error);
 }
 
 void Device::stream_destroy(Stream* stream) {
@@ -456,12 +440,17 @@ void Device::stream_destroy(Stream* stream) {
     const std::lock_guard lock(mutex_);
     std::erase(streams_, stream);
   }
+  // Its kernels raise their faults in it.
+  if (AsyncQueue* async = stream->queue->async()) async->wait();
   delete stream;
 }
 
 mill_status Device::stream_wait(Stream* stream, mill_kernel_error* error) {
   if (const mill_status status = alive(error); status != MILL_OK) return status;
+  if (AsyncQueue* async = stream->queue->async()) async->wait();
   timing_.queue_wait(**stream->queue);
+  const mill_status failed = stream->queue->take_failure(error);
+  if (failed != MILL_OK) return failed;
   const mill_status fault = gpu::take_fault(&stream->fault, error);
   return fault != MILL_OK ? fault : take_early_free(error);
 }
@@ -476,14 +465,21 @@ mill_status Device::take_early_free(mill_kernel_error* error) {
 
 mill_status Device::stream_query(Stream* stream, mill_kernel_error* error) {
   if (const mill_status status = alive(error); status != MILL_OK) return status;
-  if (!timing_.queue_done(**stream->queue)) return MILL_NOT_READY;
+  if (const AsyncQueue* async = stream->queue->async()) {
+    if (!async->idle()) return MILL_NOT_READY;
+    timing_.queue_wait(**stream->queue);
+  } else if (!timing_.queue_done(**stream->queue)) {
+    return MILL_NOT_READY;
+  }
+  const mill_status failed = stream->queue->take_failure(error);
+  if (failed != MILL_OK) return failed;
   return gpu::take_fault(&stream->fault, error);
 }
 
 mill_status Device::event_create(void** out, mill_kernel_error* error) {
   *out = nullptr;
   if (const mill_status status = alive(error); status != MILL_OK) return status;
-  *out = new Event{this, timing_.add_event()};
+  *out = new Event{this, timing_.add_event(), async_ ? std::make_shared<AsyncEvent>() : nullptr};
   return MILL_OK;
 }
 
@@ -496,29 +492,60 @@ mill_status Device::event_record(Event* event, Stream* stream, mill_kernel_error
   if (const mill_status status = alive(error); status != MILL_OK) return status;
   if (due(planned_.event)) return refuse(error, MILL_E_INTERNAL, "event: planned failure");
   timing_.record(event->time, **stream->queue);
+  if (async_) {
+    stream->queue->async()->submit(
+        [state = event->async, recording = event->async->begin()] { state->happened(recording); });
+  }
   return MILL_OK;
 }
 
 mill_status Device::event_query(Event* event, mill_kernel_error* error) {
   if (const mill_status status = alive(error); status != MILL_OK) return status;
+  if (async_) {
+    if (!event->async->done()) return MILL_NOT_READY;
+    timing_.event_wait(event->time, UINT64_MAX);
+    return MILL_OK;
+  }
   return timing_.event_done(event->time) ? MILL_OK : MILL_NOT_READY;
 }
 
 mill_status Device::event_wait(Event* event, uint64_t timeout_ns, mill_kernel_error* error) {
   if (const mill_status status = alive(error); status != MILL_OK) return status;
+  if (async_) {
+    constexpr uint64_t kLong = uint64_t{1} << 60;
+    if (!event->async->wait_until(
+            std::chrono::steady_clock::now() +
+            std::chrono::nanoseconds(static_cast<int64_t>(std::min(timeout_ns, kLong)))))
+      return MILL_TIMEOUT;
+    timing_.event_wait(event->time, UINT64_MAX);
+    return MILL_OK;
+  }
   return timing_.event_wait(event->time, timeout_ns) ? MILL_OK : MILL_TIMEOUT;
 }
 
 mill_status Device::wait_event(Stream* stream, Event* event, mill_kernel_error* error) {
   if (const mill_status status = alive(error); status != MILL_OK) return status;
   timing_.wait_event(**stream->queue, event->time);
+  if (async_) {
+    stream->queue->async()->submit(
+        [state = event->async, recording = event->async->recorded()] { state->wait(recording); });
+  }
   return MILL_OK;
 }
 
 mill_status Device::event_elapsed(Event* from, Event* to, double* out_ns,
                                   mill_kernel_error* error) {
   if (const mill_status status = alive(error); status != MILL_OK) return status;
-  if (timing_.elapsed(from->time, to->time, out_ns)) return MILL_OK;
+  if (async_) {
+    if (from->async->recorded() > 0 && to->async->recorded() > 0 && from->async->done() &&
+        to->async->done()) {
+      *out_ns =
+          std::chrono::duration<double, std::nano>(to->async->time() - from->async->time()).count();
+      return MILL_OK;
+    }
+  } else if (timing_.elapsed(from->time, to->time, out_ns)) {
+    return MILL_OK;
+  }
   return refuse(error, MILL_E_STATE, "both events must have been recorded and have happened");
 }
 
@@ -527,6 +554,10 @@ mill_status Device::host_call(Stream* stream, void (*fn)(void* data), void* data
                               mill_kernel_error* error) {
   if (const mill_status status = alive(error); status != MILL_OK) return status;
   timing_.host_function(**stream->queue);
+  if (async_) {
+    stream->queue->async()->submit([fn, data] { fn(data); });
+    return MILL_OK;
+  }
   fn(data);
   return MILL_OK;
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "gpu/runtime/sim/async_queue.h"
 #include "gpu/runtime/sim/check/shadow.h"
 #include "gpu/runtime/sim/launch.h"
 #include "gpu/runtime/sim/space.h"
@@ -21,28 +22,43 @@ class Device;
 // A queue of the device, which streams that wrap one another share.
 class OwnedQueue {
  public:
-  OwnedQueue(Timing& timing, uint64_t number)
-      : number_(number), timing_(timing), queue_(timing.add_queue(number)) {}
-  ~OwnedQueue() { timing_.remove_queue(queue_); }
+  // async: with a thread that runs its work.
+  OwnedQueue(Timing& timing, uint64_t number, bool async)
+      : timing_(timing),
+        queue_(timing.add_queue(number)),
+        async_(async ? std::make_unique<AsyncQueue>() : nullptr) {}
+  ~OwnedQueue() {
+    async_.reset();
+    timing_.remove_queue(queue_);
+  }
   OwnedQueue(const OwnedQueue&) = delete;
   OwnedQueue& operator=(const OwnedQueue&) = delete;
   const Queue& operator*() const { return queue_; }
+  AsyncQueue* async() const { return async_.get(); }
+
+  // What a kernel that ran later than its launch has to say, for the next wait.
+  void keep_failure(const mill_kernel_error& failure);
+  mill_status take_failure(mill_kernel_error* error);
 
  private:
-  uint64_t number_;
   Timing& timing_;
   Queue queue_;
+  std::mutex mutex_;
+  mill_kernel_error failure_{};
+  std::unique_ptr<AsyncQueue> async_;
 };
 
 struct Stream : StreamView {
   Device* device;
   std::shared_ptr<OwnedQueue> queue;
+  void* native;  // of a stream that wraps another, that one
   gpu::fault_slot fault;
 };
 
 struct Event {
   Device* device;
   EventTime time;
+  std::shared_ptr<AsyncEvent> async;  // null in virtual time
 };
 
 // Something that a kernel did wrong, kept for whoever asks.
@@ -66,6 +82,7 @@ struct DeviceOptions {
   uint64_t seed = 0;
   bool host_gemm = false;  // matrix products by the CPU device
   int64_t checked = 0;     // for configure("checked")
+  bool async = false;      // real clock: streams have threads
 };
 
 class Device {
@@ -80,6 +97,8 @@ class Device {
   Space& space() { return space_; }
   Timing& timing() { return timing_; }
   const mill_device_limits& limits() const { return limits_; }
+  bool async() const { return async_; }
+  int64_t now_ns();
   GridDevice grid_device() const;
 
   mill_status configure(const char* name, int64_t value, mill_kernel_error* error);
@@ -98,7 +117,7 @@ class Device {
   void free(void* data) noexcept;
 
   // queue: of a stream that it is to share, or null.
-  mill_status stream_create(std::shared_ptr<OwnedQueue> queue, void** out,
+  mill_status stream_create(std::shared_ptr<OwnedQueue> queue, void* native, void** out,
                             mill_kernel_error* error);
   // A second object on the queue of `native`, a stream of this device.
   mill_status stream_wrap(void* native, void** out, mill_kernel_error* error);
@@ -135,6 +154,11 @@ class Device {
 
  private:
   mill_status submit(const mill_kernel_args* args, const char* name, const KernelWork& work);
+  mill_status submit_async(const mill_kernel_args* args, const KernelInfo& kernel,
+                           const GridShape& shape, void* const* argv);
+  void move_async(Stream* stream, void* to, const void* from, uint64_t bytes, int32_t kind,
+                  bool wait, std::span<const Touch> touches);
+  void wait_all_async();
   mill_status set_checked(int64_t every, mill_kernel_error* error);
   // By the flavour that `checked` asks for.
   mill_status run_grid(const mill_kernel_args* args, const KernelInfo& kernel,
@@ -145,6 +169,9 @@ class Device {
 
   const mill_host_services* host_;
   Timing timing_;
+  const bool async_;
+  const RealTime born_ = std::chrono::steady_clock::now();
+  AsyncEngines engines_;
   std::string description_;
   Space space_;
   mill_device_limits limits_{};

@@ -29,6 +29,7 @@ struct KernelInfo {
   // for the namespace.
   const char* unit;
   const char* text;
+  const uint32_t* argument_bytes;                           // of each, until 0
   mutable std::atomic<const KernelInfo*> checked{nullptr};  // once it has been looked for
 };
 

@@ -97,9 +97,13 @@ struct kernel_traits<K, void (*)(Position, P...)> {
   static void lane(mill::sim::Lane* l, void* const* a) {
     if constexpr (cooperative) call(Block(l), a, std::index_sequence_for<P...>());
   }
+  static constexpr uint32_t argument_bytes[] = {sizeof(std::decay_t<P>)..., 0};
+  static_assert(((alignof(std::decay_t<P>) <= 16 &&
+                  std::is_trivially_copyable_v<std::decay_t<P>>)&&...),
+                "a kernel's arguments are copied as bytes");
   static constexpr mill::sim::KernelInfo info = {
-      kernel_text<K>::name.text, cooperative, &block, &flat_lane, &lane, __BASE_FILE__,
-      kernel_text<K>::pretty()};
+      kernel_text<K>::name.text, cooperative,   &block, &flat_lane, &lane, __BASE_FILE__,
+      kernel_text<K>::pretty(),  argument_bytes};
 
   static mill_status launch(const mill_kernel_args* args, const shape& s, const cost& c,
                             std::decay_t<P>... values) {

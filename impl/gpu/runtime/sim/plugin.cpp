@@ -53,7 +53,7 @@ mill_status read_option(std::string_view text, std::span<Option> all, mill_kerne
       std::find_if(all.begin(), all.end(), [&](const Option& one) { return name == one.name; });
   if (option == all.end()) {
     return refuse(
-        "option \"%.*s\" of the device is unknown; there are memory, seed, gemm and checked",
+        "option \"%.*s\" of the device is unknown; there are memory, seed, gemm, checked and async",
         shown(name), name.data());
   }
   if (option->given) return refuse("option %s of the device is given twice", option->name);
@@ -89,7 +89,8 @@ mill_status read_spec(const char* spec, char (&profile)[128], DeviceOptions* opt
   Option all[] = {{"memory", static_cast<uint64_t>(memory.low), static_cast<uint64_t>(memory.high)},
                   {"seed", 0, INT64_MAX},
                   {"gemm", 0, 1},
-                  {"checked", 0, INT64_MAX}};
+                  {"checked", 0, INT64_MAX},
+                  {"async", 0, 1}};
   for (const char* at = end; at != nullptr;) {
     ++at;
     const char* next = std::strchr(at, ',');
@@ -101,6 +102,14 @@ mill_status read_spec(const char* spec, char (&profile)[128], DeviceOptions* opt
   options->seed = all[1].value;
   options->host_gemm = all[2].value != 0;
   options->checked = static_cast<int64_t>(all[3].value);
+  options->async = all[4].value != 0;
+  for (const Option* other : {&all[2], &all[3]}) {
+    if (!options->async || other->value == 0) continue;
+    std::snprintf(error->text, sizeof error->text,
+                  "options async=1 and %s=%llu of the device: %s needs the virtual clock",
+                  other->name, static_cast<unsigned long long>(other->value), other->name);
+    return MILL_E_ARG;
+  }
   return MILL_OK;
 }
 

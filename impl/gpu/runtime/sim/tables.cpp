@@ -109,13 +109,13 @@ constexpr mill_memory_functions kMemory = {sizeof(mill_memory_functions),
 // ---- streams
 
 mill_status stream_create(void* self, int32_t, void** out, mill_kernel_error* error) {
-  return guarded(error, [&] { return of(self).stream_create(nullptr, out, error); });
+  return guarded(error, [&] { return of(self).stream_create(nullptr, nullptr, out, error); });
 }
 mill_status stream_wrap(void* self, void* native, void** out, mill_kernel_error* error) {
   return guarded(error, [&] { return of(self).stream_wrap(native, out, error); });
 }
 void* stream_native(void*, void* stream) {
-  return stream;
+  return stream_of(stream)->native;
 }
 void stream_destroy(void* self, void* stream) {
   of(self).stream_destroy(stream_of(stream));
@@ -198,6 +198,11 @@ mill_status resolve(void* self, int32_t op, const int32_t* dtypes, uint32_t n_in
 // ---- time
 
 mill_status timeline_start(void* self, mill_kernel_error* error) {
+  if (of(self).async()) {
+    std::snprintf(error->text, sizeof error->text,
+                  "a device on the real clock (async=1) keeps no timeline");
+    return MILL_E_UNSUPPORTED;
+  }
   return guarded(error, [&] {
     of(self).timing().start_timeline();
     return mill_status{MILL_OK};
@@ -217,7 +222,7 @@ mill_status timeline_drain(void* self, mill_timeline_record* out, uint64_t capac
   });
 }
 int64_t now(void* self) {
-  return of(self).timing().now_ns();
+  return of(self).now_ns();
 }
 void work(void* self, int64_t ns, uint64_t bytes) {
   of(self).timing().work(ns, bytes);
