@@ -4,10 +4,12 @@
 // arithmetic expects of them.
 //
 //   overlap [--device SPEC] [--steps N] [--batch N]      on sim:h200-sxm unless told otherwise
+#define _POSIX_C_SOURCE 199309L  // clock_gettime
 #include <millrace/millrace.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { INPUTS = 1024, HIDDEN = 1024, CLASSES = 16, MAX_RECORDS = 1 << 16, WIDTH = 72, WARM_UP = 3 };
 
@@ -38,6 +40,7 @@ typedef struct {
   mill_tape* tape;
   mill_tensor *inputs, *labels;  // u8, the examples, in ordinary host memory
   float loss;                    // the last one
+  double began_ns;               // where the device keeps no timeline: the host's clock
 } network;
 
 static void make_network(network* net, int64_t rows) {
@@ -104,11 +107,22 @@ static void train_step(network* net, int64_t step, mill_tensor* x, mill_tensor* 
   if (step + 1 == opt.steps) check(mill_tensor_read(e, loss, &net->loss, sizeof net->loss, err));
 }
 
+static double host_ns(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
+}
+
 // The first steps find memory and make the loader's pinned ring; the timeline begins after them.
-static void before_step(const network* net, int64_t step) {
+static void before_step(network* net, int64_t step) {
   if (step != 0) return;
   check(mill_exec_wait(net->exec, err));
-  check(mill_device_timeline(net->context, net->device, 1, err));
+  const mill_status status = mill_device_timeline(net->context, net->device, 1, err);
+  if (status == MILL_E_UNSUPPORTED) {
+    net->began_ns = host_ns();
+  } else {
+    check(status);
+  }
 }
 
 // A copy from ordinary memory in front of every step: the host waits for it, the device too.
@@ -192,6 +206,13 @@ static timeline run(void (*train)(network*), const char* title) {
   network net = {0};
   make_network(&net, 4 * opt.batch);
   train(&net);
+  if (net.began_ns > 0) {
+    t.total = host_ns() - net.began_ns;
+    printf("%s\n  %lld steps took %.3f ms; the device keeps no timeline\n", title,
+           (long long)opt.steps, t.total / 1e6);
+    release_network(&net);
+    return t;
+  }
   check(mill_device_drain(net.context, net.device, records, MAX_RECORDS, &t.n, NULL, err));
   int64_t copied = 0, began = -1, ended = 0;
   int copies = 0;
@@ -248,6 +269,11 @@ int main(int argc, char** argv) {
   const timeline naive = run(train_naive, "a copy from ordinary memory before each step");
   const timeline piped = run(train_overlapped, "\na loader that copies ahead from pinned memory");
 
+  if (naive.n == 0) {
+    printf("\n%.2f times as fast\n", naive.total / piped.total);
+    mill_error_release(err);
+    return 0;
+  }
   const double n = (double)opt.steps, k = piped.kernels / n, c = piped.copies / n;
   printf(
       "\nA step's kernels take %.3f ms; its copies %.3f ms from ordinary memory, %.3f ms from "
