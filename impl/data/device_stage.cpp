@@ -13,7 +13,8 @@ constexpr uint64_t kUsualPiece = uint64_t{64} << 20;
 }  // namespace
 
 DeviceStage::DeviceStage(Device& device, Ref<mill_stream> copies, uint32_t slots,
-                         std::vector<StagedColumn> columns, int64_t batch_rows, uint64_t bytes)
+                         const std::vector<StagedColumn>& columns, int64_t batch_rows,
+                         uint64_t bytes)
     : device_(device), copies_(std::move(copies)), model_(device.modelled()) {
   const uint64_t shares = static_cast<uint64_t>(slots) * std::max<size_t>(columns.size(), 1);
   const uint64_t share = bytes == 0 ? kUsualPiece : bytes / shares;

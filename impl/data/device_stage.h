@@ -30,7 +30,7 @@ class DeviceStage final : public LoaderStage {
   // bytes: of pinned memory at most, 0 = 64 MiB for each slot and column; a row is never split.
   // Throws MILL_E_MEMORY.
   DeviceStage(Device& device, Ref<mill_stream> copies, uint32_t slots,
-              std::vector<StagedColumn> columns, int64_t batch_rows, uint64_t bytes);
+              const std::vector<StagedColumn>& columns, int64_t batch_rows, uint64_t bytes);
   ~DeviceStage() override;
 
   void begin(uint32_t slot, int64_t rows) override;

@@ -56,7 +56,7 @@ class File {
     if (offset > bytes_ || n > bytes_ - offset) {
       fail(MILL_E_FORMAT, "\"%s\" is truncated: it has %llu bytes, its headers reach to %llu",
            path(), static_cast<unsigned long long>(bytes_),
-           static_cast<unsigned long long>(offset + n));
+           static_cast<unsigned long long>(offset) + n);
     }
     auto* at = static_cast<unsigned char*>(to);
     while (n > 0) {
@@ -132,7 +132,7 @@ PluginNote read_plugin_note(const std::string& path) {
     if (segment.p_offset > file.bytes() || segment.p_filesz > file.bytes() - segment.p_offset) {
       fail(MILL_E_FORMAT, "\"%s\" is truncated: it has %llu bytes, its segments reach to %llu",
            file.path(), static_cast<unsigned long long>(file.bytes()),
-           static_cast<unsigned long long>(segment.p_offset + segment.p_filesz));
+           static_cast<unsigned long long>(segment.p_offset) + segment.p_filesz);
     }
     if (segment.p_type == PT_LOAD) {
       loads = true;

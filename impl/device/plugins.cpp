@@ -188,7 +188,13 @@ std::vector<PluginEntry> Plugins::all() {
     closedir(listing);
   }
   std::sort(names.begin(), names.end());
-  for (const std::string& name : names) load(folder + "/" + name);
+  std::string path;
+  for (const std::string& name : names) {
+    path = folder;
+    path += '/';
+    path += name;
+    load(path);
+  }
   return {entries_.begin(), entries_.end()};
 }
 

@@ -40,7 +40,8 @@ bool is_small(const Block& block) {
 Allocator::Allocator(Source& source)
     : source_(source),
       inline_(source.runs_inline()),
-      poison_(kCheckedBuild && source.host_memory()),
+      // A freed block of an asynchronous device may still be in use by it.
+      poison_(kCheckedBuild && source.host_memory() && source.runs_inline()),
       cached_(!source.turns().begin),
       id_(next_allocator_id()),
       mutex_(source.turns()),

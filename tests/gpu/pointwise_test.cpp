@@ -216,11 +216,11 @@ mill_attr list(int32_t id, const Dims& values) {
 class Pointwise : public testing::Test {
  protected:
   static World& cpu() {
-    static World* const kept = [] {
+    static const std::unique_ptr<World> kept = [] {
       const std::string device = std::exchange(test_device(), "cpu");
       auto made = std::make_unique<World>();
       test_device() = device;
-      return made.release();
+      return made;
     }();
     return *kept;
   }

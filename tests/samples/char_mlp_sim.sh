@@ -14,6 +14,8 @@ run() {
   device=$1 steps=$2
   "$program" --text "$text" --device "$device" --hidden 64 --batch 64 --steps 60 --steps-until "$steps" --rate 5e-3 \
     --dropout 0.1 --quiet --generate 0 --losses "$work/losses" >"$work/out" 2>&1 || {
+    # Sanitizer builds have none.
+    if grep -q 'no checked flavour' "$work/out"; then exit 0; fi
     cat "$work/out"
     fail "$device failed"
   }

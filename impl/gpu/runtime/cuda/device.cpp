@@ -317,10 +317,12 @@ void Device::fill_kernels() {
       const bool linear = entry.op == MILL_OP_LINEAR;
       for (int32_t dtype = 0; dtype < MILL_DTYPE_COUNT; ++dtype) {
         if ((entry.dtypes & dtype_bit(dtype)) == 0) continue;
-        mill_kernel& place = kernels_[static_cast<size_t>(entry.op * MILL_DTYPE_COUNT + dtype)];
+        mill_kernel& place =
+            kernels_[static_cast<size_t>(entry.op) * MILL_DTYPE_COUNT + static_cast<size_t>(dtype)];
         place = entry.kernel;
         if (!matmul && !linear) continue;
-        own_gemm_[static_cast<size_t>((linear ? MILL_DTYPE_COUNT : 0) + dtype)] = entry.kernel;
+        own_gemm_[(linear ? size_t{MILL_DTYPE_COUNT} : 0) + static_cast<size_t>(dtype)] =
+            entry.kernel;
         place.launch = matmul ? launch_gemm<MILL_OP_MATMUL> : launch_gemm<MILL_OP_LINEAR>;
       }
     }
@@ -328,7 +330,8 @@ void Device::fill_kernels() {
 }
 
 const mill_kernel& Device::own_gemm(int32_t op, int32_t dtype) const {
-  return own_gemm_[static_cast<size_t>((op == MILL_OP_LINEAR ? MILL_DTYPE_COUNT : 0) + dtype)];
+  return own_gemm_[(op == MILL_OP_LINEAR ? size_t{MILL_DTYPE_COUNT} : 0) +
+                   static_cast<size_t>(dtype)];
 }
 
 Device::~Device() {
@@ -381,7 +384,8 @@ mill_status Device::resolve(int32_t op, const int32_t* dtypes, uint32_t n_in, ui
   int32_t lead = MILL_DTYPE_NONE;
   for (uint32_t i = 0; i < n_in + n_out && lead == MILL_DTYPE_NONE; ++i) lead = dtypes[i];
   if (op >= 0 && op < op_count_ && is_dtype(lead)) {
-    const mill_kernel& kernel = kernels_[static_cast<size_t>(op * MILL_DTYPE_COUNT + lead)];
+    const mill_kernel& kernel =
+        kernels_[static_cast<size_t>(op) * MILL_DTYPE_COUNT + static_cast<size_t>(lead)];
     if (kernel.launch) {
       *out = kernel;
       return MILL_OK;

@@ -240,7 +240,8 @@ mill_status host_call(void* self, void* stream, void (*fn)(void* data), void* da
     cudaError_t code = current.status();
     if (code == cudaSuccess)
       code = cudaStreamAddCallback(stream_of(stream).native, run_host_call, call.get(), 0);
-    if (code == cudaSuccess) call.release();
+    // The callback's from here on.
+    if (code == cudaSuccess) static_cast<void>(call.release());
     return device.check(error, code, "a host call on a stream of %s", device.name());
   });
 }

@@ -113,7 +113,8 @@ Device::Device(const Profile& profile, const DeviceOptions& options, const mill_
       const gpu::KernelEntry& entry = kernels.entries[i];
       for (int32_t dtype = 0; dtype < MILL_DTYPE_COUNT; ++dtype) {
         if ((entry.dtypes & dtype_bit(dtype)) != 0)
-          kernels_[static_cast<size_t>(entry.op * MILL_DTYPE_COUNT + dtype)] = entry.kernel;
+          kernels_[static_cast<size_t>(entry.op) * MILL_DTYPE_COUNT + static_cast<size_t>(dtype)] =
+              entry.kernel;
       }
     }
   }
@@ -184,7 +185,8 @@ mill_status Device::resolve(int32_t op, const int32_t* dtypes, uint32_t n_in, ui
     return MILL_OK;
   }
   if (op >= 0 && op < op_count_ && is_dtype(lead)) {
-    const mill_kernel& kernel = kernels_[static_cast<size_t>(op * MILL_DTYPE_COUNT + lead)];
+    const mill_kernel& kernel =
+        kernels_[static_cast<size_t>(op) * MILL_DTYPE_COUNT + static_cast<size_t>(lead)];
     if (kernel.launch) {
       *out = kernel;
       return MILL_OK;

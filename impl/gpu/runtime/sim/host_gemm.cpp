@@ -61,8 +61,9 @@ mill_status run(const mill_kernel_args* args, int32_t op) {
   };
   std::unique_ptr<void, Free> workspace;
   if (inner.workspace_bytes > 0) {
-    workspace.reset(::operator new(inner.workspace_bytes, kAlign, std::nothrow));
-    if (!workspace) {
+    try {
+      workspace.reset(::operator new(inner.workspace_bytes, kAlign));
+    } catch (const std::bad_alloc&) {
       std::snprintf(args->error->text, sizeof args->error->text, "out of host memory");
       return MILL_E_MEMORY;
     }

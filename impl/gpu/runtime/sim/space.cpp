@@ -71,8 +71,11 @@ bool Space::open(uint64_t offset, uint64_t bytes) noexcept {
 
 // Fresh anonymous memory over the old: its pages go back and it is closed again.
 void Space::close(uint64_t offset, uint64_t bytes) noexcept {
-  mmap(begin_ + delta_ + offset, bytes, PROT_NONE,
-       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  char* const at = begin_ + delta_ + offset;
+  const void* const closed =
+      mmap(at, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  // Out of maps: the pages stay until they are opened again.
+  if (closed == MAP_FAILED) mprotect(at, bytes, PROT_NONE);
 }
 
 void* Space::allocate(uint64_t bytes) {
