@@ -181,11 +181,12 @@ std::vector<PluginEntry> Plugins::all() {
   const std::lock_guard lock(mutex_);
   const std::string folder = own_folder();
   std::vector<std::string> names;
-  if (DIR* listing = folder.empty() ? nullptr : opendir(folder.c_str())) {
-    while (const dirent* one = readdir(listing)) {
-      if (is_candidate(one->d_name)) names.emplace_back(one->d_name);
-    }
-    closedir(listing);
+  struct Close {
+    void operator()(DIR* listing) const { closedir(listing); }
+  };
+  const std::unique_ptr<DIR, Close> listing(folder.empty() ? nullptr : opendir(folder.c_str()));
+  while (const dirent* one = listing ? readdir(listing.get()) : nullptr) {
+    if (is_candidate(one->d_name)) names.emplace_back(one->d_name);
   }
   std::sort(names.begin(), names.end());
   std::string path;
