@@ -67,6 +67,9 @@ DO(squared_norm, 1)
 DO(clip_factor, 2)
 DO(schedule, 1)
 DO(increment, 1)
+DO(adamw_master_step, 4)
+DO(sgd_master_step, 3)
+DO(scaler_update, 5)
 %enddef
 
 %include "millrace/op_numbers.h"

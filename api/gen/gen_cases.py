@@ -6,7 +6,7 @@ from gen_table import MAX_RANK
 
 # What the element type of an input is while the op is tested in some type T.
 INPUT_TYPE = {"any": "tested", "numeric": "tested", "float": "tested", "stat": "stat", "bool": "boolean", "index": "index",
-              "integer": "index", "i64": "i64", "key": "i64", "f32": "f32"}
+              "integer": "index", "i64": "i64", "key": "i64", "f32": "f32", "half": "tested"}
 RESULT_TYPE = {"same": "same", "second": "second", "bool": "boolean", "i64": "i64", "key": "i64", "f32": "f32",
                "stat": "stat", "attr": "attr"}
 
@@ -126,7 +126,8 @@ def call_input(op, sample, k):
     one = op.inputs[row]
     if sample.dims[k] is None:
         return "nullptr"
-    kind = INPUT_TYPE[op.inputs[one.lead].dtypes if one.same else one.dtypes]
+    dtypes = op.inputs[one.lead].dtypes if one.same else one.dtypes
+    kind = INPUT_TYPE[dtypes]
     dims = "{" + ", ".join(map(str, sample.dims[k])) + "}"
     if one.dtypes == "key":
         return f"f.tensor({dims}, MILL_I64, 7)"
@@ -135,6 +136,8 @@ def call_input(op, sample, k):
         return f"f.ids({dims})" if limit != 1 else f"f.ids({dims}, 0)"
     if kind == "boolean":
         return f"f.tensor({dims}, MILL_BOOL, 1)"
+    if dtypes == "half":
+        return f"f.tensor({dims}, MILL_BF16)"
     if records(op):
         return f"f.watched(f.tensor({dims}))"
     promoted = op.kind == "pointwise" and one.same

@@ -16,6 +16,11 @@ GRADIENT_TEXT = {
 RESULT_TEXT = {"bool": "bool", "i64": "i64", "key": "i64", "f32": "f32", "stat": "f32 (f64 beside f64)",
                "attr": "the dtype attribute"}
 
+AUTOCAST_TEXT = {
+    "low": "low: computed in the exec's 16-bit type",
+    "high": "high: 16-bit inputs are cast to f32",
+}
+
 INTRODUCTION = """\
 # Ops
 
@@ -27,8 +32,9 @@ for `mill_op_invoke` (`millrace/op_numbers.h`), its schema, its tests and this p
 - An input marked "optional" may be NULL. `mill_op_invoke` takes an attribute's default when the attribute is absent; the number
   before its name is its id in `mill_attr`.
 - Dtypes: *float* is {float}; *index* is {index}; *numeric* is both;
-  *any* is all that can be stored; *stat* is f32, or f64 beside f64. Inputs described as "same" promote as in PyTorch. Which
+  *any* is all that can be stored; *half* is f16 and bf16; *stat* is f32, or f64 beside f64. Inputs described as "same" promote as in PyTorch. Which
   of them a device computes in: `mill_op_supports`.
+- *autocast* says what an exec with `mill_exec_set_autocast` does to the floating-point inputs; without that line they stay.
 - *smooth* marks a gradient that can be differentiated again, and is tested so.
 """
 
@@ -61,6 +67,8 @@ def op_section(op):
         shared = [f"`{op.inputs[i].name}`" for o, i in op.inplace if o == k]
         memory = f"; may share memory with {join_words(shared, 'or')}" if shared else ""
         lines.append(f"- output `{out_name(op.outputs, k)}`: {result_words(op, output.type)}{memory}")
+    if op.autocast != "keep":
+        lines.append(f"- autocast {AUTOCAST_TEXT[op.autocast]}")
     smooth = ", smooth" if op.smooth else ""
     lines.append(f"- gradient {GRADIENT_TEXT[op.gradient]}{smooth}")
     lines.append(f"- number {op.number} (`{op.enum}`), version {op.version}{KIND_TEXT[op.kind] if op.inputs else ''}"

@@ -93,7 +93,7 @@ def op_table(ops):
             return f"{prefix}_{op.name}, {len(items)}" if items else "nullptr, 0"
 
         text += (f"    {{{op.enum}, {op.version}, {quoted(op.name)}, {quoted(op.family)}, OpKind::{op.kind}, "
-                 f"GradientKind::{op.gradient}, {boolean(op.random)},\n"
+                 f"GradientKind::{op.gradient}, Autocast::{op.autocast}, {boolean(op.random)},\n"
                  f"     {counted('in', op.inputs)}, {counted('out', op.outputs)}, {counted('attr', op.attrs)}, "
                  f"{counted('inplace', op.inplace)},\n"
                  f"     {quoted(op.doc)},\n"

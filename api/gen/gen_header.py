@@ -38,7 +38,7 @@ HEAD = """\
  *     MILL_E_ARG; mill_copy writes into a tensor.
  *   Inputs. Borrowed; NULL only where a comment says so. An output may share memory with an input
  *     only where a comment says so, and then with the same dims, strides and dtype.
- *   Dtypes. float: f16, bf16, f32, f64. index: u8, i8, i16, i32, i64. numeric: float and index.
+ *   Dtypes. float: f16, bf16, f32, f64. half: f16, bf16. index: u8, i8, i16, i32, i64. numeric: float and index.
  *     any: all that can be stored. stat: f32, or f64 beside f64. Inputs described as "same"
  *     promote.
  *   Axes. Negative ones count from the end.

@@ -18,15 +18,19 @@ INPUT_DTYPES = {
     "bool": ["bool"],
     "i64": ["i64"],
     "f32": ["f32"],
+    "half": ["f16", "bf16"],
     "stat": ["f32", "f64"],
     "key": ["i64"],
 }
+FLOATING = set(FLOATS)
 RESULTS = ["same", "second", "bool", "i64", "f32", "key", "stat", "attr"]
 KINDS = ["pointwise", "view", "strided", "dense"]
 # A family is a file name in ops/, cpu/ and tests/conformance/reference/; the layering check looks for the files.
 FAMILY = re.compile(r"[a-z][a-z0-9_]*")
 ATTR_KINDS = ["int", "bool", "float", "ints", "floats", "string", "dtype"]
 GRADIENTS = ["yes", "no", "zero"]
+# What an autocast exec does to an op's floating inputs; a row without the key keeps them.
+AUTOCASTS = ["low", "high"]
 # Domains of random inputs: those without a parameter, those with one, and the dtypes that cannot do without.
 PLAIN_DOMAINS = ["real", "positive", "nonzero", "distinct", "unit", "cond", "key", "step"]
 BOUND_DOMAINS = ["labels", "ids", "lse"]
@@ -34,7 +38,7 @@ NEEDS_DOMAIN = {"bool": ["cond"], "key": ["key"], "i64": ["step"], "index": ["la
 
 REQUIRED = ["name", "number", "version", "family", "kind", "inputs", "dtypes", "outputs", "result", "gradient",
             "reference", "samples", "tolerance", "doc"]
-OPTIONAL = ["attrs", "inplace", "random", "domain", "smooth"]
+OPTIONAL = ["attrs", "inplace", "random", "domain", "smooth", "autocast"]
 MAX_RANK, MAX_INPUTS, MAX_OUTPUTS, MAX_ATTRS = 8, 64, 8, 16
 FIRST_CUSTOM = 1 << 20
 
@@ -103,6 +107,7 @@ class Op:
     domains: list        # (name, parameter or None) for each input
     tolerance: float
     smooth: bool
+    autocast: str        # "keep", "low" or "high"
     doc: str
     enum: str = field(init=False)
 
@@ -429,8 +434,11 @@ def _op(raw, position):
     smooth = raw.get("smooth", False)
     if smooth and gradient != "yes":
         row.fail("smooth", f"needs gradient \"yes\", not \"{gradient}\"")
+    autocast = row.choice("autocast", row.take("autocast", str, "a string"), AUTOCASTS) if "autocast" in raw else "keep"
+    if autocast != "keep" and not any(FLOATING & set(INPUT_DTYPES[i.dtypes]) for i in inputs if not i.same):
+        row.fail("autocast", "the op has no floating-point input")
     return Op(name, number, version, family, kind, inputs, attrs, outputs, inplace, gradient, random, reference, samples,
-              domains, float(tolerance), smooth, doc.strip())
+              domains, float(tolerance), smooth, autocast, doc.strip())
 
 
 def load(path):

@@ -147,12 +147,14 @@ void save_checkpoint(mill_exec& exec, const std::string& path, const CheckpointP
   }
   if (const mill_optimizer* optimizer = parts.optimizer) {
     for (const mill_group::Param& param : parts.group->params) {
-      for (uint32_t k = 0; k < optimizer->state_count(); ++k) {
-        add_tensor(exec, writer, state_key(param, optimizer->state_name(k)),
-                   *state_of(param, optimizer->state(k)));
-      }
+      for (const mill_optimizer::State& one : optimizer->states())
+        add_tensor(exec, writer, state_key(param, one.name), *state_of(param, one.tensor));
     }
     add_tensor(exec, writer, "optim.step", *optimizer->step_count);
+    if (optimizer->scales_loss()) {
+      add_tensor(exec, writer, "optim.scale", *optimizer->scale);
+      add_tensor(exec, writer, "optim.streak", *optimizer->streak);
+    }
   }
   if (parts.generator) {
     uint64_t words[2];
@@ -186,16 +188,27 @@ void load_checkpoint(mill_exec& exec, const std::string& path, const CheckpointP
     plan("param." + param.name, param.tensor);
   if (const mill_optimizer* optimizer = parts.optimizer) {
     for (const mill_group::Param& param : parts.group->params) {
-      for (uint32_t k = 0; k < optimizer->state_count(); ++k) {
-        plan(state_key(param, optimizer->state_name(k)), state_of(param, optimizer->state(k)));
-      }
+      for (const mill_optimizer::State& one : optimizer->states())
+        plan(state_key(param, one.name), state_of(param, one.tensor));
     }
-    plan("optim.step", optimizer->step_count);
-    int64_t steps = 0;
-    read_host_blocking(*copies.back().first, &steps, sizeof steps);
-    if (steps < 0) {
-      fail(MILL_E_FORMAT, "%s: optim.step is %lld, it must not be negative", path.c_str(),
-           static_cast<long long>(steps));
+    const auto plan_counter = [&](const char* key, const TensorRef& to) {
+      plan(key, to);
+      int64_t count = 0;
+      read_host_blocking(*copies.back().first, &count, sizeof count);
+      if (count < 0) {
+        fail(MILL_E_FORMAT, "%s: %s is %lld, it must not be negative", path.c_str(), key,
+             static_cast<long long>(count));
+      }
+    };
+    plan_counter("optim.step", optimizer->step_count);
+    if (optimizer->scales_loss()) {
+      plan_counter("optim.streak", optimizer->streak);
+      plan("optim.scale", optimizer->scale);
+      const double scale = item(exec, *copies.back().first);
+      if (!(scale >= 0x1p-24 && scale <= 0x1p24)) {
+        fail(MILL_E_FORMAT, "%s: optim.scale is %g, it must be from 2^-24 to 2^24", path.c_str(),
+             scale);
+      }
     }
   }
   uint64_t generator[2] = {};

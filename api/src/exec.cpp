@@ -108,6 +108,21 @@ mill_status mill_exec_set_deterministic(mill_exec* exec, mill_bool on, mill_erro
   });
 }
 
+mill_status mill_exec_set_autocast(mill_exec* exec, mill_dtype dtype, mill_error* err) {
+  return guard("mill_exec_set_autocast", err, [&] {
+    mill_exec& e = need(exec, 0, "exec");
+    const ExecGuard entered(e);
+    if (dtype != MILL_DTYPE_NONE && !is_dtype(dtype)) {
+      fail_argument(MILL_E_ARG, 1, "dtype is %d, dtypes are 1 to %d, and 0 turns autocast off",
+                    dtype, MILL_DTYPE_COUNT - 1);
+    }
+    if (dtype != MILL_DTYPE_NONE && dtype != MILL_F16 && dtype != MILL_BF16) {
+      fail_argument(MILL_E_DTYPE, 1, "dtype is %s, autocast is to f16 or bf16", dtype_name(dtype));
+    }
+    e.autocast = dtype;
+  });
+}
+
 mill_status mill_exec_wait(mill_exec* exec, mill_error* err) {
   return guard("mill_exec_wait", err, [&] {
     mill_exec& e = need(exec, 0, "exec");

@@ -194,6 +194,8 @@ mill_status mill_op_query(mill_context* context, int32_t op, mill_op_schema* sch
     if (row.random) out.flags |= MILL_OP_RANDOM;
     if (row.n_inputs > 0 && row.inputs[0].list) out.flags |= MILL_OP_LIST_INPUT;
     if (row.number >= MILL_OP_CUSTOM) out.flags |= MILL_OP_IS_CUSTOM;
+    if (row.autocast == Autocast::low) out.flags |= MILL_OP_AUTOCAST_LOW;
+    if (row.autocast == Autocast::high) out.flags |= MILL_OP_AUTOCAST_HIGH;
     write_struct(schema, MILL_STRUCT_OP_SCHEMA, "schema", 2, out);
   });
 }

@@ -506,5 +506,42 @@ mill_status mill_increment(mill_exec* exec, mill_tensor* x, mill_tensor** out, m
   return mill::api::invoke_op(exec, MILL_OP_INCREMENT, in, 1, nullptr, 0, out_pointers, 1, err);
 }
 
+mill_status mill_adamw_master_step(
+    mill_exec* exec, mill_tensor* param, mill_tensor* grad, mill_tensor* m, mill_tensor* v,
+    mill_tensor* rate, mill_tensor* step, mill_tensor* clip, mill_tensor* master, double beta1,
+    double beta2, double eps, double weight_decay, mill_tensor** out_param, mill_tensor** out_m,
+    mill_tensor** out_v, mill_tensor** out_master, mill_error* err) {
+  mill_tensor* const in[] = {param, grad, m, v, rate, step, clip, master};
+  const mill_attr attrs[] = {mill::float_attr(0, beta1), mill::float_attr(1, beta2),
+                             mill::float_attr(2, eps), mill::float_attr(3, weight_decay)};
+  mill_tensor** const out_pointers[] = {out_param, out_m, out_v, out_master};
+  return mill::api::invoke_op(exec, MILL_OP_ADAMW_MASTER_STEP, in, 8, attrs, 4, out_pointers, 4,
+                              err);
+}
+
+mill_status mill_sgd_master_step(
+    mill_exec* exec, mill_tensor* param, mill_tensor* grad, mill_tensor* velocity,
+    mill_tensor* rate, mill_tensor* clip, mill_tensor* master, double momentum, double weight_decay,
+    mill_bool nesterov, mill_tensor** out_param, mill_tensor** out_velocity,
+    mill_tensor** out_master, mill_error* err) {
+  mill_tensor* const in[] = {param, grad, velocity, rate, clip, master};
+  const mill_attr attrs[] = {mill::float_attr(0, momentum), mill::float_attr(1, weight_decay),
+                             mill::int_attr(2, nesterov != 0)};
+  mill_tensor** const out_pointers[] = {out_param, out_velocity, out_master};
+  return mill::api::invoke_op(exec, MILL_OP_SGD_MASTER_STEP, in, 6, attrs, 3, out_pointers, 3, err);
+}
+
+mill_status mill_scaler_update(
+    mill_exec* exec, mill_tensor* squared_norm, mill_tensor* scale, mill_tensor* streak,
+    mill_tensor* step, double growth, double backoff, int64_t interval, double max_norm,
+    mill_tensor** out_factor, mill_tensor** out_norm, mill_tensor** out_scale,
+    mill_tensor** out_streak, mill_tensor** out_step, mill_error* err) {
+  mill_tensor* const in[] = {squared_norm, scale, streak, step};
+  const mill_attr attrs[] = {mill::float_attr(0, growth), mill::float_attr(1, backoff),
+                             mill::int_attr(2, interval), mill::float_attr(3, max_norm)};
+  mill_tensor** const out_pointers[] = {out_factor, out_norm, out_scale, out_streak, out_step};
+  return mill::api::invoke_op(exec, MILL_OP_SCALER_UPDATE, in, 4, attrs, 4, out_pointers, 5, err);
+}
+
 }  // extern "C"
 // clang-format on

@@ -217,6 +217,28 @@ mill_status mill_optimizer_set_clip_norm(mill_optimizer* optimizer, double max_n
                [&] { need_optimizer(optimizer).set_clip_norm(max_norm); });
 }
 
+mill_status mill_optimizer_set_loss_scale(mill_optimizer* optimizer, mill_exec* exec,
+                                          double initial, double growth, double backoff,
+                                          int64_t interval, mill_error* err) {
+  return guard("mill_optimizer_set_loss_scale", err, [&] {
+    mill_optimizer& o = need_optimizer(optimizer);
+    mill_exec& e = need(exec, 1, "exec");
+    const ExecGuard entered(e);
+    check_same_device(e, *o.rate, 0, "optimizer");
+    o.set_loss_scale(e, initial, growth, backoff, interval);
+  });
+}
+
+mill_status mill_optimizer_loss_scale(mill_optimizer* optimizer, mill_tensor** out_scale,
+                                      mill_error* err) {
+  return guard("mill_optimizer_loss_scale", err, [&] {
+    clear_out(out_scale, 1, "out_scale");
+    const mill_optimizer& o = need_optimizer(optimizer);
+    if (!o.scales_loss()) fail(MILL_E_STATE, "loss scaling is off, there is no scale");
+    *out_scale = TensorRef(o.scale).release();
+  });
+}
+
 mill_status mill_optimizer_rate(mill_optimizer* optimizer, mill_tensor** out_rate,
                                 mill_error* err) {
   return guard("mill_optimizer_rate", err, [&] {
@@ -230,7 +252,9 @@ mill_status mill_optimizer_norm(mill_optimizer* optimizer, mill_tensor** out_nor
   return guard("mill_optimizer_norm", err, [&] {
     clear_out(out_norm, 1, "out_norm");
     const mill_optimizer& o = need_optimizer(optimizer);
-    if (!o.clips()) fail(MILL_E_STATE, "clipping is off, the gradient norm is not computed");
+    if (!o.takes_norm()) {
+      fail(MILL_E_STATE, "clipping and loss scaling are off, the gradient norm is not computed");
+    }
     *out_norm = TensorRef(o.norm).release();
   });
 }

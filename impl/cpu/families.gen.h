@@ -78,4 +78,7 @@
   X(SQUARED_NORM)           \
   X(CLIP_FACTOR)            \
   X(SCHEDULE)               \
-  X(INCREMENT)
+  X(INCREMENT)              \
+  X(ADAMW_MASTER_STEP)      \
+  X(SGD_MASTER_STEP)        \
+  X(SCALER_UPDATE)

@@ -28,28 +28,52 @@ MILL_INLINE void each_parallel(const mill_kernel_args* args, D d, int64_t n, F&&
   });
 }
 
-template <class S>
+// A step whose clip factor is negative is skipped: each output is what its input was.
+bool skips(const mill_kernel_tensor* clip) {
+  return clip != nullptr && read_stat(clip) < 0;
+}
+
+void keep(const mill_kernel_tensor* from, const mill_kernel_tensor* to) {
+  if (from == nullptr || to == nullptr || from->data == to->data) return;
+  std::memcpy(to->data, from->data,
+              static_cast<size_t>(to->numel) * static_cast<size_t>(dtype_bytes(to->dtype)));
+}
+
+// Master: f32 weights beside 16-bit parameters, which become their rounded copy.
+template <class S, bool Master>
 mill_status sgd_step(const mill_kernel_args* args) {
-  using C = Compute<S>;  // also the dtype of velocity
+  using C = Compute<S>;  // also the dtype of velocity and master
   using V = Vec<Tag<C>>;
   const Tag<C> d;
   const int64_t n = args->in[0]->numel;
   if (n == 0) return MILL_OK;
-  const S* param = data_of<const S>(args->in[0]);
+  if (skips(input(args, 4))) {
+    keep(args->in[0], args->out[0]);
+    keep(input(args, 2), output(args, 1));
+    if constexpr (Master) keep(args->in[5], args->out[2]);
+    return MILL_OK;
+  }
+  using P = std::conditional_t<Master, C, S>;
+  const P* param = data_of<const P>(args->in[Master ? 5 : 0]);
   const S* grad = data_of<const S>(args->in[1]);
   const C* velocity = data_of<const C>(input(args, 2));
   S* param_out = data_of<S>(args->out[0]);
   C* velocity_out = data_of<C>(output(args, 1));
+  C* master_out = Master ? data_of<C>(args->out[2]) : nullptr;
   const V rate = hn::Set(d, static_cast<C>(read_stat(args->in[3])));
   const V clip = hn::Set(d, static_cast<C>(stat_or_one(input(args, 4))));
   const V momentum = hn::Set(d, static_cast<C>(args->attr[0].f));
   const V decay = hn::Set(d, static_cast<C>(args->attr[1].f));
   const bool nesterov = args->attr[2].i != 0;
+  const auto finish = [=](V p, int64_t i, auto part) MILL_LAMBDA_INLINE {
+    if constexpr (Master) put(d, p, master_out + i, part);
+    put(d, p, param_out + i, part);
+  };
   if (velocity == nullptr) {
     each_parallel(args, d, n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE {
       const V p = get(d, param + i, part);
       const V g = hn::MulAdd(decay, p, hn::Mul(get(d, grad + i, part), clip));
-      put(d, hn::NegMulAdd(rate, g, p), param_out + i, part);
+      finish(hn::NegMulAdd(rate, g, p), i, part);
     });
     return MILL_OK;
   }
@@ -59,25 +83,34 @@ mill_status sgd_step(const mill_kernel_args* args) {
     const V v = hn::MulAdd(momentum, get(d, velocity + i, part), g);
     if (velocity_out != nullptr) put(d, v, velocity_out + i, part);
     const V direction = nesterov ? hn::MulAdd(momentum, v, g) : v;
-    put(d, hn::NegMulAdd(rate, direction, p), param_out + i, part);
+    finish(hn::NegMulAdd(rate, direction, p), i, part);
   });
   return MILL_OK;
 }
 
-template <class S>
+template <class S, bool Master>
 mill_status adamw_step(const mill_kernel_args* args) {
-  using C = Compute<S>;  // also the dtype of the moments
+  using C = Compute<S>;  // also the dtype of the moments and of master
   using V = Vec<Tag<C>>;
   const Tag<C> d;
   const int64_t n = args->in[0]->numel;
   if (n == 0) return MILL_OK;
-  const S* param = data_of<const S>(args->in[0]);
+  if (skips(input(args, 6))) {
+    keep(args->in[0], args->out[0]);
+    keep(args->in[2], args->out[1]);
+    keep(args->in[3], args->out[2]);
+    if constexpr (Master) keep(args->in[7], args->out[3]);
+    return MILL_OK;
+  }
+  using P = std::conditional_t<Master, C, S>;
+  const P* param = data_of<const P>(args->in[Master ? 7 : 0]);
   const S* grad = data_of<const S>(args->in[1]);
   const C* m = data_of<const C>(args->in[2]);
   const C* v = data_of<const C>(args->in[3]);
   S* param_out = data_of<S>(args->out[0]);
   C* m_out = data_of<C>(args->out[1]);
   C* v_out = data_of<C>(args->out[2]);
+  C* master_out = Master ? data_of<C>(args->out[3]) : nullptr;
   const double rate = read_stat(args->in[4]);
   const double step = static_cast<double>(*data_of<const int64_t>(args->in[5]));
   const double beta1 = args->attr[0].f;
@@ -102,7 +135,9 @@ mill_status adamw_step(const mill_kernel_args* args) {
     const V shrunk = hn::Mul(get(d, param + i, part), shrink);
     put(d, first, m_out + i, part);
     put(d, second, v_out + i, part);
-    put(d, hn::NegMulAdd(size, hn::Div(first, root), shrunk), param_out + i, part);
+    const V p = hn::NegMulAdd(size, hn::Div(first, root), shrunk);
+    if constexpr (Master) put(d, p, master_out + i, part);
+    put(d, p, param_out + i, part);
   });
   return MILL_OK;
 }
@@ -179,6 +214,39 @@ mill_status clip_factor(const mill_kernel_args* args) {
   return MILL_OK;
 }
 
+// ---- loss scaling -------------------------------------------------------------------------------
+
+mill_status scaler_update(const mill_kernel_args* args) {
+  constexpr double kLeast = 0x1p-24;
+  constexpr double kMost = 0x1p24;
+  const double squared = read_stat(args->in[0]);
+  double scale = read_stat(args->in[1]);
+  int64_t streak = *data_of<const int64_t>(args->in[2]);
+  int64_t step = *data_of<const int64_t>(args->in[3]);
+  const double max_norm = args->attr[3].f;
+  const double norm = std::sqrt(squared) / scale;
+  double factor = -1;
+  if (std::isfinite(squared)) {
+    const double clip = max_norm > 0 ? max_norm / (norm + 1e-6) : 1;
+    factor = (clip > 1 ? 1 : clip) / scale;
+    step = static_cast<int64_t>(static_cast<uint64_t>(step) + 1);
+    streak = static_cast<int64_t>(static_cast<uint64_t>(streak) + 1);
+    if (streak >= args->attr[2].i) {
+      scale = smaller(scale * args->attr[0].f, kMost);
+      streak = 0;
+    }
+  } else {
+    scale = larger(scale * args->attr[1].f, kLeast);
+    streak = 0;
+  }
+  write_stat(args->out[0], 0, factor);
+  write_stat(args->out[1], 0, norm);
+  write_stat(args->out[2], 0, scale);
+  *data_of<int64_t>(args->out[3]) = streak;
+  *data_of<int64_t>(args->out[4]) = step;
+  return MILL_OK;
+}
+
 // ---- schedules ----------------------------------------------------------------------------------
 
 mill_status schedule(const mill_kernel_args* args) {
@@ -211,24 +279,25 @@ mill_status increment(const mill_kernel_args* args) {
   return MILL_OK;
 }
 
-#define MILL_OPTIM_ENTRIES(dtype, S)                        \
-  {MILL_OP_SGD_STEP, bit(dtype), {sgd_step<S>, nullptr}}, { \
-    MILL_OP_ADAMW_STEP, bit(dtype), {                       \
-      adamw_step<S>, nullptr                                \
-    }                                                       \
-  }
-
 constexpr KernelEntry kEntries[] = {
-    MILL_OPTIM_ENTRIES(MILL_F32, float),
-    MILL_OPTIM_ENTRIES(MILL_F64, double),
-    MILL_OPTIM_ENTRIES(MILL_BF16, bf16),
-    MILL_OPTIM_ENTRIES(MILL_F16, f16),
+    {MILL_OP_SGD_STEP, bit(MILL_F32), {sgd_step<float, false>, nullptr}},
+    {MILL_OP_SGD_STEP, bit(MILL_F64), {sgd_step<double, false>, nullptr}},
+    {MILL_OP_SGD_STEP, bit(MILL_BF16), {sgd_step<bf16, false>, nullptr}},
+    {MILL_OP_SGD_STEP, bit(MILL_F16), {sgd_step<f16, false>, nullptr}},
+    {MILL_OP_SGD_MASTER_STEP, bit(MILL_BF16), {sgd_step<bf16, true>, nullptr}},
+    {MILL_OP_SGD_MASTER_STEP, bit(MILL_F16), {sgd_step<f16, true>, nullptr}},
+    {MILL_OP_ADAMW_STEP, bit(MILL_F32), {adamw_step<float, false>, nullptr}},
+    {MILL_OP_ADAMW_STEP, bit(MILL_F64), {adamw_step<double, false>, nullptr}},
+    {MILL_OP_ADAMW_STEP, bit(MILL_BF16), {adamw_step<bf16, false>, nullptr}},
+    {MILL_OP_ADAMW_STEP, bit(MILL_F16), {adamw_step<f16, false>, nullptr}},
+    {MILL_OP_ADAMW_MASTER_STEP, bit(MILL_BF16), {adamw_step<bf16, true>, nullptr}},
+    {MILL_OP_ADAMW_MASTER_STEP, bit(MILL_F16), {adamw_step<f16, true>, nullptr}},
     {MILL_OP_SQUARED_NORM, kFloatBits, {squared_norm, squared_norm_workspace}},
     {MILL_OP_CLIP_FACTOR, bit(MILL_F32) | bit(MILL_F64), {clip_factor, nullptr}},
+    {MILL_OP_SCALER_UPDATE, bit(MILL_F32) | bit(MILL_F64), {scaler_update, nullptr}},
     {MILL_OP_SCHEDULE, bit(MILL_I64), {schedule, nullptr}},
     {MILL_OP_INCREMENT, bit(MILL_I64), {increment, nullptr}},
 };
-#undef MILL_OPTIM_ENTRIES
 
 }  // namespace
 

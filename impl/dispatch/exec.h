@@ -42,6 +42,7 @@ struct mill_exec : mill::Handle {
   uint32_t tag = 0;
   int32_t order = MILL_ORDER_AUTO;
   bool deterministic = true;
+  int32_t autocast = MILL_DTYPE_NONE;  // f16 or bf16 while it is on
   mill::ExecTrace trace;
   mill_host_services host{};
   std::unique_ptr<mill::CachedKernel[]> kernels;  // kKernelSlots: too large for a handle's slot

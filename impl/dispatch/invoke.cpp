@@ -198,6 +198,24 @@ void promote_inputs(OpCall& call, Temporaries& keep) {
   }
 }
 
+// Mixed precision: what the exec's autocast and the op's policy make of the inputs.
+void autocast_inputs(OpCall& call, Temporaries& keep) {
+  for (uint32_t k = 0; k < call.n_in; ++k) {
+    // Next to f64 the others promote to it: narrowing them first would only lose.
+    if (call.in[k] && call.in[k]->dtype() == MILL_F64) return;
+  }
+  for (uint32_t k = 0; k < call.n_in; ++k) {
+    mill_tensor* tensor = call.in[k];
+    if (!tensor) continue;
+    const int32_t wanted = autocast_dtype(call.exec, call.row.autocast, tensor->dtype());
+    if (wanted == tensor->dtype()) continue;
+    const mill_attr attr = dtype_attr(0, wanted);
+    mill_tensor* out = nullptr;
+    invoke(call.exec, MILL_OP_CAST, &tensor, 1, &attr, 1, &out, 1);
+    call.in[k] = keep.adopt(out);
+  }
+}
+
 int32_t result_dtype(const OpCall& call, ResultType type) {
   const int32_t lead = call.n_in > 0 && call.in[0] ? call.in[0]->dtype() : MILL_F32;
   switch (type) {
@@ -232,6 +250,13 @@ void strides_like(OutputSpec& spec, const mill_kernel_tensor& model) {
 }
 
 }  // namespace
+
+int32_t autocast_dtype(const Exec& exec, Autocast policy, int32_t dtype) {
+  if (exec.autocast == MILL_DTYPE_NONE || policy == Autocast::keep) return dtype;
+  const bool half = dtype == MILL_F16 || dtype == MILL_BF16;
+  if (!half && dtype != MILL_F32) return dtype;
+  return policy == Autocast::low ? exec.autocast : MILL_F32;
+}
 
 void infer_pointwise(OpCall& call) {
   OutputSpec& spec = call.out[0];
@@ -371,6 +396,8 @@ void infer_call(OpCall& call, mill_tensor* const* in, uint32_t n_in, const mill_
   if (row.random && !call.in[row.n_inputs - 1] && row.inputs[row.n_inputs - 1].optional) {
     call.in[row.n_inputs - 1] = call.draw->take();
   }
+  if (call.exec.autocast != MILL_DTYPE_NONE && row.autocast != Autocast::keep) [[unlikely]]
+    autocast_inputs(call, keep);
   promote_inputs(call, keep);
   infer(call);
 }

@@ -17,6 +17,10 @@ void invoke(Exec& exec, int32_t op, mill_tensor* const* in, uint32_t n_in, const
 void invoke_accumulate(Exec& exec, int32_t op, mill_tensor* const* in, uint32_t n_in,
                        const mill_attr* attrs, uint32_t n_attrs, mill_tensor* out);
 
+// The dtype in which an op of this policy takes an input of `dtype` on this exec, where none of its
+// inputs is f64.
+int32_t autocast_dtype(const Exec& exec, Autocast policy, int32_t dtype);
+
 // The shape rule of pointwise ops, for those that check more than shapes.
 void infer_pointwise(OpCall& call);
 

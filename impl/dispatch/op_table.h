@@ -11,6 +11,9 @@ namespace mill {
 enum class OpKind : uint8_t { pointwise, view, strided, dense };
 enum class ResultType : uint8_t { same, second, boolean, i64, f32, stat, attr, key };
 enum class GradientKind : uint8_t { yes, no, zero };
+// What an exec with autocast does to floating inputs: keep leaves them, low casts them to the exec's
+// 16-bit dtype, high casts 16-bit ones to f32.
+enum class Autocast : uint8_t { keep, low, high };
 
 struct AttrRow {
   const char* name;
@@ -47,6 +50,7 @@ struct OpRow {
   const char* family;
   OpKind kind;
   GradientKind gradient;
+  Autocast autocast;
   bool random;
   const InputRow* inputs;
   uint32_t n_inputs;

@@ -32,7 +32,7 @@ mill_attr own(const mill_attr& attr, std::vector<std::unique_ptr<int64_t[]>>& pa
 
 mill_call::mill_call(mill_exec& exec, int32_t op, mill_tensor* const* in, uint32_t n_in,
                      const mill_attr* attrs, uint32_t n_attrs)
-    : context_(exec.context), row_(exec.context->row(op)) {
+    : context_(exec.context), row_(exec.context->row(op)), autocast_(exec.autocast) {
   texts_.reserve(n_attrs);
   if (n_attrs > MILL_MAX_OP_ATTRS)
     mill::fail(MILL_E_ARG, "%u attributes given, the limit is %d", n_attrs, MILL_MAX_OP_ATTRS);
@@ -50,7 +50,7 @@ mill_call::mill_call(mill_exec& exec, int32_t op, mill_tensor* const* in, uint32
   const mill::RecorderScope quiet(exec, nullptr);
   mill::infer_call(call, in, n_in, attrs, n_attrs, row_.n_outputs, keep);
   for (uint32_t k = 0; k < n_in; ++k) {
-    if (call.in[k] != in[k]) return;  // promoted
+    if (call.in[k] != in[k]) return;  // promoted or autocast
   }
   for (uint32_t k = 0; k < row_.n_attrs; ++k)
     normal_.push_back(own(call.attr[k], payloads_, texts_));
@@ -97,7 +97,8 @@ void mill_call::run(mill_exec& exec, mill_tensor* const* in, uint32_t n_in, mill
     error.with_operation(row_.name);
     throw;
   }
-  if (!direct_) {
+  const bool other_policy = exec.autocast != autocast_ && row_.autocast != mill::Autocast::keep;
+  if (!direct_ || other_policy) {
     mill::invoke(exec, row_.number, in, n_in, attrs_.data(), static_cast<uint32_t>(attrs_.size()),
                  out, n_out);
     return;

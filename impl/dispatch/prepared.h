@@ -32,8 +32,9 @@ struct mill_call : mill::Handle {
   std::vector<mill_attr> attrs_;  // as given: for calls that must be worked out each time
   std::vector<std::unique_ptr<int64_t[]>> payloads_;
   std::vector<std::string> texts_;
-  // Filled when neither promotion, nor a fresh random key, nor a callback can change the outcome
-  // from call to call.
+  int32_t autocast_;  // of the exec when it was prepared
+  // Filled when neither a cast of an input, nor a fresh random key, nor a callback can change the
+  // outcome from call to call.
   bool direct_ = false;
   std::vector<mill_attr> normal_;
   std::vector<mill::OutputSpec> outputs_;

@@ -21,6 +21,8 @@ bool alike(const mill_tensor* a, const mill_tensor* b) {
 bool run_quick(Exec& exec, const OpRow& row, mill_tensor* const* in, uint32_t n_in,
                uint32_t n_attrs, mill_tensor** out) {
   if (!plain(row, n_in, n_attrs) || out[0] || exec.trace.on(kOpTraceBits)) return false;
+  if (exec.autocast != MILL_DTYPE_NONE && row.autocast != Autocast::keep) [[unlikely]]
+    return false;
   const mill_tensor* a = in[0];
   if (!a || !a->dense || a->storage->device != &exec.device ||
       ((row.inputs[0].dtypes >> a->view.dtype) & 1u) == 0) {

@@ -78,4 +78,7 @@
   X(162, squared_norm)           \
   X(163, clip_factor)            \
   X(164, schedule)               \
-  X(165, increment)
+  X(165, increment)              \
+  X(166, adamw_master_step)      \
+  X(167, sgd_master_step)        \
+  X(168, scaler_update)

@@ -564,5 +564,46 @@ inline TensorRef increment(Exec& exec, mill_tensor* x, mill_tensor* out = nullpt
   return out ? TensorRef::share(out) : TensorRef::adopt(result);
 }
 
+inline void adamw_master_step(Exec& exec, mill_tensor* param, mill_tensor* grad, mill_tensor* m,
+                              mill_tensor* v, mill_tensor* rate, mill_tensor* step,
+                              mill_tensor* clip, mill_tensor* master, double beta1, double beta2,
+                              double eps, double weight_decay, TensorRef (&out)[4]) {
+  mill_tensor* const in[] = {param, grad, m, v, rate, step, clip, master};
+  const mill_attr attrs[] = {float_attr(0, beta1), float_attr(1, beta2), float_attr(2, eps),
+                             float_attr(3, weight_decay)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get(), out[3].get()};
+  invoke(exec, MILL_OP_ADAMW_MASTER_STEP, in, 8, attrs, 4, raw, 4);
+  for (uint32_t k = 0; k < 4; ++k) {
+    if (!out[k]) out[k] = TensorRef::adopt(raw[k]);
+  }
+}
+
+inline void sgd_master_step(Exec& exec, mill_tensor* param, mill_tensor* grad,
+                            mill_tensor* velocity, mill_tensor* rate, mill_tensor* clip,
+                            mill_tensor* master, double momentum, double weight_decay,
+                            bool nesterov, TensorRef (&out)[3]) {
+  mill_tensor* const in[] = {param, grad, velocity, rate, clip, master};
+  const mill_attr attrs[] = {float_attr(0, momentum), float_attr(1, weight_decay),
+                             int_attr(2, nesterov)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get()};
+  invoke(exec, MILL_OP_SGD_MASTER_STEP, in, 6, attrs, 3, raw, 3);
+  for (uint32_t k = 0; k < 3; ++k) {
+    if (!out[k]) out[k] = TensorRef::adopt(raw[k]);
+  }
+}
+
+inline void scaler_update(Exec& exec, mill_tensor* squared_norm, mill_tensor* scale,
+                          mill_tensor* streak, mill_tensor* step, double growth, double backoff,
+                          int64_t interval, double max_norm, TensorRef (&out)[5]) {
+  mill_tensor* const in[] = {squared_norm, scale, streak, step};
+  const mill_attr attrs[] = {float_attr(0, growth), float_attr(1, backoff), int_attr(2, interval),
+                             float_attr(3, max_norm)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get(), out[3].get(), out[4].get()};
+  invoke(exec, MILL_OP_SCALER_UPDATE, in, 4, attrs, 4, raw, 5);
+  for (uint32_t k = 0; k < 5; ++k) {
+    if (!out[k]) out[k] = TensorRef::adopt(raw[k]);
+  }
+}
+
 }  // namespace mill::op
 // clang-format on

@@ -146,7 +146,7 @@ void gradient_linear(GradCall& c) {
   }
   if (c.wanted(2)) {
     bool accumulate = false;
-    mill_tensor* target = c.target(2, &accumulate);
+    mill_tensor* target = target_of(c, 2, Autocast::high, &accumulate);
     const int64_t axis = 0;
     if (target && !accumulate) {
       op::sum(c.exec, g.get(), &axis, 1, false, target);

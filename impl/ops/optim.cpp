@@ -49,6 +49,36 @@ void infer_adamw(OpCall& call) {
   for (uint32_t k = 0; k < 3; ++k) call.set_like(k, 0);
 }
 
+void infer_sgd_master(OpCall& call) {
+  infer_sgd(call);
+  expect_like(call, 5, 0);
+  call.set_like(2, 0);
+}
+
+void infer_adamw_master(OpCall& call) {
+  infer_adamw(call);
+  expect_like(call, 7, 0);
+  call.set_like(3, 0);
+}
+
+void infer_scaler_update(OpCall& call) {
+  for (uint32_t k = 0; k < 4; ++k) expect_one_element(call, k);
+  const double growth = call.real(0);
+  const double backoff = call.real(1);
+  if (!(growth >= 1) || !std::isfinite(growth))
+    fail(MILL_E_ARG, "growth is %g, it must be finite and at least 1", growth);
+  if (!(backoff > 0 && backoff < 1))
+    fail(MILL_E_ARG, "backoff is %g, it must be in (0, 1)", backoff);
+  if (call.integer(2) < 1) {
+    fail(MILL_E_ARG, "interval is %lld, it must be at least 1",
+         static_cast<long long>(call.integer(2)));
+  }
+  expect_not_negative(call, 3);
+  call.set_like(0, 0);
+  call.set_like(1, 0);
+  for (uint32_t k = 1; k < 4; ++k) call.set_like(k + 1, k);
+}
+
 void infer_squared_norm(OpCall& call) {
   const int64_t one = 1;
   call.set_dims(0, &one, 1);
@@ -97,6 +127,9 @@ uint64_t flops_sgd(const OpCall& call) {
 
 extern const OpRules rules_sgd_step = {.infer = infer_sgd, .flops = flops_sgd};
 extern const OpRules rules_adamw_step = {.infer = infer_adamw, .flops = flops_adamw};
+extern const OpRules rules_sgd_master_step = {.infer = infer_sgd_master, .flops = flops_sgd};
+extern const OpRules rules_adamw_master_step = {.infer = infer_adamw_master, .flops = flops_adamw};
+extern const OpRules rules_scaler_update = {.infer = infer_scaler_update};
 extern const OpRules rules_squared_norm = {.infer = infer_squared_norm};
 extern const OpRules rules_clip_factor = {.infer = infer_clip_factor};
 extern const OpRules rules_schedule = {.infer = infer_schedule};

@@ -117,9 +117,15 @@ TensorRef compare(Exec& exec, mill_tensor* a, mill_tensor* b, int32_t relation, 
   return cast(exec, mask.get(), dtype);
 }
 
+mill_tensor* target_of(GradCall& c, uint32_t k, Autocast policy, bool* accumulate) {
+  *accumulate = false;
+  const int32_t dtype = c.input(k).dtype;
+  return autocast_dtype(c.exec, policy, dtype) == dtype ? c.target(k, accumulate) : nullptr;
+}
+
 void matmul_gradient(GradCall& c, uint32_t k, mill_tensor* left, mill_tensor* right) {
   bool accumulate = false;
-  mill_tensor* target = c.target(k, &accumulate);
+  mill_tensor* target = target_of(c, k, Autocast::low, &accumulate);
   if (!target) {
     set_reduced(c, k, op::matmul(c.exec, left, right));
     return;

@@ -43,6 +43,10 @@ TensorRef sum_axis(Exec& exec, mill_tensor* x, int64_t axis);  // keeps the axis
 TensorRef transpose(Exec& exec, mill_tensor* x);
 TensorRef compare(Exec& exec, mill_tensor* a, mill_tensor* b, int32_t relation, int32_t dtype);
 
+// Where an op of this policy may write the gradient by input k at once, or null: autocast may give
+// its result another dtype than the gradient's.
+mill_tensor* target_of(GradCall& c, uint32_t k, Autocast policy, bool* accumulate);
+
 // Writes op(in...) to the memory where the gradient by input k belongs if that is allowed, else
 // hands in the result.
 void matmul_gradient(GradCall& c, uint32_t k, mill_tensor* left, mill_tensor* right);

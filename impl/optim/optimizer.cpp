@@ -85,6 +85,10 @@ mill_optimizer::mill_optimizer(mill_exec& exec, mill_group& owner, const Options
   } else if (chosen.momentum > 0) {
     velocity = state();
   }
+  if (owner.dtype == MILL_F16 || owner.dtype == MILL_BF16) {
+    master = mill::op::cast(exec, owner.values.get(), MILL_F32);
+    seen_ = parameter_version();
+  }
 }
 
 void release(mill_optimizer* optimizer) noexcept {
@@ -94,14 +98,13 @@ void release(mill_optimizer* optimizer) noexcept {
   mill::slab_delete(optimizer);
 }
 
-const char* mill_optimizer::state_name(uint32_t k) const {
-  if (options.rule == Rule::sgd) return "velocity";
-  return k == 0 ? "m" : "v";
-}
-
-mill_tensor* mill_optimizer::state(uint32_t k) const {
-  if (options.rule == Rule::sgd) return velocity.get();
-  return k == 0 ? m.get() : v.get();
+std::vector<mill_optimizer::State> mill_optimizer::states() const {
+  std::vector<State> out;
+  for (const State& one : {State{"velocity", velocity.get()}, State{"m", m.get()},
+                           State{"v", v.get()}, State{"master", master.get()}}) {
+    if (one.tensor) out.push_back(one);
+  }
+  return out;
 }
 
 namespace {
@@ -119,8 +122,20 @@ void mill_optimizer::gather_parts() {
   const mill::TensorRef& first = options.rule == Rule::adamw ? m : velocity;
   group->fresh_ranges([&](int64_t begin, int64_t end) {
     parts_.push_back({part_of(group->values, begin, end), part_of(group->gradients, begin, end),
-                      part_of(first, begin, end), part_of(v, begin, end)});
+                      part_of(first, begin, end), part_of(v, begin, end),
+                      part_of(master, begin, end)});
   });
+}
+
+// Parameters may have been written since the last step, by an initialisation, by a file or by
+// another optimizer. Where one is no longer its master rounded, the parameter counts.
+void mill_optimizer::follow_parameters(mill_exec& exec) {
+  if (!master || parameter_version() == seen_) return;
+  const mill::TensorRef rounded = mill::op::cast(exec, master.get(), group->dtype);
+  const mill::TensorRef same =
+      mill::op::compare(exec, rounded.get(), group->values.get(), MILL_COMPARE_EQ);
+  const mill::TensorRef wide = mill::op::cast(exec, group->values.get(), MILL_F32);
+  mill::op::where(exec, same.get(), master.get(), wide.get(), master.get());
 }
 
 mill::TensorRef mill_optimizer::squared_total(mill_exec& exec) const {
@@ -137,30 +152,55 @@ mill::TensorRef mill_optimizer::squared_total(mill_exec& exec) const {
 
 // Counter, learning rate and clip factor of this step, all computed where they live.
 void mill_optimizer::advance(mill_exec& exec, mill_tensor* total) {
-  mill::op::increment(exec, step_count.get(), step_count.get());
+  if (scales_loss()) {
+    mill::TensorRef out[5] = {factor, norm, scale, streak, step_count};
+    mill::op::scaler_update(exec, total, scale.get(), streak.get(), step_count.get(), growth_,
+                            backoff_, interval_, max_norm_, out);
+  } else {
+    mill::op::increment(exec, step_count.get(), step_count.get());
+  }
   if (shape_ != MILL_SCHEDULE_CONSTANT || warmup_ > 0) {
     mill::op::schedule(exec, step_count.get(), base_rate.get(), shape_, warmup_, total_, floor_,
                        rate.get());
   } else {
     mill::op::copy(exec, base_rate.get(), rate.get());
   }
-  if (!total) return;
+  if (!total || scales_loss()) return;
   mill::TensorRef out[2] = {factor, norm};
   mill::op::clip_factor(exec, total, max_norm_, out);
 }
 
 void mill_optimizer::update(mill_exec& exec, const Part& part) {
-  mill_tensor* scale = max_norm_ > 0 ? factor.get() : nullptr;
+  mill_tensor* clip = takes_norm() ? factor.get() : nullptr;
+  if (part.master) {
+    update_master(exec, part, clip);
+    return;
+  }
   if (options.rule == Rule::adamw) {
     mill::TensorRef out[3] = {part.values, part.first, part.second};
     mill::op::adamw_step(exec, part.values.get(), part.gradients.get(), part.first.get(),
-                         part.second.get(), rate.get(), step_count.get(), scale, options.beta1,
+                         part.second.get(), rate.get(), step_count.get(), clip, options.beta1,
                          options.beta2, options.eps, options.weight_decay, out);
     return;
   }
   mill::TensorRef out[2] = {part.values, part.first};
   mill::op::sgd_step(exec, part.values.get(), part.gradients.get(), part.first.get(), rate.get(),
-                     scale, options.momentum, options.weight_decay, options.nesterov, out);
+                     clip, options.momentum, options.weight_decay, options.nesterov, out);
+}
+
+void mill_optimizer::update_master(mill_exec& exec, const Part& part, mill_tensor* clip) {
+  if (options.rule == Rule::adamw) {
+    mill::TensorRef out[4] = {part.values, part.first, part.second, part.master};
+    mill::op::adamw_master_step(exec, part.values.get(), part.gradients.get(), part.first.get(),
+                                part.second.get(), rate.get(), step_count.get(), clip,
+                                part.master.get(), options.beta1, options.beta2, options.eps,
+                                options.weight_decay, out);
+    return;
+  }
+  mill::TensorRef out[3] = {part.values, part.first, part.master};
+  mill::op::sgd_master_step(exec, part.values.get(), part.gradients.get(), part.first.get(),
+                            rate.get(), clip, part.master.get(), options.momentum,
+                            options.weight_decay, options.nesterov, out);
 }
 
 // All that needs memory comes first: a step that is refused has changed nothing.
@@ -177,9 +217,11 @@ void mill_optimizer::step(mill_exec& exec) {
   gather_parts();
   if (parts_.empty()) return;
   const mill::RecorderScope quiet(exec, nullptr);
-  const mill::TensorRef total = max_norm_ > 0 ? squared_total(exec) : mill::TensorRef();
+  follow_parameters(exec);
+  const mill::TensorRef total = takes_norm() ? squared_total(exec) : mill::TensorRef();
   advance(exec, total.get());
   for (const Part& part : parts_) update(exec, part);
+  seen_ = parameter_version();
   for (mill_group::Param& param : group->params) param.fresh = false;
 }
 
@@ -221,6 +263,40 @@ void mill_optimizer::set_clip_norm(double max_norm) {
   require_not_negative(max_norm, "max_norm", 1);
   const mill::GroupUse use(*group);
   max_norm_ = max_norm;
+}
+
+void mill_optimizer::set_loss_scale(mill_exec& exec, double initial, double growth, double backoff,
+                                    int64_t interval) {
+  constexpr double kLeast = 0x1p-24;  // as scaler_update's
+  constexpr double kMost = 0x1p24;
+  if (initial != 0) {
+    if (!(initial >= kLeast && initial <= kMost)) {
+      mill::fail_argument(MILL_E_ARG, 2, "initial is %g, it must be 0 (off) or from 2^-24 to 2^24",
+                          initial);
+    }
+    if (!(growth >= 1 && growth <= kMost))
+      mill::fail_argument(MILL_E_ARG, 3, "growth is %g, it must be from 1 to 2^24", growth);
+    if (!(backoff > 0 && backoff < 1))
+      mill::fail_argument(MILL_E_ARG, 4, "backoff is %g, it must be in (0, 1)", backoff);
+    if (interval < 1) {
+      mill::fail_argument(MILL_E_ARG, 5, "interval is %lld, it must be at least 1",
+                          static_cast<long long>(interval));
+    }
+  }
+  const mill::GroupUse use(*group);
+  if (initial == 0) {
+    scale.reset();
+    streak.reset();
+    return;
+  }
+  const mill::RecorderScope quiet(exec, nullptr);
+  const int64_t one = 1;
+  mill::TensorRef count = mill::op::fill(exec, &one, 1, MILL_I64, 0, streak.get());
+  scale = mill::op::fill(exec, nullptr, 0, stat_dtype_, initial, scale.get());
+  streak = std::move(count);
+  growth_ = growth;
+  backoff_ = backoff;
+  interval_ = interval;
 }
 
 int64_t mill_optimizer::steps() const {

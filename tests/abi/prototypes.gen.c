@@ -8,6 +8,7 @@
 #include "millrace/plugin.h"
 
 int32_t mill_abs(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_adamw_master_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_adamw_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_add(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_affine(struct mill_exec*, struct mill_tensor*, double, double, struct mill_tensor**, struct mill_error*);
@@ -70,6 +71,7 @@ int32_t mill_exec_get_context(struct mill_exec*, struct mill_context**, struct m
 int32_t mill_exec_get_tape(struct mill_exec*, struct mill_tape**, struct mill_error*);
 void mill_exec_release(struct mill_exec*);
 void mill_exec_retain(struct mill_exec*);
+int32_t mill_exec_set_autocast(struct mill_exec*, int32_t, struct mill_error*);
 int32_t mill_exec_set_deterministic(struct mill_exec*, uint32_t, struct mill_error*);
 int32_t mill_exec_set_generator(struct mill_exec*, struct mill_generator*, struct mill_error*);
 int32_t mill_exec_set_order(struct mill_exec*, int32_t, struct mill_error*);
@@ -162,11 +164,13 @@ int32_t mill_op_register(struct mill_context*, const struct mill_custom_op*, int
 int32_t mill_op_supports(struct mill_context*, uint32_t, int32_t, int32_t, struct mill_error*);
 int32_t mill_optimizer_create_adamw(struct mill_exec*, struct mill_group*, double, double, double, double, double, struct mill_optimizer**, struct mill_error*);
 int32_t mill_optimizer_create_sgd(struct mill_exec*, struct mill_group*, double, double, double, uint32_t, struct mill_optimizer**, struct mill_error*);
+int32_t mill_optimizer_loss_scale(struct mill_optimizer*, struct mill_tensor**, struct mill_error*);
 int32_t mill_optimizer_norm(struct mill_optimizer*, struct mill_tensor**, struct mill_error*);
 int32_t mill_optimizer_rate(struct mill_optimizer*, struct mill_tensor**, struct mill_error*);
 void mill_optimizer_release(struct mill_optimizer*);
 void mill_optimizer_retain(struct mill_optimizer*);
 int32_t mill_optimizer_set_clip_norm(struct mill_optimizer*, double, struct mill_error*);
+int32_t mill_optimizer_set_loss_scale(struct mill_optimizer*, struct mill_exec*, double, double, double, int64_t, struct mill_error*);
 int32_t mill_optimizer_set_rate(struct mill_optimizer*, struct mill_exec*, double, struct mill_error*);
 int32_t mill_optimizer_set_schedule(struct mill_optimizer*, int32_t, int64_t, int64_t, double, struct mill_error*);
 int32_t mill_optimizer_step(struct mill_optimizer*, struct mill_exec*, struct mill_error*);
@@ -180,10 +184,12 @@ int32_t mill_relu_backward(struct mill_exec*, struct mill_tensor*, struct mill_t
 int32_t mill_reshape(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_rng_next(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_rsqrt(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_scaler_update(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, int64_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_schedule(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, int64_t, int64_t, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_scope_begin(struct mill_exec*, struct mill_error*);
 int32_t mill_scope_end(struct mill_exec*, struct mill_error*);
 int32_t mill_scope_keep(struct mill_exec*, struct mill_tensor*, struct mill_error*);
+int32_t mill_sgd_master_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_sgd_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_sigmoid(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_sigmoid_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
@@ -263,6 +269,7 @@ typedef void (*any_function)(void);
 
 static any_function volatile functions[] = {
     (any_function)mill_abs,
+    (any_function)mill_adamw_master_step,
     (any_function)mill_adamw_step,
     (any_function)mill_add,
     (any_function)mill_affine,
@@ -325,6 +332,7 @@ static any_function volatile functions[] = {
     (any_function)mill_exec_get_tape,
     (any_function)mill_exec_release,
     (any_function)mill_exec_retain,
+    (any_function)mill_exec_set_autocast,
     (any_function)mill_exec_set_deterministic,
     (any_function)mill_exec_set_generator,
     (any_function)mill_exec_set_order,
@@ -417,11 +425,13 @@ static any_function volatile functions[] = {
     (any_function)mill_op_supports,
     (any_function)mill_optimizer_create_adamw,
     (any_function)mill_optimizer_create_sgd,
+    (any_function)mill_optimizer_loss_scale,
     (any_function)mill_optimizer_norm,
     (any_function)mill_optimizer_rate,
     (any_function)mill_optimizer_release,
     (any_function)mill_optimizer_retain,
     (any_function)mill_optimizer_set_clip_norm,
+    (any_function)mill_optimizer_set_loss_scale,
     (any_function)mill_optimizer_set_rate,
     (any_function)mill_optimizer_set_schedule,
     (any_function)mill_optimizer_step,
@@ -435,10 +445,12 @@ static any_function volatile functions[] = {
     (any_function)mill_reshape,
     (any_function)mill_rng_next,
     (any_function)mill_rsqrt,
+    (any_function)mill_scaler_update,
     (any_function)mill_schedule,
     (any_function)mill_scope_begin,
     (any_function)mill_scope_end,
     (any_function)mill_scope_keep,
+    (any_function)mill_sgd_master_step,
     (any_function)mill_sgd_step,
     (any_function)mill_sigmoid,
     (any_function)mill_sigmoid_backward,

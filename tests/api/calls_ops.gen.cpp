@@ -130,6 +130,17 @@ void add_op_entries(Entries& to) {
   MILL_ENTRY(mill_schedule, f.exec(), f.ids({1}), f.tensor({1}), 0, 0, 0, 0.0,
              f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_increment, f.exec(), f.ids({1}), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_adamw_master_step, f.exec(), f.tensor({5}, MILL_BF16), f.tensor({5}, MILL_BF16),
+             f.tensor({5}), f.tensor({5}), f.tensor({1}), f.ids({1}), f.tensor({1}), f.tensor({5}),
+             0.9, 0.999, 1e-08, 0.01, f.slot<mill_tensor>(), f.slot<mill_tensor>(),
+             f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.err()).null({7});
+  MILL_ENTRY(mill_sgd_master_step, f.exec(), f.tensor({5}, MILL_BF16), f.tensor({5}, MILL_BF16),
+             f.tensor({5}), f.tensor({1}), f.tensor({1}), f.tensor({5}), 0.9, 0.0, 0,
+             f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.slot<mill_tensor>(),
+             f.err()).null({3, 5});
+  MILL_ENTRY(mill_scaler_update, f.exec(), f.tensor({1}), f.tensor({}), f.ids({1}), f.ids({1}), 2.0,
+             0.5, 2000, 0.0, f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.slot<mill_tensor>(),
+             f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.err());
   for (size_t k = first; k < to.size(); ++k) to[k].op = true;
 }
 

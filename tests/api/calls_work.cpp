@@ -108,6 +108,12 @@ mill_optimizer* clipping(Fixture& f) {
   return optimizer;
 }
 
+mill_optimizer* scaling(Fixture& f) {
+  mill_optimizer* optimizer = f.made<mill_optimizer>();
+  mill_optimizer_set_loss_scale(optimizer, f.exec(), 65536, 2, 0.5, 2000, nullptr);
+  return optimizer;
+}
+
 void add_op(Entries& to) {
   MILL_ENTRY(mill_op_invoke, f.exec(), MILL_OP_CONCAT, two(f, f.tensor(), f.tensor()), 2, axis0(f),
              1, f.slot<mill_tensor>(), 1, f.err())
@@ -169,6 +175,9 @@ void add_group(Entries& to) {
   MILL_ENTRY(mill_optimizer_set_schedule, f.made<mill_optimizer>(), MILL_SCHEDULE_COSINE, 2, 10,
              0.1, f.err());
   MILL_ENTRY(mill_optimizer_set_clip_norm, f.made<mill_optimizer>(), 1.0, f.err());
+  MILL_ENTRY(mill_optimizer_set_loss_scale, f.made<mill_optimizer>(), f.exec(), 65536.0, 2.0, 0.5,
+             2000, f.err());
+  MILL_ENTRY(mill_optimizer_loss_scale, scaling(f), f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_optimizer_rate, f.made<mill_optimizer>(), f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_optimizer_norm, clipping(f), f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_optimizer_steps, f.made<mill_optimizer>(), f.zeros<int64_t>(), f.err());

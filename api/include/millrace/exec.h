@@ -16,8 +16,8 @@ enum mill_orders {
 
 /* Makes an exec on one device and stream; both stay for its life. stream NULL = a stream of its
  * own. Everything else can be changed between calls and starts as: no tape, no generator, tag 0,
- * MILL_ORDER_AUTO, deterministic. Errors: MILL_E_ARG (device), MILL_E_DEVICE (stream of another
- * device), MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since: 1 */
+ * MILL_ORDER_AUTO, deterministic, no autocast. Errors: MILL_E_ARG (device), MILL_E_DEVICE (stream
+ * of another device), MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_exec_create(mill_context* context, uint32_t device, mill_stream* stream,
                      mill_exec** out_exec, mill_error* err);
@@ -62,6 +62,19 @@ MILL_API MILL_SINCE(1) mill_status
  * that kind. Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_exec_set_deterministic(mill_exec* exec, mill_bool on, mill_error* err);
+
+/* Mixed precision: MILL_BF16 or MILL_F16 turns it on, MILL_DTYPE_NONE (the default) off. While it
+ * is on, ops that docs/ops.md lists as "autocast low" (matrix products) cast inputs of f32 and of
+ * the other 16-bit dtype to this one, and ops listed as "high" (exp, sums, norms, losses) cast
+ * 16-bit inputs to f32; all others take what they are handed. An op with an f64 input among those
+ * is left alone, integers and booleans always are. The result has the dtype that follows from the
+ * cast inputs, and a given output must have it. The casts are ops of their own: a tape records
+ * them, so that f32 parameters get f32 gradients and stay the master weights of the training. A
+ * backward follows the exec it is given; a prepared call the exec that runs it, whatever it was
+ * prepared with. With f16, scale the loss: mill_optimizer_set_loss_scale. Errors: MILL_E_ARG (no
+ * such dtype), MILL_E_DTYPE (neither f16 nor bf16), MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_exec_set_autocast(mill_exec* exec, mill_dtype dtype, mill_error* err);
 
 /* Waits until all work of the exec has finished.
  * Blocks. Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, and whatever the work failed with. Since: 1 */

@@ -112,8 +112,10 @@ MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
 /* Saves everything a training run needs to go on bit for bit, as a safetensors file that other
  * programs can read:
  *   param.<name>          each parameter of the group
- *   optim.<name>.<state>  each state of the optimizer (m, v, velocity) of each parameter
+ *   optim.<name>.<state>  each state of the optimizer (m, v, velocity, master) of each parameter
  *   optim.step            i64, the steps taken
+ *   optim.scale           the loss scale, and optim.streak, i64, the good steps since it changed,
+ *                         where the optimizer scales the loss
  *   generator             u64 {seed, calls}
  *   loader                u64 {seed, epoch, batch, rows of the dataset, batch size}
  * and "format" = "millrace-checkpoint-1" in the metadata. optimizer, generator and loader may be

@@ -268,6 +268,10 @@ class Exec : public Handle<Exec, mill_exec, mill_exec_retain, mill_exec_release>
   void set_tag(const char* tag) {
     detail::check([&](mill_error* e) { return mill_exec_set_tag(get(), tag, e); });
   }
+  // MILL_BF16, MILL_F16, or MILL_DTYPE_NONE for off.
+  void set_autocast(mill_dtype dtype) {
+    detail::check([&](mill_error* e) { return mill_exec_set_autocast(get(), dtype, e); });
+  }
   void trace_step() {
     detail::check([&](mill_error* e) { return mill_trace_step(get(), e); });
   }
@@ -620,6 +624,18 @@ class Optimizer
   }
   void set_clip_norm(double max_norm) {
     detail::check([&](mill_error* e) { return mill_optimizer_set_clip_norm(get(), max_norm, e); });
+  }
+  void set_loss_scale(const Exec& exec, double initial = 65536, double growth = 2,
+                      double backoff = 0.5, int64_t interval = 2000) {
+    detail::check([&](mill_error* e) {
+      return mill_optimizer_set_loss_scale(get(), exec.get(), initial, growth, backoff, interval,
+                                           e);
+    });
+  }
+  Tensor loss_scale() const {
+    return Tensor::adopt(detail::made<mill_tensor>([&](mill_tensor** out, mill_error* e) {
+      return mill_optimizer_loss_scale(get(), out, e);
+    }));
   }
   int64_t steps() const {
     int64_t n = 0;

@@ -49,7 +49,9 @@ enum mill_op_flags {
   MILL_OP_VIEW = 4,        /* the output shares the input's storage where strides allow */
   MILL_OP_RANDOM = 8,      /* draws a key from the exec's generator when none is given */
   MILL_OP_LIST_INPUT = 16, /* takes any number of inputs from 1 to MILL_MAX_OP_INPUTS */
-  MILL_OP_IS_CUSTOM = 32
+  MILL_OP_IS_CUSTOM = 32,
+  MILL_OP_AUTOCAST_LOW = 64,  /* an autocast exec casts floating inputs to its 16-bit dtype */
+  MILL_OP_AUTOCAST_HIGH = 128 /* an autocast exec casts 16-bit inputs to f32 */
 };
 
 /* The caller sets size and type; the library fills what fits. Strings live as long as the context.

@@ -10,7 +10,7 @@
  *     MILL_E_ARG; mill_copy writes into a tensor.
  *   Inputs. Borrowed; NULL only where a comment says so. An output may share memory with an input
  *     only where a comment says so, and then with the same dims, strides and dtype.
- *   Dtypes. float: f16, bf16, f32, f64. index: u8, i8, i16, i32, i64. numeric: float and index.
+ *   Dtypes. float: f16, bf16, f32, f64. half: f16, bf16. index: u8, i8, i16, i32, i64. numeric: float and index.
  *     any: all that can be stored. stat: f32, or f64 beside f64. Inputs described as "same"
  *     promote.
  *   Axes. Negative ones count from the end.
@@ -486,7 +486,7 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_embedding_backward(
 
 /* PyTorch's SGD: g = grad * clip + weight_decay * param; velocity = momentum * velocity + g;
  * param -= rate * (g + momentum * velocity if nesterov, else velocity). rate and clip are read
- * from device memory.
+ * from device memory; a negative clip leaves everything as it is.
  * Dtypes: param float, grad same as param, velocity stat, rate stat, clip stat; out_param as
  * param, out_velocity stat. May be NULL: velocity, clip. Usual: momentum 0, weight_decay 0,
  * nesterov false. May share memory: out_param with param, out_velocity with velocity.
@@ -497,7 +497,8 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_sgd_step(
     mill_tensor** out_param, mill_tensor** out_velocity, mill_error* err);
 
 /* AdamW (Loshchilov and Hutter, 2019) as PyTorch computes it, with bias correction by `step` (1
- * at the first update). rate, step and clip are read from device memory.
+ * at the first update). rate, step and clip are read from device memory; a negative clip leaves
+ * everything as it is.
  * Dtypes: param float, grad same as param, m stat, v stat, rate stat, step i64, clip stat;
  * out_param as param, out_m stat, out_v stat. May be NULL: clip. Usual: beta1 0.9, beta2 0.999,
  * eps 1e-8, weight_decay 0.01. May share memory: out_param with param, out_m with m, out_v with
@@ -537,6 +538,48 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_schedule(
  * Gradient: zero. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_increment(mill_exec* exec, mill_tensor* x,
                                                             mill_tensor** out, mill_error* err);
+
+/* adamw_step on `master`, f32 weights beside 16-bit parameters: param becomes master's new
+ * value, rounded, and its old value does not matter. A negative clip leaves everything as it is.
+ * Dtypes: param half, grad same as param, m f32, v f32, rate f32, step i64, clip f32, master
+ * f32; out_param as param, out_m f32, out_v f32, out_master f32. May be NULL: clip. Usual: beta1
+ * 0.9, beta2 0.999, eps 1e-8, weight_decay 0.01. May share memory: out_param with param, out_m
+ * with m, out_v with v, out_master with master.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_adamw_master_step(
+    mill_exec* exec, mill_tensor* param, mill_tensor* grad, mill_tensor* m, mill_tensor* v,
+    mill_tensor* rate, mill_tensor* step, mill_tensor* clip, mill_tensor* master, double beta1,
+    double beta2, double eps, double weight_decay, mill_tensor** out_param, mill_tensor** out_m,
+    mill_tensor** out_v, mill_tensor** out_master, mill_error* err);
+
+/* sgd_step on `master`, f32 weights beside 16-bit parameters: param becomes master's new value,
+ * rounded, and its old value does not matter. A negative clip leaves everything as it is.
+ * Dtypes: param half, grad same as param, velocity f32, rate f32, clip f32, master f32;
+ * out_param as param, out_velocity f32, out_master f32. May be NULL: velocity, clip. Usual:
+ * momentum 0, weight_decay 0, nesterov false. May share memory: out_param with param,
+ * out_velocity with velocity, out_master with master.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_sgd_master_step(
+    mill_exec* exec, mill_tensor* param, mill_tensor* grad, mill_tensor* velocity,
+    mill_tensor* rate, mill_tensor* clip, mill_tensor* master, double momentum, double weight_decay,
+    mill_bool nesterov, mill_tensor** out_param, mill_tensor** out_velocity,
+    mill_tensor** out_master, mill_error* err);
+
+/* Dynamic loss scaling (Micikevicius et al., 2018) after a backward whose loss was multiplied by
+ * scale: norm = sqrt(squared_norm) / scale; factor = 1 / scale, times min(1, max_norm / (norm +
+ * 1e-6)) if max_norm > 0; step + 1; streak + 1, and at `interval` scale *= growth (at most 2^24)
+ * and streak = 0. Where squared_norm is not finite: factor = -1, scale *= backoff (at least
+ * 2^-24), streak = 0, step as it was.
+ * Dtypes: squared_norm stat, scale same as squared_norm, streak i64, step i64; out_factor as
+ * squared_norm, out_norm as squared_norm, out_scale as squared_norm, out_streak i64, out_step
+ * i64. Usual: growth 2, backoff 0.5, interval 2000, max_norm 0. May share memory: out_scale with
+ * scale, out_streak with streak, out_step with step.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_scaler_update(
+    mill_exec* exec, mill_tensor* squared_norm, mill_tensor* scale, mill_tensor* streak,
+    mill_tensor* step, double growth, double backoff, int64_t interval, double max_norm,
+    mill_tensor** out_factor, mill_tensor** out_norm, mill_tensor** out_scale,
+    mill_tensor** out_streak, mill_tensor** out_step, mill_error* err);
 
 /* clang-format on */
 

@@ -87,15 +87,19 @@ enum mill_init_kinds {
 };
 
 /* Stochastic gradient descent as PyTorch's: see sgd_step in docs/ops.md. State: velocity (if
- * momentum > 0), in f32 (f64 for f64 parameters). The group must be built. Errors: MILL_E_ARG (NaN
- * or negative rate, momentum outside [0, 1), negative decay, nesterov without momentum),
- * MILL_E_STATE, MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY. Since: 1 */
+ * momentum > 0), in f32 (f64 for f64 parameters), and master for f16 and bf16 parameters: their f32
+ * weights, which the steps update in their stead (sgd_master_step), starting as they are now. A
+ * step takes over parameters that were written since the one before. The group must be built.
+ * Errors: MILL_E_ARG (NaN or negative rate, momentum outside [0, 1), negative decay, nesterov
+ * without momentum), MILL_E_STATE, MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY.
+ * Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_optimizer_create_sgd(mill_exec* exec, mill_group* group, double rate, double momentum,
                               double weight_decay, mill_bool nesterov,
                               mill_optimizer** out_optimizer, mill_error* err);
 
-/* AdamW (Loshchilov and Hutter, 2019) as PyTorch's: see adamw_step in docs/ops.md. State: m and v.
+/* AdamW (Loshchilov and Hutter, 2019) as PyTorch's: see adamw_step in docs/ops.md. State: m and v,
+ * and master as for SGD.
  * Errors: MILL_E_ARG (NaN or negative rate, betas outside [0, 1), eps not positive, negative
  * decay), and as mill_optimizer_create_sgd. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
@@ -134,9 +138,29 @@ MILL_API MILL_SINCE(1) mill_status
 MILL_API MILL_SINCE(1) mill_status
     mill_optimizer_set_clip_norm(mill_optimizer* optimizer, double max_norm, mill_error* err);
 
-/* Device-side scalars, one element each: the learning rate and the gradient norm (before clipping)
- * of the last step. The norm is MILL_E_STATE while clipping is off. Read them with
- * mill_tensor_read_async. Errors: MILL_E_ARG, MILL_E_STATE, MILL_E_BAD_HANDLE. Since: 1 */
+/* Dynamic loss scaling (Micikevicius et al., 2018), all on the device: hand the scale to
+ * mill_tape_backward as seed, and each step divides it out of the gradients before it clips and
+ * updates. A step whose gradients are not all finite changes no parameter, no state and no step
+ * count, and multiplies the scale by backoff (down to 2^-24); after `interval` good steps in a row
+ * it is multiplied by growth (up to 2^24). Usual: 65536, 2, 0.5, 2000. initial 0 turns it off (the
+ * default), whatever the others say; any other starts anew from there, in the same tensor if it was
+ * on. One optimizer scales one backward. Errors: MILL_E_ARG (initial outside 2^-24 to 2^24, growth
+ * outside 1 to 2^24, backoff outside (0, 1), interval below 1), MILL_E_DEVICE, MILL_E_BAD_HANDLE,
+ * MILL_E_BUSY, MILL_E_MEMORY. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_optimizer_set_loss_scale(mill_optimizer* optimizer, mill_exec* exec, double initial,
+                                  double growth, double backoff, int64_t interval, mill_error* err);
+
+/* The scale as a device-side scalar, [] of f32 (f64 for f64 parameters), which every step changes
+ * in place. The loss should be f32: 65536 is infinite in f16. Errors: MILL_E_ARG, MILL_E_STATE
+ * (loss scaling is off), MILL_E_BAD_HANDLE. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_optimizer_loss_scale(mill_optimizer* optimizer, mill_tensor** out_scale, mill_error* err);
+
+/* Device-side scalars, one element each: the learning rate and the gradient norm (before clipping,
+ * without the loss scale) of the last step. The norm is MILL_E_STATE while clipping and loss
+ * scaling are off. Read them with mill_tensor_read_async. Errors: MILL_E_ARG, MILL_E_STATE,
+ * MILL_E_BAD_HANDLE. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_optimizer_rate(mill_optimizer* optimizer, mill_tensor** out_rate, mill_error* err);
 /* Since: 1 */

@@ -28,7 +28,7 @@ mill_status with_stat(const mill_kernel_tensor* t, F&& call) {
 
 // ---- steps --------------------------------------------------------------------------------------
 
-template <class S, bool Momentum>
+template <class S, bool Momentum, bool Master>
 mill_status sgd_as(const mill_kernel_args* args) {
   using C = acc_t<S>;
   constexpr int W = static_cast<int>(16 / sizeof(S));
@@ -40,52 +40,78 @@ mill_status sgd_as(const mill_kernel_args* args) {
   const auto* velocity = data_of<const C>(input(args, 2));
   auto* param_out = data_of<S>(args->out[0]);
   auto* velocity_out = data_of<C>(output(args, 1));
+  const auto* master = Master ? data_of<const C>(input(args, 5)) : nullptr;
+  auto* master_out = Master ? data_of<C>(output(args, 2)) : nullptr;
   const sgd_options options{args->attr[0].f, args->attr[1].f, args->attr[2].i != 0, is_double(rate),
                             is_double(clip)};
-  const cost c{3 * bytes_of(args->in[0]) + bytes_of(input(args, 2)) + bytes_of(output(args, 1)),
-               6 * static_cast<uint64_t>(n), sizeof(C) == 8 ? unit::f64 : unit::f32};
+  const uint64_t weights =
+      Master ? bytes_of(args->in[0]) + 2 * bytes_of(input(args, 5)) : 2 * bytes_of(args->in[0]);
+  const cost c{
+      weights + bytes_of(args->in[1]) + bytes_of(input(args, 2)) + bytes_of(output(args, 1)),
+      6 * static_cast<uint64_t>(n), sizeof(C) == 8 ? unit::f64 : unit::f32};
   const shape grid{blocks_for(ceil_div(n, W)), kThreads};
   if (aligned(param, 16) && aligned(grad, 16) && aligned(velocity, 16) && aligned(param_out, 16) &&
-      aligned(velocity_out, 16)) {
-    return launch<sgd_update<kThreads, W, Momentum, S>>(args, grid, c, options, n, param, grad,
-                                                        velocity, stat_data(rate), stat_data(clip),
-                                                        param_out, velocity_out);
+      aligned(velocity_out, 16) && aligned(master, 16) && aligned(master_out, 16)) {
+    return launch<sgd_update<kThreads, W, Momentum, Master, S>>(
+        args, grid, c, options, n, param, grad, velocity, master, stat_data(rate), stat_data(clip),
+        param_out, velocity_out, master_out);
   }
-  return launch<sgd_update<kThreads, 1, Momentum, S>>(args, grid, c, options, n, param, grad,
-                                                      velocity, stat_data(rate), stat_data(clip),
-                                                      param_out, velocity_out);
+  return launch<sgd_update<kThreads, 1, Momentum, Master, S>>(
+      args, grid, c, options, n, param, grad, velocity, master, stat_data(rate), stat_data(clip),
+      param_out, velocity_out, master_out);
+}
+
+inline constexpr uint32_t kHalfBits = mill::dtype_bit(MILL_F16) | mill::dtype_bit(MILL_BF16);
+template <class F>
+mill_status with_half(int32_t dtype, F&& call) {
+  if (dtype == MILL_F16) return call.template operator()<f16>();
+  return call.template operator()<bf16>();
 }
 
 mill_status sgd_step(const mill_kernel_args* args) {
   if (args->in[0]->numel == 0) return MILL_OK;
   return with_float(args->in[0]->dtype, [&]<class S>() {
-    return input(args, 2) ? sgd_as<S, true>(args) : sgd_as<S, false>(args);
+    return input(args, 2) ? sgd_as<S, true, false>(args) : sgd_as<S, false, false>(args);
   });
 }
 
-mill_status adamw_step(const mill_kernel_args* args) {
+mill_status sgd_master_step(const mill_kernel_args* args) {
+  if (args->in[0]->numel == 0) return MILL_OK;
+  return with_half(args->in[0]->dtype, [&]<class S>() {
+    return input(args, 2) ? sgd_as<S, true, true>(args) : sgd_as<S, false, true>(args);
+  });
+}
+
+template <bool Master, class S>
+mill_status adamw_as(const mill_kernel_args* args) {
+  using C = acc_t<S>;
   const mill_kernel_tensor* rate = args->in[4];
   const mill_kernel_tensor* clip = input(args, 6);
   const adamw_options options{args->attr[0].f, args->attr[1].f, args->attr[2].f,
                               args->attr[3].f, is_double(rate), is_double(clip)};
   const adamw_scalars scalars{rate->data, data_of<const int64_t>(args->in[5]), stat_data(clip)};
-  return with_float(args->in[0]->dtype, [&]<class S>() {
-    using C = acc_t<S>;
-    adamw_table<S, 1> table{};
-    table.count = 1;
-    table.tensor[0] = {{data_of<const S>(args->in[0])},
-                       {data_of<const S>(args->in[1])},
-                       {data_of<const C>(args->in[2])},
-                       {data_of<const C>(args->in[3])},
-                       {nullptr},
-                       {data_of<S>(args->out[0])},
-                       {data_of<C>(args->out[1])},
-                       {data_of<C>(args->out[2])},
-                       {nullptr},
-                       args->in[0]->numel,
-                       0};
-    return adamw_launch<false>(args, options, scalars, &table);
-  });
+  adamw_table<S, 1> table{};
+  table.count = 1;
+  table.tensor[0] = {{data_of<const S>(args->in[0])},
+                     {data_of<const S>(args->in[1])},
+                     {data_of<const C>(args->in[2])},
+                     {data_of<const C>(args->in[3])},
+                     {Master ? data_of<const C>(input(args, 7)) : nullptr},
+                     {data_of<S>(args->out[0])},
+                     {data_of<C>(args->out[1])},
+                     {data_of<C>(args->out[2])},
+                     {Master ? data_of<C>(output(args, 3)) : nullptr},
+                     args->in[0]->numel,
+                     0};
+  return adamw_launch<Master>(args, options, scalars, &table);
+}
+
+mill_status adamw_step(const mill_kernel_args* args) {
+  return with_float(args->in[0]->dtype, [&]<class S>() { return adamw_as<false, S>(args); });
+}
+
+mill_status adamw_master_step(const mill_kernel_args* args) {
+  return with_half(args->in[0]->dtype, [&]<class S>() { return adamw_as<true, S>(args); });
 }
 
 // ---- norm and clipping --------------------------------------------------------------------------
@@ -170,6 +196,18 @@ mill_status clip_factor(const mill_kernel_args* args) {
   });
 }
 
+mill_status scaler_update(const mill_kernel_args* args) {
+  const scaler_options options{args->attr[0].f, args->attr[1].f, args->attr[3].f, args->attr[2].i};
+  return with_stat(args->in[0], [&]<class C>() {
+    return launch<scaler_step<kWarp, C>>(
+        args, {1, kWarp}, cost{5 * sizeof(C) + 4 * sizeof(int64_t)}, options,
+        data_of<const C>(args->in[0]), data_of<const C>(args->in[1]),
+        data_of<const int64_t>(args->in[2]), data_of<const int64_t>(args->in[3]),
+        data_of<C>(output(args, 0)), data_of<C>(output(args, 1)), data_of<C>(args->out[2]),
+        data_of<int64_t>(args->out[3]), data_of<int64_t>(args->out[4]));
+  });
+}
+
 // ---- schedules ----------------------------------------------------------------------------------
 
 mill_status schedule(const mill_kernel_args* args) {
@@ -194,6 +232,11 @@ mill_status increment(const mill_kernel_args* args) {
 constexpr KernelEntry kEntries[] = {
     {MILL_OP_SGD_STEP, kFloatBits, {sgd_step, nullptr}},
     {MILL_OP_ADAMW_STEP, kFloatBits, {adamw_step, nullptr}},
+    {MILL_OP_ADAMW_MASTER_STEP, kHalfBits, {adamw_master_step, nullptr}},
+    {MILL_OP_SGD_MASTER_STEP, kHalfBits, {sgd_master_step, nullptr}},
+    {MILL_OP_SCALER_UPDATE,
+     mill::dtype_bit(MILL_F32) | mill::dtype_bit(MILL_F64),
+     {scaler_update, nullptr}},
     {MILL_OP_SQUARED_NORM, kFloatBits, {squared_norm, squared_norm_workspace}},
     {MILL_OP_CLIP_FACTOR,
      mill::dtype_bit(MILL_F32) | mill::dtype_bit(MILL_F64),

@@ -31,6 +31,13 @@ MILL_DEVICE void put_run(T* p, const acc_t<T> (&v)[N]) {
   }
 }
 
+// A skipped step: the calling thread's share of elements [begin, end), in steps of `stride`.
+template <class T>
+MILL_DEVICE void keep_run(const T* from, T* to, int64_t begin, int64_t end, int64_t stride) {
+  if (from == to || from == nullptr || to == nullptr) return;
+  for (int64_t i = begin; i < end; i += stride) to[i] = from[i];
+}
+
 // ---- SGD ----------------------------------------------------------------------------------------
 
 struct sgd_options {
@@ -50,14 +57,19 @@ struct sgd_factors {
   bool nesterov;
 };
 
-template <int N, bool Momentum, class S>
+template <int N, bool Momentum, bool Master, class S>
 MILL_DEVICE void sgd_run(const sgd_factors<acc_t<S>>& f, const S* param, const S* grad,
-                         const acc_t<S>* velocity, S* param_out, acc_t<S>* velocity_out) {
+                         const acc_t<S>* velocity, const acc_t<S>* master, S* param_out,
+                         acc_t<S>* velocity_out, acc_t<S>* master_out) {
   using C = acc_t<S>;
   C p[N];
   C g[N];
   C v[N];
-  get_run(param, p);
+  if constexpr (Master) {
+    get_run(master, p);
+  } else {
+    get_run(param, p);
+  }
   get_run(grad, g);
   if constexpr (Momentum) get_run(velocity, v);
   MILL_UNROLL
@@ -72,22 +84,31 @@ MILL_DEVICE void sgd_run(const sgd_factors<acc_t<S>>& f, const S* param, const S
   if constexpr (Momentum) {
     if (velocity_out != nullptr) put_run(velocity_out, v);
   }
+  if constexpr (Master) put_run(master_out, p);
   put_run(param_out, p);
 }
 
-template <int Threads, int W, bool Momentum, class S>
+// master as in adamw_tensor. A negative clip factor leaves everything as it is.
+template <int Threads, int W, bool Momentum, bool Master, class S>
 MILL_KERNEL(Threads, 2)
 sgd_update(Flat t, MILL_PARAM(sgd_options) o, int64_t n, const S* param, const S* grad,
-           const acc_t<S>* velocity, const void* rate, const void* clip, S* param_out,
-           acc_t<S>* velocity_out) {
+           const acc_t<S>* velocity, const acc_t<S>* master, const void* rate, const void* clip,
+           S* param_out, acc_t<S>* velocity_out, acc_t<S>* master_out) {
   using C = acc_t<S>;
   const sgd_factors<C> f = {static_cast<C>(stat_at(rate, o.rate_is_double)),
                             static_cast<C>(stat_at(clip, o.clip_is_double)),
                             static_cast<C>(o.momentum), static_cast<C>(o.decay), o.nesterov};
+  if (f.clip < 0) {
+    keep_run(param, param_out, t.global_id(), n, t.global_size());
+    if constexpr (Momentum) keep_run(velocity, velocity_out, t.global_id(), n, t.global_size());
+    if constexpr (Master) keep_run(master, master_out, t.global_id(), n, t.global_size());
+    return;
+  }
   const auto run = [&]<int N>(int64_t i) {
     acc_t<S>* v_out = Momentum && velocity_out != nullptr ? velocity_out + i : nullptr;
-    sgd_run<N, Momentum>(f, param + i, grad + i, Momentum ? velocity + i : nullptr, param_out + i,
-                         v_out);
+    sgd_run<N, Momentum, Master>(f, Master ? nullptr : param + i, grad + i,
+                                 Momentum ? velocity + i : nullptr, Master ? master + i : nullptr,
+                                 param_out + i, v_out, Master ? master_out + i : nullptr);
   };
   const int64_t vectors = n / W;
   for (int64_t k = t.global_id(); k < vectors; k += t.global_size())
@@ -113,7 +134,7 @@ struct adamw_options {
 // parameters become their rounded copy.
 template <class S>
 struct adamw_tensor {
-  dptr<const S> param;  // not read where there is a master
+  dptr<const S> param;  // where there is a master, read by a skipped step only
   dptr<const S> grad;
   dptr<const acc_t<S>> m;
   dptr<const acc_t<S>> v;
@@ -178,7 +199,7 @@ MILL_DEVICE void adamw_run(const adamw_factors<acc_t<S>>& f, const S* param, con
 }
 
 // AdamW (Loshchilov and Hutter, 2019) on the tensors of a table. Scalars in f64, once for a block:
-// 1 - beta^step cancels in f32.
+// 1 - beta^step cancels in f32. A negative clip factor leaves everything as it is.
 template <int Threads, int W, bool Master, class S, int N>
 MILL_KERNEL(Threads, 2)
 adamw_update(Block t, MILL_PARAM(adamw_options) o, MILL_PARAM(adamw_table<S, N>) table,
@@ -223,6 +244,13 @@ adamw_update(Block t, MILL_PARAM(adamw_options) o, MILL_PARAM(adamw_table<S, N>)
   };
   const int64_t begin = (t.bid() - x.first_block) * table.chunk;
   const int64_t end = begin + table.chunk < x.numel ? begin + table.chunk : x.numel;
+  if (f.clip < 0) {
+    keep_run(param, param_out, begin + t.tid(), end, Threads);
+    keep_run(m, m_out, begin + t.tid(), end, Threads);
+    keep_run(v, v_out, begin + t.tid(), end, Threads);
+    if constexpr (Master) keep_run(master, master_out, begin + t.tid(), end, Threads);
+    return;
+  }
   const int64_t whole = end - (end - begin) % W;
   for (int64_t i = begin + t.tid() * W; i < whole; i += Threads * W) run.template operator()<W>(i);
   if constexpr (W > 1) {
@@ -327,6 +355,50 @@ clip_factor_of(Flat t, double max_norm, const C* squared, C* factor, C* norm_out
   const double scale = max_norm / (norm + 1e-6);
   if (factor != nullptr) *factor = static_cast<C>(scale > 1 ? 1.0 : scale);
   if (norm_out != nullptr) *norm_out = static_cast<C>(norm);
+}
+
+// ---- loss scaling -------------------------------------------------------------------------------
+
+struct scaler_options {
+  double growth;
+  double backoff;
+  double max_norm;
+  int64_t interval;
+};
+
+template <int Threads, class C>
+MILL_KERNEL(Threads, 1)
+scaler_step(Flat t, MILL_PARAM(scaler_options) o, const C* squared_norm, const C* scale_in,
+            const int64_t* streak_in, const int64_t* step_in, C* factor_out, C* norm_out,
+            C* scale_out, int64_t* streak_out, int64_t* step_out) {
+  if (t.global_id() != 0) return;
+  constexpr double kLeast = 0x1p-24;
+  constexpr double kMost = 0x1p24;
+  const auto squared = static_cast<double>(*squared_norm);
+  auto scale = static_cast<double>(*scale_in);
+  int64_t streak = *streak_in;
+  int64_t step = *step_in;
+  const double norm = sqrt_(squared) / scale;
+  double factor = -1;
+  // False for NaN and infinity.
+  if (squared - squared == 0) {
+    const double clip = o.max_norm > 0 ? o.max_norm / (norm + 1e-6) : 1;
+    factor = (clip > 1 ? 1 : clip) / scale;
+    step = static_cast<int64_t>(static_cast<uint64_t>(step) + 1);
+    streak = static_cast<int64_t>(static_cast<uint64_t>(streak) + 1);
+    if (streak >= o.interval) {
+      scale = scale * o.growth < kMost ? scale * o.growth : kMost;
+      streak = 0;
+    }
+  } else {
+    scale = scale * o.backoff > kLeast ? scale * o.backoff : kLeast;
+    streak = 0;
+  }
+  if (factor_out != nullptr) *factor_out = static_cast<C>(factor);
+  if (norm_out != nullptr) *norm_out = static_cast<C>(norm);
+  *scale_out = static_cast<C>(scale);
+  *streak_out = streak;
+  *step_out = step;
 }
 
 // ---- schedules ----------------------------------------------------------------------------------
