@@ -1,5 +1,8 @@
 #include "millrace/data.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "dispatch/launch.h"
 #include "dispatch/transfer.h"
 #include "loader_handle.h"
@@ -41,8 +44,9 @@ LoaderOptions options_of(const mill_loader_opts& opts, Tracer* tracer) {
   out.batch = opts.batch == 0 ? 1 : opts.batch;
   out.shuffle = (opts.flags & MILL_LOADER_SHUFFLE) != 0;
   out.drop_last = (opts.flags & MILL_LOADER_DROP_LAST) != 0;
+  out.workers = std::max(opts.workers, 1u);
   out.prefetch = (opts.flags & MILL_LOADER_INLINE) != 0 ? 0
-                 : opts.prefetch == 0                   ? 2
+                 : opts.prefetch == 0                   ? std::max(out.workers, 2u)
                                                         : opts.prefetch;
   return out;
 }
@@ -60,6 +64,19 @@ void record_wait(mill_exec& exec, uint64_t bytes, uint64_t before) {
 }
 
 }  // namespace
+
+void UserAugment::run(const mill_augment_args& args) {
+  UserError error;
+  const mill_status status = fn_(user_, &args, error.handle());
+  if (status >= 0) return;
+  const char* const said = error.handle()->message;
+  fail(status,
+       "the augment function, given column %u, rows %lld to %lld of batch %lld of epoch %llu, "
+       "returned status %d%s%s",
+       args.column, static_cast<long long>(args.first),
+       static_cast<long long>(args.first + args.rows - 1), static_cast<long long>(args.batch),
+       static_cast<unsigned long long>(args.epoch), status, said[0] != 0 ? ": " : "", said);
+}
 
 mill_loader::mill_loader(mill_context& owner, mill_tensor* const* tensors, uint32_t n,
                          const mill_loader_opts& opts)
@@ -134,8 +151,8 @@ void mill_loader::make_stage() {
   auto copies = Ref<mill_stream>::adopt(
       slab_new<mill_stream>(device, context->next_id.fetch_add(1, std::memory_order_relaxed)));
   indices.reserve(static_cast<size_t>(core.batch_rows()));
-  stage = std::make_unique<DeviceStage>(device, std::move(copies), core.slots(), std::move(shapes),
-                                        core.batch_rows(), pinned_bytes_);
+  stage = std::make_unique<DeviceStage>(device, std::move(copies), core.slots(), core.workers(),
+                                        std::move(shapes), core.batch_rows(), pinned_bytes_);
   core.set_stage(stage.get());
 }
 
@@ -234,6 +251,11 @@ mill_status mill_loader_create(mill_context* context, mill_tensor* const* column
       fail_argument(MILL_E_ARG, 3, "opts->prefetch is %u, it must be at most %u", given.prefetch,
                     LoaderOptions::kMaxPrefetch);
     }
+    if (given.workers > LoaderOptions::kMaxWorkers) {
+      fail_argument(MILL_E_ARG, 3, "opts->workers is %u, it must be at most %u", given.workers,
+                    LoaderOptions::kMaxWorkers);
+    }
+    if (given.reserved != 0) fail_argument(MILL_E_ARG, 3, "opts->reserved is not 0");
     if (given.device >= c.devices.size()) {
       fail_argument(MILL_E_ARG, 3, "opts->device is %u, the context has %u", given.device,
                     c.devices.size());
@@ -249,6 +271,8 @@ void mill_loader_retain(mill_loader* loader) {
 void mill_loader_release(mill_loader* loader) {
   if (!valid(loader, HandleKind::loader) || loader->context->fork_generation != fork_generation())
     return;
+  // The last reference, given up by a callback for which the loader waits.
+  if (loader->refs() == 1 && (loader->lock.mine() || loader->core.on_worker())) return;
   if (!loader->release()) return;
   const Ref<mill_context> context = loader->context;
   slab_delete(loader);
@@ -269,6 +293,26 @@ mill_status mill_loader_set_transform(mill_loader* loader, uint32_t column, mill
     transform.shift = shift;
     l->set_transform(column, transform);
   });
+}
+
+mill_status mill_loader_set_augment(mill_loader* loader, mill_augment fn, void* user,
+                                    void (*destroy)(void* user), mill_error* err) {
+  bool accepted = false;
+  std::unique_ptr<UserAugment> old;  // its end is the program's code: not inside the loader
+  const mill_status status = guard("mill_loader_set_augment", err, [&] {
+    LoaderGuard l(loader, 0);
+    if (!l->buffers.empty() || l->stage)
+      fail(MILL_E_STATE, "the loader has given out a batch, an augment function is set before");
+    std::unique_ptr<UserAugment> made;
+    if (fn || destroy) {
+      made.reset(new UserAugment(fn, user, destroy));
+      accepted = true;
+    }
+    l->core.set_augment(fn ? made.get() : nullptr);
+    old = std::exchange(l->augment, std::move(made));
+  });
+  if (!accepted && destroy) destroy(user);
+  return status;
 }
 
 mill_status mill_loader_next(mill_loader* loader, mill_exec* exec, mill_tensor** out_batch,

@@ -8,6 +8,28 @@
 #include "data/loader.h"
 #include "guard.h"
 
+namespace mill::api {
+
+// The program's function, as the loader's core sees it.
+class UserAugment final : public LoaderAugment {
+ public:
+  UserAugment(mill_augment fn, void* user, void (*destroy)(void* user))
+      : fn_(fn), user_(user), destroy_(destroy) {}
+  ~UserAugment() override {
+    if (destroy_) destroy_(user_);
+  }
+  UserAugment(const UserAugment&) = delete;
+  UserAugment& operator=(const UserAugment&) = delete;
+  void run(const mill_augment_args& args) override;
+
+ private:
+  mill_augment fn_;
+  void* user_;
+  void (*destroy_)(void* user);
+};
+
+}  // namespace mill::api
+
 struct mill_loader : mill::Handle {
   static constexpr mill::HandleKind kKind = mill::HandleKind::loader;
 
@@ -29,6 +51,7 @@ struct mill_loader : mill::Handle {
   mill::Device& device;                      // where batches go
   std::vector<mill::LoaderTransform> late;   // per column, what is done on the device
   std::unique_ptr<mill::DeviceStage> stage;  // null for the CPU; made by the first batch
+  std::unique_ptr<mill::api::UserAugment> augment;
   mill::BatchLoader core;
 
  private:
@@ -47,6 +70,10 @@ class LoaderGuard {
   LoaderGuard(mill_loader* loader, int32_t argument) : loader_(need(loader, argument, "loader")) {
     check_fork(*loader_.context);
     if (!loader_.lock.try_enter()) fail(MILL_E_BUSY, "the loader is being used by another thread");
+    if (loader_.lock.depth() > 1 || loader_.core.on_worker()) {
+      loader_.lock.leave();
+      fail(MILL_E_BUSY, "the loader is waiting for the callback that uses it");
+    }
   }
   ~LoaderGuard() { loader_.lock.leave(); }
   LoaderGuard(const LoaderGuard&) = delete;

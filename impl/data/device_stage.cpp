@@ -12,7 +12,7 @@ constexpr uint64_t kUsualPiece = uint64_t{64} << 20;
 
 }  // namespace
 
-DeviceStage::DeviceStage(Device& device, Ref<mill_stream> copies, uint32_t slots,
+DeviceStage::DeviceStage(Device& device, Ref<mill_stream> copies, uint32_t slots, uint32_t workers,
                          const std::vector<StagedColumn>& columns, int64_t batch_rows,
                          uint64_t bytes)
     : device_(device), copies_(std::move(copies)), model_(device.modelled()) {
@@ -42,11 +42,14 @@ DeviceStage::DeviceStage(Device& device, Ref<mill_stream> copies, uint32_t slots
         }
       }
     }
-    if (model_) {
+    if (model_) workers_.resize(workers);
+    for (uint32_t k = 0; k < workers_.size(); ++k) {
       mill_kernel_error error{};
-      thread_ = device_.next_thread();
-      check(model_->semaphore_create(device_.self(), slots, &free_, &error), error);
-      check(model_->semaphore_create(device_.self(), 0, &filled_, &error), error);
+      Worker& worker = workers_[k];
+      worker.thread = device_.next_thread();
+      const uint32_t free = slots / workers + (k < slots % workers ? 1 : 0);
+      check(model_->semaphore_create(device_.self(), free, &worker.free, &error), error);
+      check(model_->semaphore_create(device_.self(), 0, &worker.filled, &error), error);
     }
   } catch (...) {
     free_all();
@@ -58,34 +61,35 @@ DeviceStage::~DeviceStage() {
   free_all();
 }
 
-void DeviceStage::worker_announced() {
-  if (model_) model_->thread_announce(device_.self(), thread_);
+void DeviceStage::worker_announced(uint32_t worker) {
+  if (model_) model_->thread_announce(device_.self(), workers_[worker].thread);
 }
-void DeviceStage::worker_begins() {
-  if (model_) model_->thread_attach(device_.self(), thread_);
+void DeviceStage::worker_begins(uint32_t worker) {
+  if (model_) model_->thread_attach(device_.self(), workers_[worker].thread);
 }
 void DeviceStage::worker_ends() {
   if (model_) model_->thread_detach(device_.self());
 }
-void DeviceStage::worker_joined() {
-  if (model_) model_->thread_join(device_.self(), thread_);
+void DeviceStage::worker_joined(uint32_t worker) {
+  if (model_) model_->thread_join(device_.self(), workers_[worker].thread);
 }
-bool DeviceStage::take_free() {
-  return !model_ || model_->semaphore_acquire(device_.self(), free_) != 0;
+bool DeviceStage::take_free(uint32_t worker) {
+  return !model_ || model_->semaphore_acquire(device_.self(), workers_[worker].free) != 0;
 }
-void DeviceStage::give_filled() {
-  if (model_) model_->semaphore_release(device_.self(), filled_);
+void DeviceStage::give_filled(uint32_t worker) {
+  if (model_) model_->semaphore_release(device_.self(), workers_[worker].filled);
 }
-void DeviceStage::take_filled() {
-  if (model_) model_->semaphore_acquire(device_.self(), filled_);
+void DeviceStage::take_filled(uint32_t worker) {
+  if (model_) model_->semaphore_acquire(device_.self(), workers_[worker].filled);
 }
-void DeviceStage::give_free() {
-  if (model_) model_->semaphore_release(device_.self(), free_);
+void DeviceStage::give_free(uint32_t worker) {
+  if (model_) model_->semaphore_release(device_.self(), workers_[worker].free);
 }
 void DeviceStage::close() {
-  if (!model_) return;
-  model_->semaphore_close(device_.self(), free_);
-  model_->semaphore_close(device_.self(), filled_);
+  for (const Worker& worker : workers_) {
+    model_->semaphore_close(device_.self(), worker.free);
+    model_->semaphore_close(device_.self(), worker.filled);
+  }
 }
 
 void DeviceStage::turn_begin() {
@@ -101,10 +105,11 @@ void DeviceStage::free_all() noexcept {
     if (one.block) device_.pinned().free(one.block);
     one.block = nullptr;
   }
-  if (free_) model_->semaphore_destroy(device_.self(), free_);
-  if (filled_) model_->semaphore_destroy(device_.self(), filled_);
-  free_ = nullptr;
-  filled_ = nullptr;
+  for (const Worker& worker : workers_) {
+    if (worker.free) model_->semaphore_destroy(device_.self(), worker.free);
+    if (worker.filled) model_->semaphore_destroy(device_.self(), worker.filled);
+  }
+  workers_.clear();
 }
 
 DeviceStage::Piece& DeviceStage::piece(uint32_t slot, uint32_t column, int64_t first) {

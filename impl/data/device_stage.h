@@ -29,7 +29,7 @@ class DeviceStage final : public LoaderStage {
  public:
   // bytes: of pinned memory at most, 0 = 64 MiB for each slot and column; a row is never split.
   // Throws MILL_E_MEMORY.
-  DeviceStage(Device& device, Ref<mill_stream> copies, uint32_t slots,
+  DeviceStage(Device& device, Ref<mill_stream> copies, uint32_t slots, uint32_t workers,
               const std::vector<StagedColumn>& columns, int64_t batch_rows, uint64_t bytes);
   ~DeviceStage() override;
 
@@ -38,14 +38,14 @@ class DeviceStage final : public LoaderStage {
   void* acquire(uint32_t slot, uint32_t column, int64_t first, int64_t rows) override;
   void commit(uint32_t slot, uint32_t column, int64_t first, int64_t rows) override;
   void end(uint32_t slot) override;
-  void worker_announced() override;
-  void worker_begins() override;
+  void worker_announced(uint32_t worker) override;
+  void worker_begins(uint32_t worker) override;
   void worker_ends() override;
-  void worker_joined() override;
-  bool take_free() override;
-  void give_filled() override;
-  void take_filled() override;
-  void give_free() override;
+  void worker_joined(uint32_t worker) override;
+  bool take_free(uint32_t worker) override;
+  void give_filled(uint32_t worker) override;
+  void take_filled(uint32_t worker) override;
+  void give_free(uint32_t worker) override;
   void close() override;
   void turn_begin() override;
   void turn_end() override;
@@ -73,11 +73,14 @@ class DeviceStage final : public LoaderStage {
   std::vector<Piece> pieces_;     // [slot][column][2]
   std::vector<TensorRef> ready_;  // [slot][column]
   uint64_t pinned_bytes_ = 0;
-  // Of a device whose time is modelled.
   const mill_timeline_functions* model_;
-  uint32_t thread_ = 0;
-  void* free_ = nullptr;
-  void* filled_ = nullptr;
+  // Empty unless the device's time is modelled.
+  struct Worker {
+    uint32_t thread = 0;
+    void* free = nullptr;
+    void* filled = nullptr;
+  };
+  std::vector<Worker> workers_;
 };
 
 }  // namespace mill

@@ -1,13 +1,12 @@
-// Shuffled batches of the rows of a dataset, gathered ahead on a worker thread.
+// Shuffled batches of the rows of a dataset, gathered ahead on worker threads.
 #pragma once
-
-#include <sys/types.h>
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "data/augment.h"
 #include "data/gather.h"
 #include "data/stage.h"
 
@@ -17,14 +16,16 @@ class Tracer;
 
 struct LoaderOptions {
   static constexpr uint32_t kMaxPrefetch = 64;
+  static constexpr uint32_t kMaxWorkers = 64;
 
   uint64_t seed = 0;
   int64_t batch = 1;
   bool shuffle = false;
   bool drop_last = false;        // leave out an epoch's last batch if it has fewer rows
   uint32_t prefetch = 2;         // batches gathered ahead; 0 = no thread, next() gathers
+  uint32_t workers = 1;          // threads that gather; never more than prefetch
   LoaderStage* stage = nullptr;  // where batches go; null: into the slots' own buffers
-  Tracer* tracer = nullptr;      // told of every batch that the worker gathers; outlives the loader
+  Tracer* tracer = nullptr;      // told of every batch that a worker gathers; outlives the loader
 };
 
 // Where next() will go on. `batch` may equal batches(): the next answer is then the end of the
@@ -51,14 +52,16 @@ struct LoaderBatch {
   uint32_t gather_thread = 0;  // the worker's thread id; 0 = the caller gathered
 };
 
-// The worker "mill-loader" starts at the first next() and blocks all signals. The ring has prefetch
-// + 1 slots: the caller holds one while the worker fills the others, also across the end of an
-// epoch. After the first next() nothing is allocated. The destructor waits for at most one batch to
-// be gathered.
+// The workers start at the first next() and block all signals: "mill-loader", or "mill-loader-K" if
+// there are several. Each makes every workers()-th batch; they come out in order, and what they
+// hold does not depend on how many workers there are. The ring has prefetch + 1 slots: the caller
+// holds one while the workers fill the others, also across the end of an epoch. After the first
+// next() nothing is allocated. The destructor waits for at most one batch of each worker.
 //
-// One thread at a time (MILL_E_BUSY otherwise). After fork() the child has no worker: there next()
-// of a loader whose worker had started answers MILL_E_FORKED, and the destructor leaks what the
-// worker was using instead of waiting.
+// One thread at a time (MILL_E_BUSY otherwise, and on a worker). A batch that fails is made again
+// when it is asked for again. After fork() the child has no workers: there next() of a loader whose
+// workers had started answers MILL_E_FORKED, and the destructor leaks what the workers were using
+// instead of waiting.
 class BatchLoader {
  public:
   // Columns must have the same number of rows. With no columns, `rows` says how many there are and
@@ -76,6 +79,7 @@ class BatchLoader {
   }  // of a full batch: the option, or rows() if that is less
   uint32_t columns() const { return static_cast<uint32_t>(columns_.size()); }
   uint32_t slots() const { return options_.prefetch + 1; }
+  uint32_t workers() const { return options_.workers; }  // 0 = the caller gathers
   int32_t column_dtype(uint32_t column) const { return plans_[column].dtype(); }
   uint64_t row_bytes(uint32_t column) const { return plans_[column].row_bytes(); }
   // Bytes of a column's buffer in one slot: batch_rows() rows in the transform's dtype.
@@ -85,6 +89,8 @@ class BatchLoader {
   void set_stage(LoaderStage* stage) { options_.stage = stage; }
   // Before the first next() only.
   void set_transform(uint32_t column, const LoaderTransform& transform);
+  // Before the first next() only. Null: none. It outlives the loader or its next set_augment.
+  void set_augment(LoaderAugment* augment);
 
   // Makes a slot use the caller's memory, column_bytes(column) bytes at any alignment, instead of
   // memory of its own. Before the first next() any slot may be set. Later only that of the batch
@@ -95,15 +101,19 @@ class BatchLoader {
 
   // False at the end of an epoch; the call after that begins the next one.
   bool next(LoaderBatch& batch);
-  // Lets the worker refill the batch being held before the next next().
+  // Lets a worker refill the batch being held before the next next().
   void release_batch();
 
   LoaderPosition position() const { return position_; }
   void set_position(const LoaderPosition& position);
   void rewind();  // to the first batch of the current epoch
 
+  // Whether the calling thread is one of the workers: it is inside an augment then.
+  bool on_worker() const;
+
  private:
   struct Slot;
+  struct Worker;
   struct State;
   class Exclusive;
 
@@ -111,29 +121,34 @@ class BatchLoader {
   void check_slot(uint32_t slot, uint32_t column) const;
   void make_state();
   void start();
+  int create_workers();
+  void join_workers(uint32_t count);
+  void wake_workers();
   bool forked() const;
   void refuse_if_forked() const;
   void restart();
   void fill(Slot& slot, const LoaderPosition& at) const;
-  void fill_stage(Slot& slot, int64_t count) const;
+  void make(Slot& slot, const LoaderPosition& at) const;
+  void make_piece(Slot& slot, const LoaderPosition& at, uint32_t column, int64_t first,
+                  int64_t count) const;
   void fill_traced(Slot& slot, const LoaderPosition& at) const;
   uint64_t bytes_of(int64_t rows) const;
-  LoaderPosition after(const LoaderPosition& at) const;
+  LoaderPosition position_of(uint64_t batch) const;
   void release_held();
-  void work() noexcept;
-  void work_on() noexcept;
-  static void* work_entry(void* self);
+  void work(Worker& me) noexcept;
+  static void* work_entry(void* worker);
 
   LoaderOptions options_;
   int64_t rows_ = 0;
   int64_t batches_ = 0;
   std::vector<LoaderColumn> columns_;
   std::vector<Gather> plans_;
+  LoaderAugment* augment_ = nullptr;
   std::vector<std::vector<void*>>
       given_;  // buffers set before the state exists, per slot and column
   LoaderPosition position_;
   std::atomic<bool> busy_ = false;
-  // What the worker touches: a heap object, so that a forked child can leak it.
+  // What the workers touch: a heap object, so that a forked child can leak it.
   std::unique_ptr<State> state_;
 };
 

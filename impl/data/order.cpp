@@ -53,6 +53,11 @@ uint64_t CounterRandom::at(uint64_t counter) const {
   return mix(start_ + (counter + 1) * kGamma);
 }
 
+uint64_t row_key(uint64_t seed, uint64_t epoch, int64_t row) {
+  const uint64_t stream = mix(mix(seed + kGamma) + epoch + kGamma);
+  return mix(stream + static_cast<uint64_t>(row) + kGamma);
+}
+
 EpochOrder::EpochOrder(int64_t rows, uint64_t seed, bool shuffle) : shuffle_(shuffle), seed_(seed) {
   if (!shuffle) return;
   if (rows <= int64_t{UINT32_MAX}) {
@@ -62,13 +67,14 @@ EpochOrder::EpochOrder(int64_t rows, uint64_t seed, bool shuffle) : shuffle_(shu
   }
 }
 
-void EpochOrder::prepare(uint64_t seed, uint64_t epoch, const std::atomic<bool>& cancelled) {
-  if (!shuffle_ || (ready_ && seed == seed_ && epoch == epoch_)) return;
+bool EpochOrder::prepare(uint64_t seed, uint64_t epoch, const std::atomic<bool>& cancelled) {
+  if (!shuffle_ || (ready_ && seed == seed_ && epoch == epoch_)) return true;
   seed_ = seed;
   epoch_ = epoch;
   const CounterRandom random(seed, epoch);
   ready_ = wide_.empty() ? shuffle_rows(narrow_, random, cancelled)
                          : shuffle_rows(wide_, random, cancelled);
+  return ready_;
 }
 
 void EpochOrder::copy(int64_t first, int64_t count, int64_t* to) const {
@@ -79,6 +85,71 @@ void EpochOrder::copy(int64_t first, int64_t count, int64_t* to) const {
   } else {
     std::copy_n(wide_.begin() + first, count, to);
   }
+}
+
+EpochOrders::EpochOrders(int64_t rows, uint64_t seed, bool shuffle, uint32_t room) {
+  if (!shuffle) return;
+  entries_.reserve(room);
+  for (uint32_t k = 0; k < room; ++k) entries_.push_back({EpochOrder(rows, seed, true)});
+}
+
+EpochOrders::Entry* EpochOrders::find(uint64_t seed, uint64_t epoch) {
+  for (Entry& entry : entries_) {
+    if (entry.phase != Phase::empty && entry.seed == seed && entry.epoch == epoch) return &entry;
+  }
+  return nullptr;
+}
+
+EpochOrders::Entry* EpochOrders::replaceable() {
+  Entry* found = nullptr;
+  for (Entry& entry : entries_) {
+    if (entry.phase == Phase::making || entry.users != 0) continue;
+    if (found == nullptr || entry.last_use < found->last_use) found = &entry;
+  }
+  return found;
+}
+
+EpochOrders::Entry* EpochOrders::ready(uint64_t seed, uint64_t epoch,
+                                       std::unique_lock<std::mutex>& lock,
+                                       const std::atomic<bool>& cancelled) {
+  while (!cancelled.load(std::memory_order_relaxed)) {
+    Entry* entry = find(seed, epoch);
+    if (entry != nullptr && entry->phase == Phase::ready) return entry;
+    if (entry == nullptr) entry = replaceable();
+    if (entry == nullptr || entry->phase == Phase::making) {
+      changed_.wait(lock);
+      continue;
+    }
+    entry->phase = Phase::making;
+    entry->seed = seed;
+    entry->epoch = epoch;
+    lock.unlock();
+    const bool made = entry->order.prepare(seed, epoch, cancelled);
+    lock.lock();
+    entry->phase = made ? Phase::ready : Phase::empty;
+    changed_.notify_all();
+  }
+  return nullptr;
+}
+
+bool EpochOrders::copy(uint64_t seed, uint64_t epoch, int64_t first, int64_t count, int64_t* to,
+                       const std::atomic<bool>& cancelled) {
+  if (entries_.empty()) {
+    std::iota(to, to + count, first);
+    return true;
+  }
+  Entry* entry = nullptr;
+  {
+    std::unique_lock lock(mutex_);
+    entry = ready(seed, epoch, lock, cancelled);
+    if (entry == nullptr) return false;
+    ++entry->users;
+    entry->last_use = ++uses_;
+  }
+  entry->order.copy(first, count, to);
+  const std::lock_guard lock(mutex_);
+  if (--entry->users == 0) changed_.notify_all();
+  return true;
 }
 
 }  // namespace mill

@@ -5,7 +5,8 @@
 
 namespace mill {
 
-// Called by whoever gathers, one thread at a time. All may throw; the caller of next() is told.
+// Called by whoever gathers: several threads at once, for different slots. All down to end() may
+// throw; the caller of next() is told.
 class LoaderStage {
  public:
   virtual ~LoaderStage() = default;
@@ -20,15 +21,17 @@ class LoaderStage {
   virtual void end(uint32_t slot) = 0;
 
   // For a stage that lives in modelled time: who waits for whom. Beside the loader's own locks, and
-  // never called with one held.
-  virtual void worker_announced() {}
-  virtual void worker_begins() {}
+  // never called with one held. Workers are numbered from 0. Each has a count of batches that it
+  // may fill, at first as many of the slots as it serves when they are dealt out in turn, and one
+  // of those that it has filled.
+  virtual void worker_announced(uint32_t) {}
+  virtual void worker_begins(uint32_t) {}
   virtual void worker_ends() {}
-  virtual void worker_joined() {}            // by who waits for its end
-  virtual bool take_free() { return true; }  // false: the loader ends
-  virtual void give_filled() {}
-  virtual void take_filled() {}
-  virtual void give_free() {}
+  virtual void worker_joined(uint32_t) {}            // by who waits for its end
+  virtual bool take_free(uint32_t) { return true; }  // false: the loader ends
+  virtual void give_filled(uint32_t) {}
+  virtual void take_filled(uint32_t) {}
+  virtual void give_free(uint32_t) {}
   virtual void close() {}
   // What happens in between is one step to the other threads, in modelled time's order. With no
   // lock of the loader's held; nothing in between waits.

@@ -16,6 +16,10 @@ struct align_mill_attr_schema {
   char first;
   mill_attr_schema value;
 };
+struct align_mill_augment_args {
+  char first;
+  mill_augment_args value;
+};
 struct align_mill_capture_functions {
   char first;
   mill_capture_functions value;
@@ -150,6 +154,20 @@ static const struct row rows[] = {
     {"  value offset", (long long)offsetof(mill_attr_schema, value), "size", (long long)sizeof(((mill_attr_schema*)0)->value)},
     {"  dtypes offset", (long long)offsetof(mill_attr_schema, dtypes), "size", (long long)sizeof(((mill_attr_schema*)0)->dtypes)},
     {"  inplace offset", (long long)offsetof(mill_attr_schema, inplace), "size", (long long)sizeof(((mill_attr_schema*)0)->inplace)},
+    {"struct mill_augment_args size", (long long)sizeof(mill_augment_args), "align", (long long)offsetof(struct align_mill_augment_args, value)},
+    {"  size offset", (long long)offsetof(mill_augment_args, size), "size", (long long)sizeof(((mill_augment_args*)0)->size)},
+    {"  type offset", (long long)offsetof(mill_augment_args, type), "size", (long long)sizeof(((mill_augment_args*)0)->type)},
+    {"  next offset", (long long)offsetof(mill_augment_args, next), "size", (long long)sizeof(((mill_augment_args*)0)->next)},
+    {"  data offset", (long long)offsetof(mill_augment_args, data), "size", (long long)sizeof(((mill_augment_args*)0)->data)},
+    {"  indices offset", (long long)offsetof(mill_augment_args, indices), "size", (long long)sizeof(((mill_augment_args*)0)->indices)},
+    {"  keys offset", (long long)offsetof(mill_augment_args, keys), "size", (long long)sizeof(((mill_augment_args*)0)->keys)},
+    {"  rows offset", (long long)offsetof(mill_augment_args, rows), "size", (long long)sizeof(((mill_augment_args*)0)->rows)},
+    {"  row_bytes offset", (long long)offsetof(mill_augment_args, row_bytes), "size", (long long)sizeof(((mill_augment_args*)0)->row_bytes)},
+    {"  column offset", (long long)offsetof(mill_augment_args, column), "size", (long long)sizeof(((mill_augment_args*)0)->column)},
+    {"  dtype offset", (long long)offsetof(mill_augment_args, dtype), "size", (long long)sizeof(((mill_augment_args*)0)->dtype)},
+    {"  epoch offset", (long long)offsetof(mill_augment_args, epoch), "size", (long long)sizeof(((mill_augment_args*)0)->epoch)},
+    {"  batch offset", (long long)offsetof(mill_augment_args, batch), "size", (long long)sizeof(((mill_augment_args*)0)->batch)},
+    {"  first offset", (long long)offsetof(mill_augment_args, first), "size", (long long)sizeof(((mill_augment_args*)0)->first)},
     {"struct mill_capture_functions size", (long long)sizeof(mill_capture_functions), "align", (long long)offsetof(struct align_mill_capture_functions, value)},
     {"  size offset", (long long)offsetof(mill_capture_functions, size), "size", (long long)sizeof(((mill_capture_functions*)0)->size)},
     {"  reserved offset", (long long)offsetof(mill_capture_functions, reserved), "size", (long long)sizeof(((mill_capture_functions*)0)->reserved)},
@@ -284,6 +302,8 @@ static const struct row rows[] = {
     {"  prefetch offset", (long long)offsetof(mill_loader_opts, prefetch), "size", (long long)sizeof(((mill_loader_opts*)0)->prefetch)},
     {"  device offset", (long long)offsetof(mill_loader_opts, device), "size", (long long)sizeof(((mill_loader_opts*)0)->device)},
     {"  pinned_bytes offset", (long long)offsetof(mill_loader_opts, pinned_bytes), "size", (long long)sizeof(((mill_loader_opts*)0)->pinned_bytes)},
+    {"  workers offset", (long long)offsetof(mill_loader_opts, workers), "size", (long long)sizeof(((mill_loader_opts*)0)->workers)},
+    {"  reserved offset", (long long)offsetof(mill_loader_opts, reserved), "size", (long long)sizeof(((mill_loader_opts*)0)->reserved)},
     {"struct mill_memory_functions size", (long long)sizeof(mill_memory_functions), "align", (long long)offsetof(struct align_mill_memory_functions, value)},
     {"  size offset", (long long)offsetof(mill_memory_functions, size), "size", (long long)sizeof(((mill_memory_functions*)0)->size)},
     {"  reserved offset", (long long)offsetof(mill_memory_functions, reserved), "size", (long long)sizeof(((mill_memory_functions*)0)->reserved)},
@@ -654,6 +674,7 @@ static const struct row rows[] = {
     {"MILL_SCHEDULE_CONSTANT =", (long long)MILL_SCHEDULE_CONSTANT, NULL, 0},
     {"MILL_SCHEDULE_COSINE =", (long long)MILL_SCHEDULE_COSINE, NULL, 0},
     {"MILL_STRUCT_ATTR_SCHEMA =", (long long)MILL_STRUCT_ATTR_SCHEMA, NULL, 0},
+    {"MILL_STRUCT_AUGMENT_ARGS =", (long long)MILL_STRUCT_AUGMENT_ARGS, NULL, 0},
     {"MILL_STRUCT_CONTEXT_OPTS =", (long long)MILL_STRUCT_CONTEXT_OPTS, NULL, 0},
     {"MILL_STRUCT_CUSTOM_OP =", (long long)MILL_STRUCT_CUSTOM_OP, NULL, 0},
     {"MILL_STRUCT_DEVICE_INFO =", (long long)MILL_STRUCT_DEVICE_INFO, NULL, 0},

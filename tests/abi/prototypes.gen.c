@@ -133,6 +133,7 @@ int32_t mill_loader_next(struct mill_loader*, struct mill_exec*, struct mill_ten
 void mill_loader_release(struct mill_loader*);
 void mill_loader_retain(struct mill_loader*);
 int32_t mill_loader_rewind(struct mill_loader*, struct mill_error*);
+int32_t mill_loader_set_augment(struct mill_loader*, int32_t (*)(void*, const struct mill_augment_args*, struct mill_error*), void*, void (*)(void*), struct mill_error*);
 int32_t mill_loader_set_position(struct mill_loader*, uint64_t, uint64_t, int64_t, struct mill_error*);
 int32_t mill_loader_set_transform(struct mill_loader*, uint32_t, int32_t, double, double, struct mill_error*);
 int32_t mill_log(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
@@ -394,6 +395,7 @@ static any_function volatile functions[] = {
     (any_function)mill_loader_release,
     (any_function)mill_loader_retain,
     (any_function)mill_loader_rewind,
+    (any_function)mill_loader_set_augment,
     (any_function)mill_loader_set_position,
     (any_function)mill_loader_set_transform,
     (any_function)mill_log,

@@ -230,6 +230,8 @@ TEST_F(BadLoader, RefusesDatasetsAndOptions) {
   expect_refused(f, create({rows4}, [](auto& o) { o.flags = 8; }), MILL_E_ARG, {"flags is 8"});
   expect_refused(f, create({rows4}, [](auto& o) { o.prefetch = 65; }), MILL_E_ARG,
                  {"prefetch is 65", "64"});
+  expect_refused(f, create({rows4}, [](auto& o) { o.workers = 65; }), MILL_E_ARG,
+                 {"workers is 65", "64"});
   expect_refused(f, create({rows4}, [](auto& o) { o.device = 9; }), MILL_E_ARG,
                  {"device is 9", "1"});
   mill_loader* const loader = f.made<mill_loader>();

@@ -94,6 +94,10 @@ mill_status keep_gradient(void*, mill_exec*, mill_group*, uint32_t, mill_error*)
   return MILL_OK;
 }
 
+mill_status keep_rows(void*, const mill_augment_args*, mill_error*) {
+  return MILL_OK;
+}
+
 mill_loader* started_loader(Fixture& f) {
   mill_loader* loader = f.made<mill_loader>();
   mill_tensor* batch = nullptr;
@@ -188,6 +192,8 @@ void add_loader(Entries& to) {
              f.structure<mill_loader_opts>(MILL_STRUCT_LOADER_OPTS), f.slot<mill_loader>(), f.err())
       .null({3});
   MILL_ENTRY(mill_loader_set_transform, f.made<mill_loader>(), 0, MILL_F64, 2.0, 1.0, f.err());
+  MILL_ENTRY(mill_loader_set_augment, f.made<mill_loader>(), keep_rows, nullptr, nullptr, f.err())
+      .null({1, 2, 3});
   MILL_ENTRY(mill_loader_next, f.made<mill_loader>(), f.exec(), f.slot<mill_tensor>(), 1, f.err());
   MILL_ENTRY(mill_loader_indices, started_loader(f), f.zeros<int64_t>(8), 8, f.zeros<uint64_t>(),
              f.err());

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <millrace/millrace.h>
 
+#include <map>
 #include <vector>
 
 namespace {
@@ -244,6 +245,30 @@ TEST_F(TraceRecords, ALoaderTellsOfItsWaitsAndOfTheBatchesItsThreadMade) {
       EXPECT_LE(made[k].start_ns + made[k].duration_ns, asked[k].start_ns + asked[k].duration_ns);
     }
   }
+  mill_tensor_release(column);
+}
+
+TEST_F(TraceRecords, EachThreadOfALoaderTellsOfTheBatchesItMade) {
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_LOADER, err_), MILL_OK);
+  mill_tensor* column = tensor({0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11});
+  mill_loader_opts opts{};
+  opts.size = sizeof opts;
+  opts.type = MILL_STRUCT_LOADER_OPTS;
+  opts.workers = 3;
+  mill_loader* loader = nullptr;
+  ASSERT_EQ(mill_loader_create(context_, &column, 1, &opts, &loader, err_), MILL_OK);
+  for (int k = 0; k < 12; ++k) {
+    mill_tensor* batch = nullptr;
+    ASSERT_EQ(mill_loader_next(loader, exec_, &batch, 1, err_), MILL_OK);
+    mill_tensor_release(batch);
+  }
+  mill_loader_release(loader);
+  std::map<uint32_t, int> made;
+  for (const mill_trace_record& record : of_kind(drain(), MILL_RECORD_LOADER)) {
+    if (record.detail == MILL_RECORD_LOADER_FILL) ++made[record.thread];
+  }
+  EXPECT_EQ(made.size(), 3u);
+  for (const auto& [thread, batches] : made) EXPECT_GE(batches, 4) << thread;
   mill_tensor_release(column);
 }
 

@@ -52,8 +52,9 @@ TEST(LoaderHeap, IsNotUsedAfterTheFirstBatch) {
   column.rank = 1;
   column.dims[0] = 10;
   column.strides[0] = 1;
-  for (const uint32_t prefetch : {0u, 2u}) {
+  for (const uint32_t prefetch : {0u, 2u, 4u}) {
     LoaderOptions options;
+    options.workers = prefetch == 4 ? 3 : 1;
     options.batch = 7;
     options.shuffle = true;
     options.prefetch = prefetch;

@@ -105,7 +105,7 @@ std::string worker_folder() {
   for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
     std::string name;
     std::getline(std::ifstream(task.path() / "comm"), name);
-    if (name == "mill-loader") return task.path();
+    if (name.rfind("mill-loader", 0) == 0) return task.path();
   }
   return {};
 }

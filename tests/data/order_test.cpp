@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <map>
 #include <numeric>
+#include <set>
+#include <thread>
 
 namespace mill {
 namespace {
@@ -73,6 +76,53 @@ TEST(EpochOrder, IsUniform) {
   double chi = 0;
   for (const auto& [order, count] : counts) chi += (count - 1000.0) * (count - 1000.0) / 1000.0;
   EXPECT_LT(chi, 49.7);
+}
+
+TEST(EpochOrders, AreThoseOfOneThreadForManyAndMoreEpochsThanThereIsRoomFor) {
+  constexpr int64_t kRows = 5000;
+  const std::atomic<bool> cancelled = false;
+  std::vector<std::vector<int64_t>> expected;
+  for (uint64_t epoch = 0; epoch < 5; ++epoch) {
+    EpochOrder order(kRows, 3, true);
+    EXPECT_TRUE(order.prepare(3, epoch, cancelled));
+    expected.emplace_back(kRows);
+    order.copy(0, kRows, expected.back().data());
+  }
+  EpochOrders orders(kRows, 3, true, 2);
+  std::atomic<int> wrong = 0;
+  std::vector<std::thread> threads;
+  for (uint32_t k = 0; k < 4; ++k) {
+    threads.emplace_back([&, k] {
+      std::vector<int64_t> rows(100);
+      for (uint32_t step = 0; step < 200; ++step) {
+        const uint64_t epoch = (step / 20 + k) % 5;
+        const int64_t first = static_cast<int64_t>((step * 37 + k) % 49) * 100;
+        if (!orders.copy(3, epoch, first, 100, rows.data(), cancelled) ||
+            !std::equal(rows.begin(), rows.end(), expected[epoch].begin() + first))
+          ++wrong;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST(EpochOrders, GiveNothingOnceCancelled) {
+  const std::atomic<bool> cancelled = true;
+  EpochOrders orders(10, 3, true, 2);
+  int64_t row = 77;
+  EXPECT_FALSE(orders.copy(3, 0, 0, 1, &row, cancelled));
+  EXPECT_EQ(row, 77);
+}
+
+TEST(RowKey, DiffersForSeedsEpochsAndRows) {
+  std::set<uint64_t> seen;
+  for (uint64_t seed = 0; seed < 4; ++seed) {
+    for (uint64_t epoch = 0; epoch < 4; ++epoch) {
+      for (int64_t row = 0; row < 500; ++row) seen.insert(row_key(seed, epoch, row));
+    }
+  }
+  EXPECT_EQ(seen.size(), 4u * 4 * 500);
 }
 
 }  // namespace

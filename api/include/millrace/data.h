@@ -1,5 +1,5 @@
 /* Millrace: loaders. A loader hands out the rows of a dataset in batches: shuffled by a seed,
- * converted, and gathered on a thread of its own while the program computes.
+ * converted, and gathered on threads of its own while the program computes.
  *
  * A dataset is one or more tensors, the columns, whose first axis counts the rows and has the same
  * size in all of them. A column may have any strides, so rows may overlap: the windows of 16
@@ -21,7 +21,7 @@ extern "C" {
 enum mill_loader_flags {
   MILL_LOADER_SHUFFLE = 1,   /* a new order each epoch; otherwise that of the dataset */
   MILL_LOADER_DROP_LAST = 2, /* leave out an epoch's last batch if it is smaller */
-  MILL_LOADER_INLINE = 4     /* no thread: mill_loader_next gathers */
+  MILL_LOADER_INLINE = 4     /* no threads: mill_loader_next gathers */
 };
 
 /* Zero is every other field's default. */
@@ -32,22 +32,31 @@ typedef struct mill_loader_opts {
   uint64_t seed;         /* of the shuffle */
   int64_t batch;         /* rows of a batch; 0 = 1 */
   uint64_t flags;        /* MILL_LOADER_... */
-  uint32_t prefetch;     /* batches gathered ahead, 1 to 64; 0 = 2; not used with INLINE */
+  uint32_t prefetch;     /* batches gathered ahead, 1 to 64; 0 = 2, or as many as there are workers
+                            if that is more; not used with INLINE */
   uint32_t device;       /* where batches are delivered: a device's number; 0 = the CPU */
   uint64_t pinned_bytes; /* of a device other than the CPU: at most so much pinned memory; 0 = 64
                             MiB for each column and batch in flight */
+  uint32_t workers;      /* threads that gather, 1 to 64; 0 = 1; no more than prefetch are started;
+                            not used with INLINE */
+  uint32_t reserved;     /* zero */
 } mill_loader_opts;
 
 /* Makes a loader over n columns (1 to MILL_MAX_OP_INPUTS), which must be on the host's device and
  * have a rank of at least 1. opts may be NULL. The loader keeps a reference to the columns; they
- * must not be written while it lives. Its thread, "mill-loader", starts with the first batch and
- * blocks all signals; memory for prefetch + 1 batches is allocated then, and none afterwards.
- * With a device, the thread gathers into pinned memory and copies on a stream of the loader's own;
+ * must not be written while it lives. Its threads, "mill-loader", or "mill-loader-0" and so on if
+ * there are several, start with the first batch and block all signals; memory for prefetch + 1
+ * batches is allocated then, and none afterwards. Each of w threads makes every w-th batch; what
+ * the batches hold, and their order, does not depend on how many there are. With
+ * MILL_LOADER_SHUFFLE the order of an epoch takes 4 bytes a row (8 above 2^32 rows), twice that
+ * with several threads.
+ * With a device, the threads gather into pinned memory and copy on a stream of the loader's own;
  * what the program then does with a batch waits for its copy on the device, not on the host. What
  * does not fit the pinned memory goes in pieces of whole rows.
- * Errors: MILL_E_ARG (n, batch, flags, prefetch, device), MILL_E_SHAPE (a scalar column, or columns
- * with different numbers of rows: names both), MILL_E_DEVICE (a column that the host cannot read),
- * MILL_E_TOO_NEW, MILL_E_UNSUPPORTED_STRUCT, MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since: 1 */
+ * Errors: MILL_E_ARG (n, batch, flags, prefetch, workers, device), MILL_E_SHAPE (a scalar column,
+ * or columns with different numbers of rows: names both), MILL_E_DEVICE (a column that the host
+ * cannot read), MILL_E_TOO_NEW, MILL_E_UNSUPPORTED_STRUCT, MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since:
+ * 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_loader_create(mill_context* context, mill_tensor* const* columns, uint32_t n,
                        const mill_loader_opts* opts, mill_loader** out_loader, mill_error* err);
@@ -68,15 +77,62 @@ MILL_API MILL_SINCE(1) mill_status
     mill_loader_set_transform(mill_loader* loader, uint32_t column, mill_dtype dtype, double scale,
                               double shift, mill_error* err);
 
+/* Some rows of one column of one batch, on their way: what an augment function is given. The
+ * library fills it in; the pointers are good until the function returns. */
+typedef struct mill_augment_args {
+  uint32_t size; /* of the library's struct */
+  uint32_t type; /* MILL_STRUCT_AUGMENT_ARGS */
+  const mill_struct* next;
+  void* data;             /* the rows, one after the other, to be changed in place */
+  const int64_t* indices; /* which row of the dataset each is */
+  const uint64_t* keys;   /* a random number for each */
+  int64_t rows;           /* at least 1 */
+  uint64_t row_bytes;
+  uint32_t column;
+  mill_dtype dtype; /* of the elements as they are now */
+  uint64_t epoch;
+  int64_t batch; /* of the epoch */
+  int64_t first; /* the place of the first of the rows in the batch */
+} mill_augment_args;
+
+/* Returning a negative status fails the batch with that status; mill_error_set may say why. */
+typedef mill_status (*mill_augment)(void* user, const mill_augment_args* args, mill_error* err);
+
+/* Has each batch changed before it is delivered: random crops, flips, noise. fn (NULL: none) is
+ * called for every column, once or for one piece after the other, when the rows have been gathered
+ * and before they are copied to a device: in the column's own dtype if it becomes wider on the
+ * device, else in the one that mill_loader_set_transform asked for. Columns whose rows have no
+ * bytes are left out. Before the first batch only.
+ *
+ * A row's key is s(s(s(seed) + epoch) + row), modulo 2^64, where s(x) is the number that SplitMix64
+ * gives first from state x, seed the shuffle's and row the row's index in the dataset. A function
+ * that takes all of its randomness from keys gives the same for any number of threads, in any
+ * pieces, and when an epoch is continued from a position.
+ *
+ * fn runs on the loader's threads, on several at once for different batches, on one for the pieces
+ * of a batch; with MILL_LOADER_INLINE inside mill_loader_next. It runs ahead of the program, and
+ * more than once for a batch that is gathered again. It may call the library, but not this loader,
+ * which waits for it: MILL_E_BUSY, MILL_E_BAD_HANDLE once the loader is being released, and a
+ * release that would end the loader does nothing. When fn fails, mill_loader_next gives its status
+ * and a sentence that names the column and the rows; the call after that makes the batch again.
+ *
+ * destroy(user) runs once, when the function is replaced or removed, when the loader ends, or at
+ * once if this call fails; it may be NULL. Errors: MILL_E_STATE (after the first batch),
+ * MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_loader_set_augment(mill_loader* loader, mill_augment fn, void* user,
+                            void (*destroy)(void* user), mill_error* err);
+
 /* The next batch: out_batch[k] = rows of column k as a row-major tensor on the exec's device, of
  * dims {rows, ...}, on the exec's device, which must be the loader's, where rows is the batch size
  * or, in an epoch's last batch, what is left. n is the number of columns. The tensors are the
  * caller's and stay as they are for as long as they are held; what out_batch held before is not
  * looked at. At the end of an epoch: MILL_END, with NULL in out_batch; the call after that begins
- * the next epoch. Blocks while the loader's thread has not gathered the batch; the trace says for
+ * the next epoch. Blocks while the loader's threads have not gathered the batch; the trace says for
  * how long (MILL_RECORD_LOADER). Errors: MILL_E_ARG (n), MILL_E_DEVICE, MILL_E_BUSY (exec or loader
- * used by another thread), MILL_E_BAD_HANDLE, MILL_E_MEMORY; the position has not moved then.
- * Since: 1 */
+ * used by another thread), MILL_E_BAD_HANDLE, MILL_E_MEMORY (which is also the answer when a
+ * thread cannot be started), and what an augment function fails with; the position has not moved
+ * then. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS MILL_BLOCKS mill_status
     mill_loader_next(mill_loader* loader, mill_exec* exec, mill_tensor** out_batch, uint32_t n,
                      mill_error* err);

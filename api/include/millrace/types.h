@@ -141,7 +141,8 @@ enum mill_struct_types {
   MILL_STRUCT_LOADER_OPTS = 5,
   MILL_STRUCT_OP_SCHEMA = 6,
   MILL_STRUCT_ATTR_SCHEMA = 7,
-  MILL_STRUCT_PLUGIN_INFO = 8
+  MILL_STRUCT_PLUGIN_INFO = 8,
+  MILL_STRUCT_AUGMENT_ARGS = 9
 };
 
 /* Handles: each is a pointer to a struct that only the library knows. */
