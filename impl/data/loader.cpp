@@ -225,7 +225,7 @@ void BatchLoader::release_batch() {
 void BatchLoader::release_held() {
   if (state_ == nullptr) return;
   State& state = *state_;
-  uint64_t next = 0;  // the batch that the slot is for now
+  uint64_t next = 0;  // the batch that the slot is for from here on
   {
     const std::lock_guard lock(state.mutex);
     if (state.released == state.taken) return;
