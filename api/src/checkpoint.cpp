@@ -112,10 +112,7 @@ void add_tensor(mill_exec& exec, SafetensorsWriter& writer, const std::string& n
   TensorRef dense = row_major(exec, tensor);
   writer.add(name, tensor.dtype(), rank, tensor.view.dims,
              [&exec, dense](uint64_t offset, void* to, uint64_t bytes) {
-               exec.device.copy(exec.stream->native, to,
-                                static_cast<const char*>(dense->view.data) + offset, bytes,
-                                MILL_COPY_DEVICE_TO_HOST);
-               exec.stream->wait();
+               read_part(exec, *dense, offset, to, bytes);
              });
 }
 

@@ -132,41 +132,52 @@ Device::Device(uint32_t index, std::string name, TableOwner table,
       source_(std::make_unique<TableSource>(*table_, *streams_, turns_)),
       allocator_(std::make_unique<Allocator>(*source_)),
       lazy_(turns_),
+      copying_(turns_),
       owner_(owner),
       release_owner_(let_go) {}
 
 Device::~Device() {
-  if (service_stream_) table_->streams->destroy(table_->self, service_stream_);
+  if (copy_stream_) table_->streams->destroy(table_->self, copy_stream_);
+  for (void* stream : waiters_) table_->streams->destroy(table_->self, stream);
 }
 
 Allocator& Device::pinned() {
+  if (Allocator* made = pinned_.load(std::memory_order_acquire)) [[likely]]
+    return *made;
   const std::lock_guard lock(lazy_);
-  if (!pinned_) {
+  if (!pinned_memory_) {
     pinned_source_ = std::make_unique<PinnedSource>(*table_, *source_);
-    pinned_ = std::make_unique<Allocator>(*pinned_source_);
+    pinned_memory_ = std::make_unique<Allocator>(*pinned_source_);
+    pinned_.store(pinned_memory_.get(), std::memory_order_release);
   }
-  return *pinned_;
+  return *pinned_memory_;
 }
 
 void Device::copy_blocking(void* to, const void* from, uint64_t bytes, int32_t kind) {
-  const std::lock_guard lock(lazy_);
+  const std::lock_guard lock(copying_);
   mill_kernel_error error{};
-  copy(service_stream(), to, from, bytes, kind);
-  check(table_->streams->wait(table_->self, service_stream_, &error), error);
+  if (!copy_stream_) check(table_->streams->create(table_->self, 0, &copy_stream_, &error), error);
+  copy(copy_stream_, to, from, bytes, kind);
+  check(table_->streams->wait(table_->self, copy_stream_, &error), error);
 }
 
-// With the lock held.
-void* Device::service_stream() {
+// A stream that waits for nothing any more, with the lock held.
+void* Device::idle_waiter() {
   mill_kernel_error error{};
-  if (!service_stream_)
-    check(table_->streams->create(table_->self, 0, &service_stream_, &error), error);
-  return service_stream_;
+  for (void* stream : waiters_) {
+    if (table_->streams->query(table_->self, stream, &error) == MILL_OK) return stream;
+  }
+  waiters_.reserve(waiters_.size() + 1);
+  void* made = nullptr;
+  check(table_->streams->create(table_->self, 0, &made, &error), error);
+  waiters_.push_back(made);
+  return made;
 }
 
 void Device::call_after(void* event, void (*fn)(void* data), void* data) {
   const std::lock_guard lock(lazy_);
   mill_kernel_error error{};
-  void* stream = service_stream();
+  void* stream = idle_waiter();
   check(table_->streams->wait_event(table_->self, stream, event, &error), error);
   check(table_->streams->host_call(table_->self, stream, fn, data, &error), error);
 }
@@ -178,10 +189,7 @@ uint64_t Device::add_stream(void* native, std::shared_ptr<StreamCount> count) {
 void Device::drop_stream(uint64_t number) noexcept {
   if (runs_inline_) return;
   allocator_->retire_stream(number);
-  {
-    const std::lock_guard lock(lazy_);
-    if (pinned_) pinned_->retire_stream(number);
-  }
+  if (Allocator* made = pinned_.load(std::memory_order_acquire)) made->retire_stream(number);
   streams_->drop(number);
 }
 

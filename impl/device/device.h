@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/handle.h"
 #include "base/turn_mutex.h"
@@ -81,7 +82,8 @@ class Device {
 
   // Throws what the device reports.
   void copy(void* stream, void* to, const void* from, uint64_t bytes, int32_t kind) const;
-  // fn(data) on some thread when the event has happened. fn calls nothing of the device.
+  // fn(data) on some thread when the event has happened, whatever else is waited for. fn calls
+  // nothing of the device.
   void call_after(void* event, void (*fn)(void* data), void* data);
   // On a stream of the device's own, and waits for it.
   void copy_blocking(void* to, const void* from, uint64_t bytes, int32_t kind);
@@ -107,12 +109,18 @@ class Device {
   std::unique_ptr<StreamTable> streams_;
   std::unique_ptr<TableSource> source_;
   std::unique_ptr<Allocator> allocator_;
-  TurnMutex lazy_;  // what follows
-  std::unique_ptr<PinnedSource> pinned_source_;
-  std::unique_ptr<Allocator> pinned_;
-  void* service_stream_ = nullptr;
+  void* idle_waiter();
 
-  void* service_stream();
+  TurnMutex lazy_;  // what follows, but for reading pinned_
+  std::unique_ptr<PinnedSource> pinned_source_;
+  std::unique_ptr<Allocator> pinned_memory_;
+  std::atomic<Allocator*> pinned_{nullptr};  // once it is there
+  // Each waits for one event at a time: on one stream an early event would be told after a late
+  // one.
+  std::vector<void*> waiters_;
+  TurnMutex copying_;  // what follows
+  void* copy_stream_ = nullptr;
+
   Handle* owner_;
   void (*release_owner_)(Handle*) noexcept;
   std::atomic<Storage*> retired_{nullptr};

@@ -2,18 +2,9 @@
 
 #include <algorithm>
 
-#include "base/error.h"
+#include "device/device.h"
 
 namespace mill {
-
-namespace {
-
-void check(mill_status status, const mill_kernel_error& error) {
-  // A plugin may have left out the NUL.
-  if (status < 0) fail(status, "%.*s", static_cast<int>(sizeof error.text - 1), error.text);
-}
-
-}  // namespace
 
 StreamTable::StreamTable(const mill_device_table& table, const Turns& turns)
     : table_(table), mutex_(turns) {}
@@ -46,10 +37,9 @@ StreamTable::State* StreamTable::find(uint64_t number) {
   return nullptr;
 }
 
-uint64_t StreamTable::submitted(uint64_t number) {
+uint64_t StreamTable::count_wait(uint64_t number) {
   const std::lock_guard lock(mutex_);
   const State* state = find(number);
-  // The wait that was added last stands behind everything counted so far.
   return state ? state->count->next() : 0;
 }
 

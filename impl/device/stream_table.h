@@ -42,8 +42,8 @@ class StreamTable {
   void drop(uint64_t number) noexcept;
   uint64_t number(const void* native) const;
 
-  // How much has been submitted to a stream.
-  uint64_t submitted(uint64_t number);
+  // A place behind everything submitted to the stream so far, the wait added last included.
+  uint64_t count_wait(uint64_t number);
 
   // Work submitted to stream `waiter` from now on starts after the ticket. Throws what the device
   // reports.

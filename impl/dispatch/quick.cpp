@@ -41,6 +41,7 @@ bool run_quick(Exec& exec, const OpRow& row, mill_tensor* const* in, uint32_t n_
   }
   if (kernel->workspace) return false;
   const bool ordered = !exec.device.runs_inline();
+  const TurnHold turn(exec.device.turns());  // as in launch.cpp
   if (ordered && exec.order == MILL_ORDER_AUTO) [[unlikely]] {
     order_read(*a->storage, exec.stream_id());
     if (two) order_read(*in[1]->storage, exec.stream_id());

@@ -40,7 +40,8 @@ struct mill_event : mill::Handle {
   mill_status query();
   mill_status wait(uint64_t timeout_ns);
   double elapsed(mill_event& until);
-  // A file descriptor of the caller's that tells what the event stands for now.
+  // A file descriptor of the caller's, readable once what the event stands for at this call has
+  // happened.
   int32_t descriptor();
 };
 

@@ -86,10 +86,11 @@ void copy_in(Exec& exec, mill_tensor& to, const void* data, uint64_t bytes) {
     exec.stream->wait();
 }
 
-void copy_out(Exec& exec, mill_tensor& from, void* data, uint64_t bytes) {
+void copy_out(Exec& exec, mill_tensor& from, void* data, uint64_t bytes, uint64_t offset = 0) {
   const bool ordered = !exec.device.runs_inline();
   if (ordered && exec.order == MILL_ORDER_AUTO) order_read(*from.storage, exec.stream_id());
-  exec.device.copy(exec.stream->native, data, from.view.data, bytes, MILL_COPY_DEVICE_TO_HOST);
+  exec.device.copy(exec.stream->native, data, static_cast<const char*>(from.view.data) + offset,
+                   bytes, MILL_COPY_DEVICE_TO_HOST);
   if (ordered) mark_read(*from.storage, exec.stream->ticket());
 }
 
@@ -116,6 +117,11 @@ void read_host(Exec& exec, mill_tensor& tensor, void* data, uint64_t bytes) {
   const TensorRef dense = row_major(exec, tensor);
   copy_out(exec, *dense, data, bytes);
   const WaitRecord waiting(*exec.context, MILL_RECORD_SYNC_READ, &exec, exec.stream->id);
+  exec.stream->wait();
+}
+
+void read_part(Exec& exec, mill_tensor& tensor, uint64_t offset, void* data, uint64_t bytes) {
+  copy_out(exec, tensor, data, bytes, offset);
   exec.stream->wait();
 }
 

@@ -76,7 +76,7 @@ void mark_read(Storage& storage, const Ticket& ticket) {
   // for this one has waited for both. The wait comes after the work, hence a later ticket.
   StreamTable& table = storage.device->stream_table();
   table.wait(ticket.stream, evicted);
-  const Ticket later{ticket.stream, table.submitted(ticket.stream)};
+  const Ticket later{ticket.stream, table.count_wait(ticket.stream)};
   const Hold hold(storage.use);
   for (uint32_t k = 0; k < storage.use.n_reads; ++k) {
     Ticket& read = storage.use.reads[k];

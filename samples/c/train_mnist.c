@@ -27,6 +27,8 @@ static struct {
   int64_t hidden[MAX_LAYERS], layers, epochs, batch;
   uint64_t seed;
   double rate;
+  uint32_t workers;
+  mill_dtype autocast;
 } opt = {.batch = 64, .seed = 1};
 
 static const char usage[] =
@@ -38,6 +40,8 @@ static const char usage[] =
     "  --batch N         examples in a step (64)\n"
     "  --rate R          learning rate, which falls to 0 (2e-3; csv: 8e-3)\n"
     "  --seed N          of weights and shuffle (1)\n"
+    "  --workers N       threads that gather batches (1)\n"
+    "  --autocast DTYPE  matrix products in f16 or bf16\n"
     "  --device SPEC     where to train: cpu, sim:PROFILE, cuda:N (cpu)\n";
 
 static void read_options(int argc, char** argv) {
@@ -69,6 +73,12 @@ static void read_options(int argc, char** argv) {
       opt.rate = strtod(value, NULL);
     } else if (strcmp(name, "--seed") == 0) {
       opt.seed = strtoull(value, NULL, 10);
+    } else if (strcmp(name, "--workers") == 0) {
+      opt.workers = (uint32_t)strtoul(value, NULL, 10);
+    } else if (strcmp(name, "--autocast") == 0) {
+      opt.autocast = strcmp(value, "f16") == 0 ? MILL_F16 : MILL_BF16;
+      if (opt.autocast == MILL_BF16 && strcmp(value, "bf16") != 0)
+        die("--autocast takes f16 or bf16, not ", value);
     } else if (strcmp(name, "--device") == 0) {
       opt.device = value;
     } else {
@@ -181,6 +191,7 @@ static mill_loader* make_loader(mill_context* context, uint32_t device, const da
   opts.seed = opt.seed;
   opts.batch = batch;
   opts.flags = flags;
+  opts.workers = opt.workers;
   opts.device = device;  // batches are copied there while the one before is computed
   mill_tensor* columns[2] = {set->inputs, set->labels};
   mill_loader* loader;
@@ -286,6 +297,13 @@ int main(int argc, char** argv) {
                                     err));
   check(mill_optimizer_set_schedule(optimizer, MILL_SCHEDULE_COSINE, steps_per_epoch / 5,
                                     opt.epochs * steps_per_epoch, 0, err));
+  // Small gradients vanish in f16, so the loss is scaled up; steps take the scale out again.
+  mill_tensor* scale = NULL;
+  if (opt.autocast == MILL_F16) {
+    check(mill_optimizer_set_loss_scale(optimizer, exec, 65536, 2, 0.5, 2000, err));
+    check(mill_optimizer_loss_scale(optimizer, &scale, err));
+  }
+  check(mill_exec_set_autocast(exec, opt.autocast, err));
   check(mill_tape_create(context, &tape, err));
   double error = 100;
   for (int64_t epoch = 1; epoch <= opt.epochs; epoch++) {
@@ -300,7 +318,7 @@ int main(int argc, char** argv) {
       if (status != MILL_END) {
         check(mill_cross_entropy(exec, forward(&net, exec, batch[0]), batch[1], MILL_REDUCE_MEAN, 0,
                                  -100, &loss, &lse, err));
-        check(mill_tape_backward(tape, exec, loss, NULL, 0, err));
+        check(mill_tape_backward(tape, exec, loss, scale, 0, err));
         check(mill_optimizer_step(optimizer, exec, err));
         if (step == steps_per_epoch) check(mill_tensor_item(exec, loss, &last, err));
       }
@@ -321,6 +339,7 @@ int main(int argc, char** argv) {
   mill_tensor_release(train.labels);
   mill_tensor_release(test.inputs);
   mill_tensor_release(test.labels);
+  mill_tensor_release(scale);
   mill_loader_release(batches);
   mill_loader_release(test_batches);
   mill_tape_release(tape);

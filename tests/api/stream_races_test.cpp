@@ -4,6 +4,7 @@
 // engine can see who shares memory with whom.
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <functional>
 #include <string>
 #include <vector>
@@ -470,6 +471,28 @@ TEST(StreamOrders, PinnedMemoryMayBeUsedAgainAfterAWriteFromIt) {
   l.ok(mill_tensor_read(l.b(), y.get(), pinned, kCount * sizeof(float), l.err()));
   EXPECT_EQ(pinned[kCount - 1], 2.0f);
   l.expect(l.a(), z, 1);
+}
+
+// Saved on one stream, last written on another.
+TEST(StreamOrders, ACheckpointComesAfterTheWritesOfOtherStreams) {
+  const Lanes l(MILL_ORDER_AUTO, "sim:h200-sxm,memory=67108864");
+  Group group;
+  l.ok(mill_group_create(l.context(), MILL_F32, group.out(), l.err()));
+  l.ok(mill_group_add(group.get(), "w", kDims.data(), 1, nullptr, l.err()));
+  l.ok(mill_group_build(group.get(), l.a(), l.err()));
+  Tensor weight;
+  l.ok(mill_group_param(group.get(), 0, weight.out(), l.err()));
+  l.affine_into(l.a(), l.make(2), 3, 0, weight);
+  const std::string path = testing::TempDir() + "millrace-races.safetensors";
+  EXPECT_EQ(mill_checkpoint_save(l.b(), path.c_str(), MILL_NTS, group.get(), nullptr, nullptr,
+                                 nullptr, l.err()),
+            MILL_OK)
+      << l.message();
+  l.affine_into(l.a(), l.make(1), 1, 0, weight);
+  l.ok(mill_checkpoint_load(l.b(), path.c_str(), MILL_NTS, group.get(), nullptr, nullptr, nullptr,
+                            l.err()));
+  l.expect(l.b(), weight, 6);
+  std::remove(path.c_str());
 }
 
 // A free itself reports nothing, so the next wait does, once.

@@ -147,7 +147,8 @@ TEST(SlabTest, ThreadsThatExchangeObjectsNeverShareASlot) {
 
 TEST(SlabTest, AForkedChildMayAllocateWhileOtherThreadsWereBusy) {
 #if defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "ThreadSanitizer does not follow threads across fork";
+  GTEST_SKIP()
+      << "needs a build without ThreadSanitizer, which does not follow threads across fork";
 #endif
   std::atomic<bool> stop{false};
   std::vector<std::thread> busy;

@@ -342,14 +342,14 @@ TEST_F(Streams, AStreamThatIsDroppedFinishedLeavesNothing) {
   drop(a_);
   EXPECT_EQ(device_.recorded(), 1);
   EXPECT_TRUE(table_->done(ticket));
-  EXPECT_EQ(table_->submitted(a_.number), 0u);
+  EXPECT_EQ(table_->count_wait(a_.number), 0u);
 }
 
 TEST_F(Streams, AWaitThatWasAddedCountsAsWork) {
   a_.submit();
-  EXPECT_EQ(table_->submitted(a_.number), 2u);
+  EXPECT_EQ(table_->count_wait(a_.number), 2u);
   EXPECT_EQ(a_.submit().sequence, 3u);
-  EXPECT_EQ(table_->submitted(99), 0u);
+  EXPECT_EQ(table_->count_wait(99), 0u);
 }
 
 // The second wait comes when the stream is gone and the first still uses its event.

@@ -290,6 +290,34 @@ TEST_F(Streams, ADescriptorMayBeClosedBeforeItsEventHappens) {
   expect_all(*lane, work.get(), 1);
 }
 
+// Several tries, because the late event may happen before this thread looks.
+TEST_F(Streams, ADescriptorOfAnEarlyEventDoesNotWaitForALateOne) {
+  const Lane slow = new_lane();
+  const Lane idle = new_lane();
+  const Event late = new_event(slow);
+  const Event early = new_event(idle);
+  const Tensor matrix = averaging(*slow);
+  bool overtook = false;
+  for (int k = 0; k < 20 && !overtook; ++k) {
+    const Tensor work = long_work(*slow, matrix.get());
+    ok(mill_event_record(late.get(), slow.stream.get(), err()));
+    ok(mill_event_record(early.get(), idle.stream.get(), err()));
+    int32_t first = -1;
+    int32_t second = -1;
+    ok(mill_event_descriptor(late.get(), &first, err()));
+    ok(mill_event_descriptor(early.get(), &second, err()));
+    pollfd waiting{second, POLLIN, 0};
+    EXPECT_EQ(poll(&waiting, 1, 60000), 1);
+    overtook = mill_event_query(late.get(), err()) == MILL_NOT_READY;
+    EXPECT_EQ(mill_event_wait(late.get(), UINT64_MAX, err()), MILL_OK);
+    waiting.fd = first;
+    EXPECT_EQ(poll(&waiting, 1, 60000), 1);
+    ::close(first);
+    ::close(second);
+  }
+  EXPECT_TRUE(overtook);
+}
+
 // ---- reads in flight ----------------------------------------------------------------------------
 
 TEST_F(Streams, AReadInFlightHoldsTheValuesOfItsMoment) {

@@ -291,7 +291,7 @@ TEST_F(ChromeTest, AFinishedWriterAndABadPathAreRefused) {
 }
 
 TEST_F(ChromeTest, AFullDiskIsReportedAndNothingMoreIsWritten) {
-  if (access("/dev/full", W_OK) != 0) GTEST_SKIP() << "this system has no /dev/full";
+  if (access("/dev/full", W_OK) != 0) GTEST_SKIP() << "needs /dev/full";
   ChromeWriter writer(tracer_, "/dev/full");
   try {
     writer.finish();

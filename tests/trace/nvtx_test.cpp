@@ -31,7 +31,7 @@ TracerOptions small() {
 }
 
 TEST(Nvtx, ABuildWithoutItsHeadersSaysSo) {
-  if (Nvtx::built_in()) GTEST_SKIP() << "this build has NVTX";
+  if (Nvtx::built_in()) GTEST_SKIP() << "needs a build without the NVTX headers";
   Tracer tracer(small());
   try {
     tracer.set_mask(MILL_TRACE_NVTX);
@@ -43,7 +43,7 @@ TEST(Nvtx, ABuildWithoutItsHeadersSaysSo) {
 }
 
 TEST(Nvtx, TheMaskBitAloneMakesNoRecords) {
-  if (!Nvtx::built_in()) GTEST_SKIP() << "NVTX headers were not there at build time";
+  if (!Nvtx::built_in()) GTEST_SKIP() << "needs the NVTX headers at build time";
   Tracer tracer(small());
   ExecTrace trace(tracer);
   tracer.set_mask(MILL_TRACE_NVTX);
@@ -60,7 +60,7 @@ TEST(Nvtx, TheMaskBitAloneMakesNoRecords) {
 
 TEST(Nvtx, AToolSeesOneRangePerOpWhileTheBitIsSet) {
 #if !defined(MILL_TEST_NVTX_INJECTION)
-  GTEST_SKIP() << "NVTX headers were not there at build time";
+  GTEST_SKIP() << "needs the NVTX headers at build time";
 #else
   std::string set = "NVTX_INJECTION64_PATH=" MILL_TEST_NVTX_INJECTION;
   std::vector<char*> environment;

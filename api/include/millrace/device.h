@@ -163,10 +163,10 @@ MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
 MILL_API MILL_SINCE(1) mill_status
     mill_event_elapsed(mill_event* from, mill_event* to, double* out_ns, mill_error* err);
 
-/* A new file descriptor that becomes readable, with 8 bytes, when what the event stands for now has
- * happened: for poll, epoll and event loops. It is the caller's to close; recording the event again
- * does not change it. Errors: MILL_E_ARG, MILL_E_UNSUPPORTED (the device cannot call the host),
- * MILL_E_IO (no descriptor is left), MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since: 1 */
+/* A new file descriptor that becomes readable, with 8 bytes, when what the event stands for at this
+ * call has happened: for poll, epoll and event loops. It is the caller's to close; recording the
+ * event again does not change it. Errors: MILL_E_ARG, MILL_E_UNSUPPORTED (the device cannot call
+ * the host), MILL_E_IO (no descriptor is left), MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_event_descriptor(mill_event* event, int32_t* out_fd, mill_error* err);
 
