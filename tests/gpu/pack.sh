@@ -35,7 +35,7 @@ tree=$root/build/$preset
 
 if [ -n "$build" ]; then
   [ -f "$tree/build.ninja" ] || (cd "$root" && cmake --preset "$preset" >/dev/null) || die "configuring $preset failed"
-  targets="conformance_tests gpu_tests gpu_stream_tests gpu_timings sample_overlap sample_char_mlp sample_xor"
+  targets="conformance_tests gradient_tests gpu_tests gpu_stream_tests gpu_timings sample_overlap sample_char_mlp sample_xor"
   if [ -n "$sim" ]; then targets="$targets millrace_sim"; fi
   if grep -q '^build millrace_cuda:' "$tree/build.ninja"; then targets="$targets millrace_cuda cuda_tests"; fi
   # shellcheck disable=SC2086  # a list
@@ -68,7 +68,7 @@ elif [ -n "$cuda" ]; then
 else
   echo "pack: without the CUDA device, which this build does not have"
 fi
-for program in conformance gpu_tests gpu_stream_tests gpu_timings; do take "$tree/tests/$program" bin; done
+for program in conformance gradient_tests gpu_tests gpu_stream_tests gpu_timings; do take "$tree/tests/$program" bin; done
 if [ -f "$tree/tests/cuda_tests" ]; then take "$tree/tests/cuda_tests" bin; fi
 for program in overlap char_mlp xor; do take "$tree/samples/$program" bin; done
 

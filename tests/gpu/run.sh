@@ -154,7 +154,8 @@ echo
 part_1() { echo "support of ops
 CUDA plugin as a file
 conformance test
-conformance grad"; }
+conformance grad
+mixed precision"; }
 part_2() { echo "pointwise ops, bit for bit
 streams and events
 loader pipeline
@@ -227,7 +228,7 @@ if [ "$probe" -ne 0 ]; then
   exit 1
 fi
 
-# ---- part 1: the ops, 470 s at most --------------------------------------------------------------------------------
+# ---- part 1: the ops, 530 s at most --------------------------------------------------------------------------------
 
 few='' all='^[a-e] ^[f-k] ^[lm] ^[n-z]'
 [ -z "$quick" ] || { few="--op ^(add|softmax|sum)\$" all='^(add|softmax)$ ^sum$'; }
@@ -257,6 +258,7 @@ run_part_1() {
     fi
     step "conformance test" 200 gtest "$bin/conformance" test --device "$device" $few
     step "conformance grad" 210 summary sh -c "$gradients" sh "$bin/conformance" "$device" "$work" $all
+    step "mixed precision" 60 gtest "$bin/gradient_tests" --gtest_filter='*MixedPrecision*'
   }
 }
 

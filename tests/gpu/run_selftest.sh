@@ -21,6 +21,7 @@ good_pack() {
     grad) echo '7 passed, 0 failed, on x' ;;
     *) echo fine ;;
   esac"
+  program gradient_tests "$ok_case"
   program gpu_tests "$ok_case"
   program gpu_stream_tests "$ok_case"
   program gpu_timings 'for a; do last=$a; done
@@ -69,6 +70,7 @@ good_pack
 try "all is well" 0
 has '^| conformance test | 2 | 0 | 1 |'
 has '^| conformance grad | 28 | 0 | 0 |'
+has '^| mixed precision | 1 | 0 | 0 |'
 has '^| loader pipeline | 1 | 0 | 0 |'
 has '^| memcheck | 0 | 0 | 1 | 0 | compute-sanitizer: Error: Device not supported |'
 has '^| sample overlap | 1 | 0 | 0 |.* fine |'

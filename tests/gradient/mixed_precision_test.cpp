@@ -2,6 +2,7 @@
 // masters, dynamic loss scaling; on the CPU and on a simulated device, whose results come late.
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -182,7 +183,7 @@ class Perceptron {
   Tensor labels_;
 };
 
-struct MixedPrecision : testing::TestWithParam<const char*> {
+struct MixedPrecision : testing::TestWithParam<std::string> {
   std::unique_ptr<World> owner = world_on(GetParam());
   World& w = *owner;
   TempDir dir;
@@ -490,9 +491,16 @@ TEST_P(MixedPrecision, ANegativeClipLeavesEverythingAsItIs) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(On, MixedPrecision, testing::Values("cpu", "sim:ideal"),
+// On the CPU, and on the device that MILL_TEST_DEVICE names; without it on a simulated one.
+std::string other_device() {
+  return test_device() == "cpu" ? "sim:ideal" : test_device();
+}
+
+INSTANTIATE_TEST_SUITE_P(On, MixedPrecision, testing::Values(std::string("cpu"), other_device()),
                          [](const auto& device) {
-                           return std::string(device.param) == "cpu" ? "Cpu" : "Sim";
+                           std::string name(device.param, 0, device.param.find(':'));
+                           name[0] = static_cast<char>(std::toupper(name[0]));
+                           return name;
                          });
 
 }  // namespace
