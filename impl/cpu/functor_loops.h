@@ -3,10 +3,13 @@
 #pragma once
 
 #include "cpu/pointwise.h"
-#include "cpu/simd_int.h"
 #include "cpu/simd_math.h"
+#include "kernels/functors/int_math.h"
 
 namespace mill::cpu::MILL_TARGET {
+
+// Its functions are always inlined, so its name needs no target. Compilers vectorise the loops.
+using mill::functors::IntMath;
 
 // The dtype whose storage is the compute type C.
 template <class C>

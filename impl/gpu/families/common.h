@@ -179,6 +179,22 @@ mill_status with_numeric(int32_t dtype, F&& call) {
   return is_integer(dtype) ? with_integer(dtype, call) : with_float(dtype, call);
 }
 
+// Of a tensor whose elements are indices.
+inline mill_status check_index_dtype(const mill_kernel_args* args, const mill_kernel_tensor* t,
+                                     const char* name) {
+  switch (t->dtype) {
+    case MILL_U8:
+    case MILL_I8:
+    case MILL_I16:
+    case MILL_I32:
+    case MILL_I64: return MILL_OK;
+    default:
+      return refuse(args, MILL_E_DTYPE,
+                    "the %s have dtype number %d; u8, i8, i16, i32 and i64 are read", name,
+                    t->dtype);
+  }
+}
+
 // ---- sizes --------------------------------------------------------------------------------------
 
 inline constexpr int kThreads = 256;

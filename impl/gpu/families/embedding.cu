@@ -10,19 +10,6 @@ namespace {
 //
 #include "kernels/block/embedding_sort.inl"
 
-mill_status check_ids_dtype(const mill_kernel_args* args, const mill_kernel_tensor* ids) {
-  switch (ids->dtype) {
-    case MILL_U8:
-    case MILL_I8:
-    case MILL_I16:
-    case MILL_I32:
-    case MILL_I64: return MILL_OK;
-    default:
-      return refuse(args, MILL_E_DTYPE,
-                    "the ids have dtype number %d; u8, i8, i16, i32 and i64 are read", ids->dtype);
-  }
-}
-
 // A row's units belong to a team, as many threads as the row keeps busy.
 int team_log2_of(int64_t units) {
   int log2 = 0;
@@ -50,7 +37,7 @@ mill_status gather(const mill_kernel_args* args, int64_t row_bytes) {
 mill_status embedding(const mill_kernel_args* args) {
   const mill_kernel_tensor* weight = args->in[0];
   const mill_kernel_tensor* ids = args->in[1];
-  const mill_status status = check_ids_dtype(args, ids);
+  const mill_status status = check_index_dtype(args, ids, "ids");
   // Without columns the ids are still checked.
   if (status != MILL_OK || ids->numel == 0) return status;
   const int64_t row_bytes = weight->dims[1] * mill::dtype_size(weight->dtype);
@@ -211,7 +198,7 @@ uint64_t embedding_backward_workspace(const mill_kernel_args* args) {
 mill_status embedding_backward(const mill_kernel_args* args) {
   const mill_kernel_tensor* ids = args->in[1];
   const mill_kernel_tensor* out = args->out[0];
-  const mill_status status = check_ids_dtype(args, ids);
+  const mill_status status = check_index_dtype(args, ids, "ids");
   if (status != MILL_OK) return status;
   if (out->numel == 0) {
     // Without a result the ids are still checked.

@@ -14,20 +14,6 @@ loss_options options_of(const mill_kernel_args* args, const mill_kernel_tensor* 
   return {args->attr[1].f, args->attr[2].i, static_cast<int32_t>(args->attr[0].i), labels->dtype};
 }
 
-mill_status check_labels(const mill_kernel_args* args, const mill_kernel_tensor* labels) {
-  switch (labels->dtype) {
-    case MILL_U8:
-    case MILL_I8:
-    case MILL_I16:
-    case MILL_I32:
-    case MILL_I64: return MILL_OK;
-    default:
-      return refuse(args, MILL_E_DTYPE,
-                    "the labels have dtype number %d; u8, i8, i16, i32 and i64 are read",
-                    labels->dtype);
-  }
-}
-
 int64_t classes_of(const mill_kernel_tensor* logits) {
   return logits->dims[logits->rank - 1];
 }
@@ -79,7 +65,7 @@ mill_status cross_entropy_as(const mill_kernel_args* args) {
   using C = acc_t<T>;
   const mill_kernel_tensor* logits = args->in[0];
   const mill_kernel_tensor* labels = args->in[1];
-  mill_status status = check_labels(args, labels);
+  mill_status status = check_index_dtype(args, labels, "labels");
   if (status != MILL_OK) return status;
   const LossPlan<T> plan(args);
   const loss_options o = options_of(args, labels);
@@ -165,7 +151,7 @@ mill_status cross_entropy_backward_as(const mill_kernel_args* args) {
   using C = acc_t<T>;
   const mill_kernel_tensor* logits = args->in[1];
   const mill_kernel_tensor* labels = args->in[2];
-  mill_status status = check_labels(args, labels);
+  mill_status status = check_index_dtype(args, labels, "labels");
   if (status != MILL_OK || args->out[0]->numel == 0) return status;
   const loss_options o = options_of(args, labels);
   int64_t* counted = nullptr;

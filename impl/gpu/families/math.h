@@ -2,6 +2,8 @@
 // which includes this file at its end.
 #pragma once
 
+#include "kernels/functors/int_math.h"
+
 namespace MILL_FLAVOUR {
 
 // Floating types: f32 and f64.
@@ -50,41 +52,7 @@ struct Math {
   }
 };
 
-// Integers wrap; division goes toward zero, by zero it is 0.
-template <class T>
-struct IntMath {
-  using V = T;
-  using M = bool;
-
-  MILL_DEVICE static T set(double value) { return static_cast<T>(static_cast<int64_t>(value)); }
-  MILL_DEVICE static T add(T a, T b) { return wrap(bits(a) + bits(b)); }
-  MILL_DEVICE static T sub(T a, T b) { return wrap(bits(a) - bits(b)); }
-  MILL_DEVICE static T mul(T a, T b) { return wrap(bits(a) * bits(b)); }
-  MILL_DEVICE static T neg(T a) { return wrap(0 - bits(a)); }
-  MILL_DEVICE static T abs(T a) {
-    if constexpr (std::is_signed_v<T>) return a < 0 ? neg(a) : a;
-    return a;
-  }
-  MILL_DEVICE static T div(T a, T b) {
-    if (b == 0) return 0;
-    if constexpr (std::is_signed_v<T>) {
-      if (b == static_cast<T>(-1)) return neg(a);
-    }
-    return static_cast<T>(a / b);
-  }
-  MILL_DEVICE static bool lt(T a, T b) { return a < b; }
-  MILL_DEVICE static bool le(T a, T b) { return a <= b; }
-  MILL_DEVICE static bool gt(T a, T b) { return a > b; }
-  MILL_DEVICE static bool eq(T a, T b) { return a == b; }
-  MILL_DEVICE static bool is_nan(T) { return false; }
-  MILL_DEVICE static T select(bool mask, T yes, T no) { return mask ? yes : no; }
-  MILL_DEVICE static T maximum(T a, T b) { return a > b ? a : b; }
-  MILL_DEVICE static T minimum(T a, T b) { return a < b ? a : b; }
-
- private:
-  MILL_DEVICE static uint64_t bits(T a) { return static_cast<uint64_t>(a); }
-  MILL_DEVICE static T wrap(uint64_t a) { return static_cast<T>(a); }
-};
+using mill::functors::IntMath;
 
 // The math vocabulary for elements of T.
 template <class T>

@@ -50,9 +50,8 @@ mill_status fill(void* self, void* stream, void* to, int32_t value, uint64_t byt
   Device& device = device_of(self);
   if (const mill_status status = device.alive(error); status != MILL_OK) return status;
   if (bytes == 0) return MILL_OK;
-  const Current current(device.index());
-  cudaError_t code = current.status();
-  if (code == cudaSuccess) code = cudaMemsetAsync(to, value, bytes, stream_of(stream).native);
+  const cudaError_t code =
+      device.on([&] { return cudaMemsetAsync(to, value, bytes, stream_of(stream).native); });
   return device.check(error, code, "fill of %llu bytes at 0x%llx", shown(bytes), shown(to));
 }
 
@@ -63,11 +62,10 @@ mill_status copy_peer(void* self, void* stream, void* to, void* from_self, const
   if (const mill_status status = device.alive(error); status != MILL_OK) return status;
   if (const mill_status status = source.alive(error); status != MILL_OK) return status;
   if (bytes == 0) return MILL_OK;
-  const Current current(device.index());
-  cudaError_t code = current.status();
-  if (code == cudaSuccess)
-    code = cudaMemcpyPeerAsync(to, device.index(), from, source.index(), bytes,
+  const cudaError_t code = device.on([&] {
+    return cudaMemcpyPeerAsync(to, device.index(), from, source.index(), bytes,
                                stream_of(stream).native);
+  });
   return device.check(error, code, "copy of %llu bytes from 0x%llx of %s to 0x%llx of %s",
                       shown(bytes), shown(from), source.name(), shown(to), device.name());
 }

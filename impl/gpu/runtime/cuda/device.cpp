@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstdarg>
-#include <cstdlib>
+#include <cstdio>
 #include <cstring>
+#include <memory>
+#include <new>
 
 #include "base/dtype.h"
 #include "millrace/op_numbers.h"
@@ -91,10 +93,6 @@ mill_status status_of(cudaError_t code) {
   }
 }
 
-void put(mill_kernel_error* error, const char* format, va_list values) {
-  std::vsnprintf(error->text, sizeof error->text, format, values);
-}
-
 // Appends ": cudaErrorName, text".
 void append_code(mill_kernel_error* error, cudaError_t code) {
   const size_t n = std::strlen(error->text);
@@ -134,6 +132,11 @@ mill_status resolve(void* self, int32_t op, const int32_t* dtypes, uint32_t n_in
 }
 constexpr mill_op_functions kOps = {sizeof(mill_op_functions), 0, resolve};
 
+// Of an op's kernel in own_gemm_.
+size_t own_place(int32_t op, int32_t dtype) {
+  return (op == MILL_OP_LINEAR ? size_t{MILL_DTYPE_COUNT} : 0) + static_cast<size_t>(dtype);
+}
+
 // matmul and linear: the library's if it takes them, else ours.
 template <int32_t Op>
 mill_status launch_gemm(const mill_kernel_args* args) {
@@ -144,26 +147,6 @@ mill_status launch_gemm(const mill_kernel_args* args) {
 }
 
 }  // namespace
-
-mill_status refuse(mill_kernel_error* error, mill_status status, const char* format, ...) {
-  va_list values;
-  va_start(values, format);
-  put(error, format, values);
-  va_end(values);
-  return status;
-}
-
-const char* op_name(int32_t op, char (&buffer)[24]) {
-  switch (op) {
-#define MILL_NAME(number, name) \
-  case number: return #name;
-    MILL_GPU_OPS(MILL_NAME)
-#undef MILL_NAME
-    default: break;
-  }
-  std::snprintf(buffer, sizeof buffer, "op %d", op);
-  return buffer;
-}
 
 // ---- discovery ----------------------------------------------------------------------------------
 
@@ -301,37 +284,24 @@ mill_status Device::read_limits(mill_kernel_error* error) {
 
 void Device::fill_kernels() {
   for (const ListFn list : kLists) {
-    if (!list) continue;
-    const gpu::KernelList kernels = list();
-    for (size_t i = 0; i < kernels.count; ++i)
-      op_count_ = std::max(op_count_, kernels.entries[i].op + 1);
+    if (list) kernels_.add(list());
   }
-  kernels_.assign(static_cast<size_t>(op_count_) * MILL_DTYPE_COUNT, mill_kernel{});
   own_gemm_.assign(2 * MILL_DTYPE_COUNT, mill_kernel{});
-  for (const ListFn list : kLists) {
-    if (!list) continue;
-    const gpu::KernelList kernels = list();
-    for (size_t i = 0; i < kernels.count; ++i) {
-      const gpu::KernelEntry& entry = kernels.entries[i];
-      const bool matmul = entry.op == MILL_OP_MATMUL;
-      const bool linear = entry.op == MILL_OP_LINEAR;
-      for (int32_t dtype = 0; dtype < MILL_DTYPE_COUNT; ++dtype) {
-        if ((entry.dtypes & dtype_bit(dtype)) == 0) continue;
-        mill_kernel& place =
-            kernels_[static_cast<size_t>(entry.op) * MILL_DTYPE_COUNT + static_cast<size_t>(dtype)];
-        place = entry.kernel;
-        if (!matmul && !linear) continue;
-        own_gemm_[(linear ? size_t{MILL_DTYPE_COUNT} : 0) + static_cast<size_t>(dtype)] =
-            entry.kernel;
-        place.launch = matmul ? launch_gemm<MILL_OP_MATMUL> : launch_gemm<MILL_OP_LINEAR>;
-      }
+  for (const int32_t op : {MILL_OP_MATMUL, MILL_OP_LINEAR}) {
+    for (int32_t dtype = 0; dtype < MILL_DTYPE_COUNT; ++dtype) {
+      const mill_kernel* own = kernels_.find(op, &dtype, 1);
+      if (!own) continue;
+      mill_kernel wrapped = *own;
+      wrapped.launch =
+          op == MILL_OP_MATMUL ? launch_gemm<MILL_OP_MATMUL> : launch_gemm<MILL_OP_LINEAR>;
+      own_gemm_[own_place(op, dtype)] = *own;
+      kernels_.replace(op, dtype, wrapped);
     }
   }
 }
 
 const mill_kernel& Device::own_gemm(int32_t op, int32_t dtype) const {
-  return own_gemm_[(op == MILL_OP_LINEAR ? size_t{MILL_DTYPE_COUNT} : 0) +
-                   static_cast<size_t>(dtype)];
+  return own_gemm_[own_place(op, dtype)];
 }
 
 Device::~Device() {
@@ -355,7 +325,7 @@ mill_status Device::check(mill_kernel_error* error, cudaError_t code, const char
     return status;
   va_list values;
   va_start(values, format);
-  put(error, format, values);
+  std::vsnprintf(error->text, sizeof error->text, format, values);
   va_end(values);
   append_code(error, code);
   if (status == MILL_E_DEVICE_LOST) lost_.store(true, std::memory_order_relaxed);
@@ -381,19 +351,7 @@ mill_status Device::configure(const char* name, int64_t value, mill_kernel_error
 
 mill_status Device::resolve(int32_t op, const int32_t* dtypes, uint32_t n_in, uint32_t n_out,
                             mill_kernel* out, mill_kernel_error* error) const {
-  int32_t lead = MILL_DTYPE_NONE;
-  for (uint32_t i = 0; i < n_in + n_out && lead == MILL_DTYPE_NONE; ++i) lead = dtypes[i];
-  if (op >= 0 && op < op_count_ && is_dtype(lead)) {
-    const mill_kernel& kernel =
-        kernels_[static_cast<size_t>(op) * MILL_DTYPE_COUNT + static_cast<size_t>(lead)];
-    if (kernel.launch) {
-      *out = kernel;
-      return MILL_OK;
-    }
-  }
-  char name[24];
-  return refuse(error, MILL_E_UNSUPPORTED, "no kernel for %s on %s on the cuda device",
-                op_name(op, name), dtype_name(lead));
+  return kernels_.resolve(op, dtypes, n_in + n_out, "cuda", out, error);
 }
 
 // ---- what streams leave behind ------------------------------------------------------------------
@@ -405,8 +363,9 @@ mill_status Device::take_slot(gpu::fault_slot** out, mill_kernel_error* error) {
     pages_.reserve(pages_.size() + 1);
     free_slots_.reserve((pages_.size() + 1) * (kPageBytes / kSlotBytes));
     void* page = nullptr;
-    const cudaError_t code =
-        cudaHostAlloc(&page, kPageBytes, cudaHostAllocPortable | cudaHostAllocMapped);
+    const cudaError_t code = on([&] {
+      return cudaHostAlloc(&page, kPageBytes, cudaHostAllocPortable | cudaHostAllocMapped);
+    });
     if (code != cudaSuccess)
       return check(error, code, "%zu bytes of pinned memory for faults", kPageBytes);
     pages_.push_back(page);

@@ -5,19 +5,22 @@
 
 #include <atomic>
 #include <cstdint>
-#include <cstdio>
-#include <memory>
 #include <mutex>
-#include <new>
+#include <utility>
 #include <vector>
 
 #include "gpu/facade.h"
+#include "gpu/guard.h"
+#include "gpu/kernel_table.h"
 #include "gpu/runtime/cuda/driver.h"
 #include "gpu/runtime/cuda/gemm.h"
 #include "gpu/runtime/cuda/launch_view.h"
 #include "millrace/plugin.h"
 
 namespace mill::cuda {
+
+using gpu::refuse;
+using gpu::shown;
 
 class Device;
 
@@ -28,10 +31,6 @@ struct Stream : StreamView {
   std::once_flag workspace_once;
   void* workspace = nullptr;
   uint64_t workspace_bytes = 0;
-};
-
-struct Event {
-  cudaEvent_t native;
 };
 
 inline Stream& stream_of(void* stream) {
@@ -65,16 +64,9 @@ class Current {
   int before_ = -1;
 };
 
-__attribute__((format(printf, 3, 4))) mill_status refuse(mill_kernel_error* error,
-                                                         mill_status status, const char* format,
-                                                         ...);
-
 // How many devices there are; 0 with MILL_E_UNSUPPORTED and the reason where there can be none.
 mill_status find_devices(uint32_t* out_count, mill_kernel_error* error);
 mill_status describe_device(uint32_t index, char* out, uint64_t capacity, mill_kernel_error* error);
-
-// "softmax" for its number; "op 7" in `buffer` for one without a kernel.
-const char* op_name(int32_t op, char (&buffer)[24]);
 
 class Device {
  public:
@@ -103,6 +95,13 @@ class Device {
                                                           ...);
   // The driver's codes have the same numbers.
   static cudaError_t of_driver(CUresult code) { return static_cast<cudaError_t>(code); }
+
+  // f() with this device as the thread's current one, or why it could not be made that.
+  template <class F>
+  cudaError_t on(F&& f, Current::Need need = Current::Need::runtime) const {
+    const Current current(index_, need);
+    return current.status() == cudaSuccess ? f() : current.status();
+  }
 
   mill_status configure(const char* name, int64_t value, mill_kernel_error* error);
   mill_status resolve(int32_t op, const int32_t* dtypes, uint32_t n_in, uint32_t n_out,
@@ -137,9 +136,8 @@ class Device {
   uint64_t granularity_ = 0;
   mill_device_limits limits_{};
   mill_device_table table_{};
-  std::vector<mill_kernel> kernels_;  // [op][lead dtype]
+  gpu::KernelTable kernels_;
   std::vector<mill_kernel> own_gemm_;
-  int32_t op_count_ = 0;
   std::atomic<bool> lost_{false};
   Gemm gemm_;
   std::mutex mutex_;
@@ -155,20 +153,7 @@ inline Device& device_of(void* self) {
 // No exception crosses a table.
 template <class F>
 mill_status guarded(mill_kernel_error* error, F&& f) noexcept {
-  try {
-    return f();
-  } catch (const std::bad_alloc&) {
-    return refuse(error, MILL_E_MEMORY, "out of host memory");
-  } catch (...) {
-    return refuse(error, MILL_E_INTERNAL, "unexpected exception in the cuda device");
-  }
-}
-
-inline unsigned long long shown(uint64_t n) {
-  return n;
-}
-inline unsigned long long shown(const void* p) {
-  return reinterpret_cast<uintptr_t>(p);
+  return gpu::guarded("cuda", error, std::forward<F>(f));
 }
 
 // The tables of memory.cpp, stream.cpp and copy.cpp; self is a Device.

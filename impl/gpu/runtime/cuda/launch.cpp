@@ -1,6 +1,6 @@
 #include <climits>
-#include <cstring>
 
+#include "gpu/kernel_name.h"
 #include "gpu/runtime/cuda/device.h"
 
 namespace mill::cuda {
@@ -11,32 +11,11 @@ namespace {
 // of compute capability 8.0 and later).
 constexpr int kSharedUsual = 48 * 1024;
 
-// "layer_norm<256, float>" out of "... kernel_traits<ns::layer_norm<256, float>, ...>::pretty()" or
-// "[with auto K = ns::layer_norm<256, float>; ...]". Only for sentences.
-void kernel_name(const char* pretty, char (&out)[160]) {
-  const char* p = std::strstr(pretty, "K = ");
-  p = p ? p + 4 : pretty;
-  size_t n = 0;
-  int depth = 0;
-  for (; *p != 0 && n + 1 < sizeof out; ++p) {
-    if (depth == 0 && (*p == ';' || *p == ']')) break;
-    if (*p == '<') ++depth;
-    if (*p == '>') --depth;
-    out[n++] = *p;
-    // A qualifier goes when its end has been seen.
-    if (*p == ':' && p[-1] == ':') {
-      while (n > 0 && out[n - 1] != '<' && out[n - 1] != ' ' && out[n - 1] != '(') --n;
-    }
-  }
-  out[n] = 0;
-}
-
 mill_status refuse_shape(const mill_kernel_args* args, const char* pretty, const char* what,
                          int64_t value, int64_t limit) {
-  char name[160];
-  kernel_name(pretty, name);
-  return refuse(args->error, MILL_E_INTERNAL, "kernel %s: %s is %lld, the limit is %lld", name,
-                what, static_cast<long long>(value), static_cast<long long>(limit));
+  return refuse(args->error, MILL_E_INTERNAL, "kernel %s: %s is %lld, the limit is %lld",
+                gpu::kernel_name(pretty).text, what, static_cast<long long>(value),
+                static_cast<long long>(limit));
 }
 
 }  // namespace
@@ -72,10 +51,9 @@ mill_status launch_grid(const mill_kernel_args* args, const void* function, cons
   }
   if (code == cudaSuccess) [[likely]]
     return MILL_OK;
-  char name[160];
-  kernel_name(pretty, name);
-  return device.check(args->error, code, "kernel %s, %lld blocks of %d threads", name,
-                      static_cast<long long>(shape.grid), shape.block);
+  return device.check(args->error, code, "kernel %s, %lld blocks of %d threads",
+                      gpu::kernel_name(pretty).text, static_cast<long long>(shape.grid),
+                      shape.block);
 }
 
 }  // namespace mill::cuda

@@ -14,7 +14,8 @@ struct StreamView {
 };
 
 // Checks the shape and enqueues the grid. What goes wrong is in args->error. function: the kernel's
-// host stub; pretty: what the compiler calls a function of a class whose template argument K it is.
+// address on the host; pretty: what the compiler calls a function of a class whose template
+// argument K it is.
 mill_status launch_grid(const mill_kernel_args* args, const void* function, const char* pretty,
                         const gpu::shape& shape, void** argv);
 

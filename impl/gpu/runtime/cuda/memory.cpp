@@ -18,9 +18,7 @@ mill_status allocate(void* self, uint64_t bytes, uint64_t align, void** out,
                   "allocate: alignment is %llu, it must be a power of two up to %llu", shown(align),
                   shown(kAlign));
   }
-  const Current current(device.index());
-  cudaError_t code = current.status();
-  if (code == cudaSuccess) code = cudaMalloc(out, std::max<uint64_t>(bytes, 1));
+  const cudaError_t code = device.on([&] { return cudaMalloc(out, std::max<uint64_t>(bytes, 1)); });
   if (code != cudaSuccess) *out = nullptr;
   return device.check(error, code, "%llu bytes asked of %s", shown(bytes), device.name());
 }
@@ -33,11 +31,9 @@ void free_memory(void* self, void* data, uint64_t) {
 mill_status info(void* self, uint64_t* out_free, uint64_t* out_total, mill_kernel_error* error) {
   Device& device = device_of(self);
   if (const mill_status status = device.alive(error); status != MILL_OK) return status;
-  const Current current(device.index());
   size_t free_bytes = 0;
   size_t total_bytes = 0;
-  cudaError_t code = current.status();
-  if (code == cudaSuccess) code = cudaMemGetInfo(&free_bytes, &total_bytes);
+  const cudaError_t code = device.on([&] { return cudaMemGetInfo(&free_bytes, &total_bytes); });
   *out_free = free_bytes;
   *out_total = total_bytes;
   return device.check(error, code, "free memory of %s", device.name());
@@ -48,11 +44,10 @@ mill_status pinned_allocate(void* self, uint64_t bytes, void** out, mill_kernel_
   Device& device = device_of(self);
   *out = nullptr;
   if (const mill_status status = device.alive(error); status != MILL_OK) return status;
-  const Current current(device.index());
-  cudaError_t code = current.status();
-  if (code == cudaSuccess)
-    code = cudaHostAlloc(out, std::max<uint64_t>(bytes, 1),
+  const cudaError_t code = device.on([&] {
+    return cudaHostAlloc(out, std::max<uint64_t>(bytes, 1),
                          cudaHostAllocPortable | cudaHostAllocMapped);
+  });
   if (code != cudaSuccess) *out = nullptr;
   return device.check(error, code, "%llu bytes of pinned memory", shown(bytes));
 }
@@ -90,11 +85,10 @@ mill_status reserve(void* self, uint64_t bytes, void** out, mill_kernel_error* e
   Device& device = device_of(self);
   *out = nullptr;
   if (const mill_status status = device.alive(error); status != MILL_OK) return status;
-  const Current current(device.index(), Current::Need::bound);
   CUdeviceptr at = 0;
-  cudaError_t code = current.status();
-  if (code == cudaSuccess)
-    code = Device::of_driver(device.driver().address_reserve(&at, bytes, 0, 0, 0));
+  const cudaError_t code = device.on(
+      [&] { return Device::of_driver(device.driver().address_reserve(&at, bytes, 0, 0, 0)); },
+      Current::Need::bound);
   if (code == cudaSuccess) *out = reinterpret_cast<void*>(at);
   return device.check(error, code, "reserve %llu bytes of addresses", shown(bytes));
 }
@@ -118,12 +112,12 @@ mill_status map(void* self, void* at, uint64_t bytes, mill_kernel_error* error) 
                   shown(bytes), shown(at), shown(step));
   }
   const Driver& driver = device.driver();
-  const Current current(device.index(), Current::Need::bound);
   CUmemAllocationProp wanted{};
   wanted.type = CU_MEM_ALLOCATION_TYPE_PINNED;
   wanted.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
   wanted.location.id = device.index();
   CUmemGenericAllocationHandle block = 0;
+  const Current current(device.index(), Current::Need::bound);
   cudaError_t code = current.status();
   if (code == cudaSuccess) code = Device::of_driver(driver.create(&block, bytes, &wanted, 0));
   if (code != cudaSuccess)
@@ -142,40 +136,32 @@ mill_status map(void* self, void* at, uint64_t bytes, mill_kernel_error* error) 
 
 mill_status unmap(void* self, void* at, uint64_t bytes, mill_kernel_error* error) {
   Device& device = device_of(self);
-  const Current current(device.index(), Current::Need::bound);
-  cudaError_t code = current.status();
-  if (code == cudaSuccess) code = Device::of_driver(device.driver().unmap(address_of(at), bytes));
+  const cudaError_t code =
+      device.on([&] { return Device::of_driver(device.driver().unmap(address_of(at), bytes)); },
+                Current::Need::bound);
   return device.check(error, code, "unmap %llu bytes at 0x%llx, which must be whole mapped blocks",
                       shown(bytes), shown(at));
 }
 
-constexpr mill_memory_functions kPlain = {sizeof(mill_memory_functions),
-                                          0,
-                                          allocate,
-                                          free_memory,
-                                          info,
-                                          pinned_allocate,
-                                          pinned_free,
-                                          classify,
-                                          nullptr,
-                                          nullptr,
-                                          nullptr,
-                                          nullptr,
-                                          nullptr};
-
-constexpr mill_memory_functions kVirtual = {sizeof(mill_memory_functions),
-                                            0,
-                                            allocate,
-                                            free_memory,
-                                            info,
-                                            pinned_allocate,
-                                            pinned_free,
-                                            classify,
-                                            granularity,
-                                            reserve,
-                                            release,
-                                            map,
-                                            unmap};
+constexpr mill_memory_functions functions(bool ranges) {
+  mill_memory_functions table{};
+  table.size = sizeof table;
+  table.allocate = allocate;
+  table.free = free_memory;
+  table.info = info;
+  table.pinned_allocate = pinned_allocate;
+  table.pinned_free = pinned_free;
+  table.classify = classify;
+  if (!ranges) return table;
+  table.granularity = granularity;
+  table.reserve = reserve;
+  table.release = release;
+  table.map = map;
+  table.unmap = unmap;
+  return table;
+}
+constexpr mill_memory_functions kPlain = functions(false);
+constexpr mill_memory_functions kVirtual = functions(true);
 
 }  // namespace
 

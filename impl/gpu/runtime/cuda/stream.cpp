@@ -3,6 +3,7 @@
 #include <memory>
 #include <thread>
 
+#include "gpu/fault.h"
 #include "gpu/runtime/cuda/device.h"
 
 namespace mill::cuda {
@@ -15,7 +16,7 @@ mill_status finish(Device& device, std::unique_ptr<Stream> stream, void** out,
                    mill_kernel_error* error) {
   const mill_status status = device.take_slot(&stream->faults, error);
   if (status != MILL_OK) {
-    if (stream->owned) cudaStreamDestroy(stream->native);
+    if (stream->owned) device.on([&] { return cudaStreamDestroy(stream->native); });
     return status;
   }
   *out = static_cast<StreamView*>(stream.release());
@@ -30,15 +31,15 @@ mill_status create(void* self, int32_t priority, void** out, mill_kernel_error* 
     auto stream = std::make_unique<Stream>();
     stream->device = &device;
     stream->owned = true;
-    const Current current(device.index());
-    int least = 0;
-    int most = 0;
-    cudaError_t code = current.status();
-    if (code == cudaSuccess) code = cudaDeviceGetStreamPriorityRange(&least, &most);
-    // Non-blocking: the legacy default stream of other code orders nothing of ours.
-    if (code == cudaSuccess)
-      code = cudaStreamCreateWithPriority(&stream->native, cudaStreamNonBlocking,
+    const cudaError_t code = device.on([&] {
+      int least = 0;
+      int most = 0;
+      const cudaError_t ranged = cudaDeviceGetStreamPriorityRange(&least, &most);
+      if (ranged != cudaSuccess) return ranged;
+      // Non-blocking: the legacy default stream of other code orders nothing of ours.
+      return cudaStreamCreateWithPriority(&stream->native, cudaStreamNonBlocking,
                                           std::clamp(priority, most, least));
+    });
     if (code != cudaSuccess) return device.check(error, code, "a stream of %s", device.name());
     return finish(device, std::move(stream), out, error);
   });
@@ -53,13 +54,12 @@ mill_status wrap(void* self, void* native, void** out, mill_kernel_error* error)
     stream->device = &device;
     stream->owned = false;
     stream->native = static_cast<cudaStream_t>(native);
-    const Current current(device.index());
-    int owner = device.index();
-    cudaError_t code = current.status();
     // The default streams are of whatever device is current.
     const bool is_default = native == nullptr || stream->native == cudaStreamLegacy ||
                             stream->native == cudaStreamPerThread;
-    if (code == cudaSuccess && !is_default) code = cudaStreamGetDevice(stream->native, &owner);
+    int owner = device.index();
+    const cudaError_t code = device.on(
+        [&] { return is_default ? cudaSuccess : cudaStreamGetDevice(stream->native, &owner); });
     if (code != cudaSuccess) return device.check(error, code, "stream 0x%llx", shown(native));
     if (owner != device.index()) {
       return refuse(error, MILL_E_DEVICE, "stream 0x%llx is of CUDA device %d, %s was asked for",
@@ -82,73 +82,51 @@ void destroy(void* self, void* stream) {
   if (owner->owned) cudaStreamDestroy(owner->native);
 }
 
-// What kernels before this point have found wrong in their inputs. Told once.
-mill_status faults_of(const Stream& stream, mill_kernel_error* error) {
-  gpu::fault_slot& fault = *stream.faults;
-  if (__atomic_load_n(&fault.state, __ATOMIC_ACQUIRE) != 2) [[likely]]
-    return MILL_OK;
-  char name[24];
-  refuse(error, MILL_E_INDEX, "%s: element %lld of input %d is %lld, it must be in [%lld, %lld)",
-         op_name(fault.op, name), static_cast<long long>(fault.position), fault.argument,
-         static_cast<long long>(fault.value), static_cast<long long>(fault.low),
-         static_cast<long long>(fault.high));
-  __atomic_store_n(&fault.state, 0u, __ATOMIC_RELEASE);
-  return MILL_E_INDEX;
-}
-
 mill_status wait(void* self, void* stream, mill_kernel_error* error) {
   Device& device = device_of(self);
   if (const mill_status status = device.alive(error); status != MILL_OK) return status;
-  const Current current(device.index());
-  cudaError_t code = current.status();
-  if (code == cudaSuccess) code = cudaStreamSynchronize(stream_of(stream).native);
+  const cudaError_t code =
+      device.on([&] { return cudaStreamSynchronize(stream_of(stream).native); });
   const mill_status status = device.check(error, code, "work on a stream of %s", device.name());
-  return status == MILL_OK ? faults_of(stream_of(stream), error) : status;
+  return status == MILL_OK ? gpu::take_fault(stream_of(stream).faults, error) : status;
 }
 
 mill_status query(void* self, void* stream, mill_kernel_error* error) {
   Device& device = device_of(self);
   if (const mill_status status = device.alive(error); status != MILL_OK) return status;
-  const Current current(device.index());
-  cudaError_t code = current.status();
-  if (code == cudaSuccess) code = cudaStreamQuery(stream_of(stream).native);
+  const cudaError_t code = device.on([&] { return cudaStreamQuery(stream_of(stream).native); });
   const mill_status status = device.check(error, code, "work on a stream of %s", device.name());
-  return status == MILL_OK ? faults_of(stream_of(stream), error) : status;
+  return status == MILL_OK ? gpu::take_fault(stream_of(stream).faults, error) : status;
 }
 
 // ---- events -------------------------------------------------------------------------------------
 
+// What the table hands out is CUDA's own handle.
 cudaEvent_t event_of(void* event) {
-  return static_cast<Event*>(event)->native;
+  return static_cast<cudaEvent_t>(event);
 }
 
 mill_status event_create(void* self, void** out, mill_kernel_error* error) {
-  return guarded(error, [&] {
-    Device& device = device_of(self);
-    *out = nullptr;
-    if (const mill_status status = device.alive(error); status != MILL_OK) return status;
-    auto event = std::make_unique<Event>();
-    const Current current(device.index());
-    cudaError_t code = current.status();
-    if (code == cudaSuccess) code = cudaEventCreateWithFlags(&event->native, cudaEventDefault);
-    if (code != cudaSuccess) return device.check(error, code, "an event of %s", device.name());
-    *out = event.release();
-    return mill_status{MILL_OK};
-  });
+  Device& device = device_of(self);
+  *out = nullptr;
+  if (const mill_status status = device.alive(error); status != MILL_OK) return status;
+  cudaEvent_t event = nullptr;
+  const cudaError_t code =
+      device.on([&] { return cudaEventCreateWithFlags(&event, cudaEventDefault); });
+  if (code == cudaSuccess) *out = event;
+  return device.check(error, code, "an event of %s", device.name());
 }
 
 void event_destroy(void* self, void* event) {
   const Current current(device_of(self).index());
-  const std::unique_ptr<Event> owner(static_cast<Event*>(event));
-  cudaEventDestroy(owner->native);
+  cudaEventDestroy(event_of(event));
 }
 
 mill_status event_record(void* self, void* event, void* stream, mill_kernel_error* error) {
   Device& device = device_of(self);
   if (const mill_status status = device.alive(error); status != MILL_OK) return status;
-  const Current current(device.index());
-  cudaError_t code = current.status();
-  if (code == cudaSuccess) code = cudaEventRecord(event_of(event), stream_of(stream).native);
+  const cudaError_t code =
+      device.on([&] { return cudaEventRecord(event_of(event), stream_of(stream).native); });
   return device.check(error, code, "record of an event of %s", device.name());
 }
 
@@ -194,10 +172,9 @@ mill_status event_wait(void* self, void* event, uint64_t timeout_ns, mill_kernel
 mill_status wait_event(void* self, void* stream, void* event, mill_kernel_error* error) {
   Device& device = device_of(self);
   if (const mill_status status = device.alive(error); status != MILL_OK) return status;
-  const Current current(device.index());
-  cudaError_t code = current.status();
-  if (code == cudaSuccess)
-    code = cudaStreamWaitEvent(stream_of(stream).native, event_of(event), cudaEventWaitDefault);
+  const cudaError_t code = device.on([&] {
+    return cudaStreamWaitEvent(stream_of(stream).native, event_of(event), cudaEventWaitDefault);
+  });
   return device.check(error, code, "wait of a stream of %s for an event", device.name());
 }
 
@@ -236,10 +213,9 @@ mill_status host_call(void* self, void* stream, void (*fn)(void* data), void* da
     Device& device = device_of(self);
     if (const mill_status status = device.alive(error); status != MILL_OK) return status;
     auto call = std::make_unique<HostCall>(HostCall{fn, data});
-    const Current current(device.index());
-    cudaError_t code = current.status();
-    if (code == cudaSuccess)
-      code = cudaStreamAddCallback(stream_of(stream).native, run_host_call, call.get(), 0);
+    const cudaError_t code = device.on([&] {
+      return cudaStreamAddCallback(stream_of(stream).native, run_host_call, call.get(), 0);
+    });
     // The callback's from here on.
     if (code == cudaSuccess) static_cast<void>(call.release());
     return device.check(error, code, "a host call on a stream of %s", device.name());

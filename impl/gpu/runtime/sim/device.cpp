@@ -1,14 +1,13 @@
 #include "gpu/runtime/sim/device.h"
 
 #include <algorithm>
-#include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
 
-#include "base/dtype.h"
 #include "gpu/fault.h"
+#include "gpu/guard.h"
 #include "gpu/runtime/sim/host_gemm.h"
 #include "gpu/runtime/sim/tables.h"
 #include "gpu/runtime/sim/touches.h"
@@ -22,6 +21,9 @@ MILL_GPU_FAMILIES(MILL_DECLARE)
 
 namespace mill::sim {
 
+using gpu::refuse;
+using gpu::shown;
+
 namespace {
 
 using ListFn = gpu::KernelList (*)();
@@ -29,27 +31,10 @@ using ListFn = gpu::KernelList (*)();
 constexpr ListFn kLists[] = {MILL_GPU_FAMILIES(MILL_LIST)};
 #undef MILL_LIST
 
-__attribute__((format(printf, 3, 4))) mill_status refuse(mill_kernel_error* error,
-                                                         mill_status status, const char* format,
-                                                         ...) {
-  va_list values;
-  va_start(values, format);
-  std::vsnprintf(error->text, sizeof error->text, format, values);
-  va_end(values);
-  return status;
-}
-
 // True when this is the call that was to fail.
 bool due(std::atomic<int64_t>& countdown) {
   if (countdown.load(std::memory_order_relaxed) == 0) return false;
   return countdown.fetch_sub(1, std::memory_order_relaxed) == 1;
-}
-
-unsigned long long shown(const void* p) {
-  return static_cast<unsigned long long>(reinterpret_cast<uintptr_t>(p));
-}
-unsigned long long shown(uint64_t n) {
-  return static_cast<unsigned long long>(n);
 }
 
 KernelWork work_of(const gpu::cost& cost) {
@@ -101,23 +86,7 @@ Device::Device(const Profile& profile, const DeviceOptions& options, const mill_
   table_.limits = &limits_;
   fill_tables(&table_);
 
-  for (const ListFn list : kLists) {
-    const gpu::KernelList kernels = list();
-    for (size_t i = 0; i < kernels.count; ++i)
-      op_count_ = std::max(op_count_, kernels.entries[i].op + 1);
-  }
-  kernels_.assign(static_cast<size_t>(op_count_) * MILL_DTYPE_COUNT, mill_kernel{});
-  for (const ListFn list : kLists) {
-    const gpu::KernelList kernels = list();
-    for (size_t i = 0; i < kernels.count; ++i) {
-      const gpu::KernelEntry& entry = kernels.entries[i];
-      for (int32_t dtype = 0; dtype < MILL_DTYPE_COUNT; ++dtype) {
-        if ((entry.dtypes & dtype_bit(dtype)) != 0)
-          kernels_[static_cast<size_t>(entry.op) * MILL_DTYPE_COUNT + static_cast<size_t>(dtype)] =
-              entry.kernel;
-      }
-    }
-  }
+  for (const ListFn list : kLists) kernels_.add(list());
 }
 
 Device::~Device() = default;
@@ -178,23 +147,11 @@ mill_status Device::configure(const char* name, int64_t value, mill_kernel_error
 
 mill_status Device::resolve(int32_t op, const int32_t* dtypes, uint32_t n_in, uint32_t n_out,
                             mill_kernel* out, mill_kernel_error* error) const {
-  int32_t lead = MILL_DTYPE_NONE;
-  for (uint32_t i = 0; i < n_in + n_out && lead == MILL_DTYPE_NONE; ++i) lead = dtypes[i];
   if (host_gemm_ && (op == MILL_OP_MATMUL || op == MILL_OP_LINEAR)) {
     *out = {op == MILL_OP_MATMUL ? host_matmul : host_linear, nullptr};
     return MILL_OK;
   }
-  if (op >= 0 && op < op_count_ && is_dtype(lead)) {
-    const mill_kernel& kernel =
-        kernels_[static_cast<size_t>(op) * MILL_DTYPE_COUNT + static_cast<size_t>(lead)];
-    if (kernel.launch) {
-      *out = kernel;
-      return MILL_OK;
-    }
-  }
-  char name[24];
-  return refuse(error, MILL_E_UNSUPPORTED, "no kernel for %s on %s on the sim device",
-                gpu::op_name(op, name), dtype_name(lead));
+  return kernels_.resolve(op, dtypes, n_in + n_out, "sim", out, error);
 }
 
 // ---- kernels ------------------------------------------------------------------------------------
@@ -266,7 +223,10 @@ mill_status Device::allocate(uint64_t bytes, uint64_t align, void** out, mill_ke
                   shown(Space::kGranule));
   }
   *out = due(planned_.allocate) ? nullptr : space_.allocate(bytes);
-  if (*out) return timing_.allocated(reinterpret_cast<uintptr_t>(*out), bytes);
+  if (*out) {
+    timing_.allocated(reinterpret_cast<uintptr_t>(*out), bytes);
+    return MILL_OK;
+  }
   return refuse(error, MILL_E_MEMORY, "out of memory: %llu bytes asked of sim, %llu of %llu in use",
                 shown(bytes), shown(space_.used()), shown(space_.capacity()));
 }
@@ -291,17 +251,20 @@ mill_status Device::pinned_allocate(uint64_t bytes, void** out, mill_kernel_erro
   constexpr uint64_t kPage = 4096;
   *out = nullptr;
   const uint64_t rounded = (std::max<uint64_t>(bytes, 1) + kPage - 1) & ~(kPage - 1);
-  void* memory = rounded >= bytes && rounded <= uint64_t{INT64_MAX}
-                     ? std::aligned_alloc(kPage, rounded)
-                     : nullptr;
+  struct Free {
+    void operator()(void* data) const { std::free(data); }
+  };
+  std::unique_ptr<void, Free> memory(rounded >= bytes && rounded <= uint64_t{INT64_MAX}
+                                         ? std::aligned_alloc(kPage, rounded)
+                                         : nullptr);
   if (!memory) {
     return refuse(error, MILL_E_MEMORY, "out of memory: the system refused %llu pinned bytes",
                   shown(bytes));
   }
   timing_.call(Call::pinned_allocate);
   const std::lock_guard lock(mutex_);
-  pinned_.push_back({static_cast<char*>(memory), rounded});
-  *out = memory;
+  pinned_.push_back({static_cast<char*>(memory.get()), rounded});
+  *out = memory.release();
   return MILL_OK;
 }
 

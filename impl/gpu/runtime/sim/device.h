@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "gpu/kernel_table.h"
 #include "gpu/runtime/sim/async_queue.h"
 #include "gpu/runtime/sim/check/shadow.h"
 #include "gpu/runtime/sim/launch.h"
@@ -176,8 +177,7 @@ class Device {
   Space space_;
   mill_device_limits limits_{};
   mill_device_table table_{};
-  std::vector<mill_kernel> kernels_;  // [op][lead dtype]
-  int32_t op_count_ = 0;
+  gpu::KernelTable kernels_;
   std::atomic<uint64_t> seed_{0};
   std::atomic<bool> lost_{false};
   std::atomic<bool> host_gemm_{false};

@@ -191,13 +191,6 @@ bool HostClock::announce(ThreadId id) {
   return true;
 }
 
-void HostClock::retract(ThreadId id) {
-  const std::lock_guard lock(state_->mutex);
-  Member* it = state_->find(id);
-  if (it == nullptr || it->bound) return;
-  leave_thread(*state_, *it);
-}
-
 bool HostClock::attach(ThreadId id) {
   for (const Local::Binding* it = Local::mine().first; it != nullptr; it = it->next)
     if (it->state == state_) return false;
@@ -354,12 +347,6 @@ void HostClock::stop_ordering(State& state) {
 
 void HostClock::take_turn(State& state, Member& me, std::unique_lock<std::mutex>& lock) {
   state.called = true;
-  if (me.phase != Member::Phase::running) {
-    // It blocked and never resumed: where it belongs in the order is anybody's guess.
-    me.phase = Member::Phase::running;
-    me.clock = state.highest();
-    state.deterministic = false;
-  }
   if (state.ordered && state.members.size() > 1 && state.stepping != &me) {
     me.wants_turn = true;
     for (;;) {
@@ -430,27 +417,6 @@ HostClock::ThreadId HostClock::id() {
 bool HostClock::deterministic() const {
   const std::lock_guard lock(state_->mutex);
   return state_->deterministic;
-}
-
-void HostClock::block() {
-  Member& me = member();
-  const std::lock_guard lock(state_->mutex);
-  me.phase = Member::Phase::asleep;
-  dispatch(*state_);
-}
-
-void HostClock::resume(ThreadId id, Time at) {
-  const std::lock_guard lock(state_->mutex);
-  Member* it = state_->find(id);
-  if (it == nullptr || it->phase != Member::Phase::asleep || it->joining) return;
-  wake(*state_, *it, at);
-}
-
-void HostClock::resume(Time at) {
-  Member& me = member();
-  const std::lock_guard lock(state_->mutex);
-  wake(*state_, me, at);
-  dispatch(*state_);
 }
 
 // ---- a turn ------------------------------------------------------------------------------------

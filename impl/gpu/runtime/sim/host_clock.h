@@ -92,8 +92,6 @@ class HostClock {
   // Before a thread is made that will attach with this id: it counts from now on, at the caller's
   // clock, however late it really starts. False if the id is taken or kFirstForeign or above.
   bool announce(ThreadId id);
-  // Takes an announcement back.
-  void retract(ThreadId id);
   // The calling thread is from now on known by that id. Without an announcement it joins at the
   // maximum clock, which depends on scheduling unless nobody has called yet or nobody is there.
   // False if the id is taken or the thread known already.
@@ -116,13 +114,6 @@ class HostClock {
   void charge(Time duration);
   Time now();
 
-  // For code with queues of its own. The caller does not count until it or another thread resumes
-  // it, at max(own clock, `at`): the clock of what it waited for. To be deterministic, whoever
-  // provides that resumes the sleeper by its id, before making another call; and what is taken from
-  // the queue must not depend on who came first.
-  void block();
-  void resume(ThreadId id, Time at);
-  void resume(Time at);
   ThreadId id();  // the caller's
 
   // Whether the timeline depends on nothing but the program.

@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "gpu/kernel_name.h"
 #include "gpu/runtime/sim/grid.h"
 #include "vocabulary.h"
 
@@ -22,33 +23,6 @@ struct StreamView {
 // Checks the shape, runs the grid, puts it on the clock. What goes wrong is in args->error.
 mill_status launch_grid(const mill_kernel_args* args, const KernelInfo& kernel,
                         const gpu::shape& shape, const gpu::cost& cost, void* const* argv);
-
-// The kernel's name out of what the compiler calls a function with it as template argument.
-struct KernelName {
-  char text[192];
-};
-constexpr KernelName kernel_name(const char* pretty) {
-  KernelName name{};
-  const char* p = pretty;
-  // "... [with auto K = ns::{anonymous}::kernel<256, float>; ...]"
-  while (*p != 0 && !(p[0] == 'K' && p[1] == ' ' && p[2] == '=')) ++p;
-  if (*p != 0) p += 4;
-  size_t n = 0;
-  int depth = 0;
-  for (; *p != 0 && n + 1 < sizeof name.text; ++p) {
-    if (*p == ']' || (*p == ';' && depth == 0)) break;
-    if (*p == '<') ++depth;
-    if (*p == '>') --depth;
-    name.text[n++] = *p;
-    // A qualifier is dropped when its end has been seen.
-    if (*p == ':' && p[-1] == ':') {
-      while (n > 0 && name.text[n - 1] != '<' && name.text[n - 1] != ' ' && name.text[n - 1] != '(')
-        --n;
-    }
-  }
-  name.text[n] = 0;
-  return name;
-}
 
 }  // namespace mill::sim
 
@@ -69,7 +43,7 @@ MILL_DEVICE T as_device_sees(const mill::sim::StreamView& stream, T value) {
 template <auto K>
 struct kernel_text {
   static constexpr const char* pretty() { return __PRETTY_FUNCTION__; }
-  static constexpr mill::sim::KernelName name = mill::sim::kernel_name(pretty());
+  static constexpr mill::gpu::KernelName name = mill::gpu::kernel_name(pretty());
 };
 
 template <auto K, class F = decltype(K)>

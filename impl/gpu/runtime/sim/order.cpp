@@ -18,44 +18,34 @@ std::string party(const OrderReport::Party& it) {
   return std::string(it.name == nullptr ? "an op" : it.name) + text;
 }
 
+struct Phrase {
+  const char* does;
+  const char* link;
+  const char* tail;
+};
+
+Phrase phrase_of(OrderReport::Kind kind) {
+  using Kind = OrderReport::Kind;
+  switch (kind) {
+    case Kind::read_after_write:
+    case Kind::host_read_before_ready: return {"reads", " while ", " may still write them"};
+    case Kind::write_after_read: return {"writes", " while ", " may still read them"};
+    case Kind::write_after_write: return {"writes", " while ", " may still write them"};
+    case Kind::early_free: return {"frees", " while ", " may still use them"};
+    case Kind::use_after_free: break;
+  }
+  return {"uses", " that ", " has freed"};
+}
+
 }  // namespace
 
 std::string describe(const OrderReport& report) {
-  const char* does = "uses";
-  const char* earlier = "";
-  const char* tail = "";
-  switch (report.kind) {
-    case OrderReport::Kind::read_after_write:
-    case OrderReport::Kind::host_read_before_ready:
-      does = "reads";
-      earlier = " while ";
-      tail = " may still write them";
-      break;
-    case OrderReport::Kind::write_after_read:
-      does = "writes";
-      earlier = " while ";
-      tail = " may still read them";
-      break;
-    case OrderReport::Kind::write_after_write:
-      does = "writes";
-      earlier = " while ";
-      tail = " may still write them";
-      break;
-    case OrderReport::Kind::early_free:
-      does = "frees";
-      earlier = " while ";
-      tail = " may still use them";
-      break;
-    case OrderReport::Kind::use_after_free:
-      earlier = " that ";
-      tail = " has freed";
-      break;
-  }
+  const Phrase phrase = phrase_of(report.kind);
   char range[80];
-  std::snprintf(range, sizeof range, " %s %llu bytes at 0x%llx", does,
+  std::snprintf(range, sizeof range, " %s %llu bytes at 0x%llx", phrase.does,
                 static_cast<unsigned long long>(report.end - report.begin),
                 static_cast<unsigned long long>(report.begin));
-  return party(report.later) + range + earlier + party(report.earlier) + tail;
+  return party(report.later) + range + phrase.link + party(report.earlier) + phrase.tail;
 }
 
 // ---- actors ------------------------------------------------------------------------------------
@@ -158,18 +148,6 @@ void StreamOrder::host_wait_stream(ActorId host, ActorId stream) {
   enter(host);
   join(actors_[host].clock, actors_[stream].clock);
   leave(host);
-}
-
-void StreamOrder::host_wait_all(ActorId host) {
-  enter(host);
-  for (const Actor& actor : actors_)
-    if (!actor.host) join(actors_[host].clock, actor.clock);
-  leave(host);
-}
-
-void StreamOrder::hand_over(ActorId from, ActorId to) {
-  join(actors_[to].clock, actors_[from].clock);
-  ++at(actors_[from].clock, from);
 }
 
 bool StreamOrder::ordered(const Point& earlier, ActorId who) const {

@@ -79,9 +79,6 @@ class StreamOrder {
   // The host has waited for it, or asked and was told that it is over.
   void host_wait_event(ActorId host, EventId event);
   void host_wait_stream(ActorId host, ActorId stream);
-  void host_wait_all(ActorId host);
-  // One host thread has let another one know what it knows: a queue, a mutex, a join.
-  void hand_over(ActorId from, ActorId to);
 
   // Actor `who` accesses [begin, end) in op `name`. Appends what is not ordered to `out`, one
   // report per earlier op and kind, and answers whether there was any. `name` stays valid as long

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "gpu/guard.h"
 #include "gpu/runtime/sim/device.h"
 
 MILL_PLUGIN_NOTE(1);
@@ -19,6 +20,8 @@ MILL_PLUGIN_NOTE(1);
 namespace mill::sim {
 
 namespace {
+
+constexpr uint32_t kOldestHost = 1;
 
 struct Option {
   const char* name;
@@ -78,9 +81,8 @@ mill_status read_spec(const char* spec, char (&profile)[128], DeviceOptions* opt
   const char* end = std::strchr(spec, ',');
   const size_t n = end ? static_cast<size_t>(end - spec) : std::strlen(spec);
   if (n >= sizeof profile) {
-    std::snprintf(error->text, sizeof error->text, "profile name of %zu bytes, the limit is %zu", n,
-                  sizeof profile - 1);
-    return MILL_E_ARG;
+    return gpu::refuse(error, MILL_E_ARG, "profile name of %zu bytes, the limit is %zu", n,
+                       sizeof profile - 1);
   }
   std::memcpy(profile, spec, n);
   profile[n] = 0;
@@ -105,10 +107,9 @@ mill_status read_spec(const char* spec, char (&profile)[128], DeviceOptions* opt
   options->async = all[4].value != 0;
   for (const Option* other : {&all[2], &all[3]}) {
     if (!options->async || other->value == 0) continue;
-    std::snprintf(error->text, sizeof error->text,
-                  "options async=1 and %s=%llu of the device: %s needs the virtual clock",
-                  other->name, static_cast<unsigned long long>(other->value), other->name);
-    return MILL_E_ARG;
+    return gpu::refuse(error, MILL_E_ARG,
+                       "options async=1 and %s=%llu of the device: %s needs the virtual clock",
+                       other->name, gpu::shown(other->value), other->name);
   }
   return MILL_OK;
 }
@@ -121,21 +122,16 @@ mill_status count(void*, uint32_t* out_count, mill_kernel_error*) {
 mill_status describe_device(void*, uint32_t index, char* out, uint64_t capacity,
                             mill_kernel_error* error) {
   const auto names = profile_names();
-  Profile profile;
   if (index >= names.size()) {
-    std::snprintf(error->text, sizeof error->text, "device is %u, sim has %zu", index,
-                  names.size());
-    return MILL_E_ARG;
+    return gpu::refuse(error, MILL_E_ARG, "device is %u, sim has %zu", index, names.size());
   }
-  try {
+  return gpu::guarded("sim", error, [&] {
+    Profile profile;
     builtin_profile(names[index], &profile);
-  } catch (const std::bad_alloc&) {
-    std::snprintf(error->text, sizeof error->text, "out of host memory");
-    return MILL_E_MEMORY;
-  }
-  std::snprintf(out, capacity, "%s: %s (a model)", profile.name.c_str(),
-                profile.description.c_str());
-  return MILL_OK;
+    std::snprintf(out, capacity, "%s: %s (a model)", profile.name.c_str(),
+                  profile.description.c_str());
+    return mill_status{MILL_OK};
+  });
 }
 
 mill_status open(void*, const char* spec, const mill_host_services* host,
@@ -156,9 +152,10 @@ mill_status open(void*, const char* spec, const mill_host_services* host,
     *out = device.release()->table();
     return MILL_OK;
   } catch (const std::bad_alloc&) {
-    std::snprintf(error->text, sizeof error->text,
-                  "the system refused the addresses for the simulated memory");
-    return MILL_E_MEMORY;
+    return gpu::refuse(error, MILL_E_MEMORY,
+                       "the system refused the addresses for the simulated memory");
+  } catch (...) {
+    return gpu::refuse(error, MILL_E_INTERNAL, "unexpected exception in the sim device");
   }
 }
 
@@ -170,10 +167,10 @@ void close(void*) {}
 
 extern "C" MILL_PLUGIN_EXPORT mill_status mill_plugin_open(uint32_t host_abi, mill_plugin* out,
                                                            mill_kernel_error* error) {
-  if (host_abi < 1) {
-    std::snprintf(error->text, sizeof error->text, "engine with plugin ABI %u, sim needs 1",
-                  host_abi);
-    return MILL_E_TOO_NEW;
+  using mill::sim::kOldestHost;
+  if (host_abi < kOldestHost) {
+    return mill::gpu::refuse(error, MILL_E_TOO_NEW, "engine with plugin ABI %u, sim needs %u",
+                             host_abi, kOldestHost);
   }
   mill_plugin plugin{};
   plugin.size = sizeof plugin;

@@ -1,8 +1,8 @@
 #include "gpu/runtime/sim/tables.h"
 
-#include <cstdio>
-#include <new>
+#include <utility>
 
+#include "gpu/guard.h"
 #include "gpu/runtime/sim/device.h"
 
 namespace mill::sim {
@@ -19,15 +19,7 @@ Stream* stream_of(void* stream) {
 // No exception crosses a table.
 template <class F>
 mill_status guarded(mill_kernel_error* error, F&& f) noexcept {
-  try {
-    return f();
-  } catch (const std::bad_alloc&) {
-    std::snprintf(error->text, sizeof error->text, "out of host memory");
-    return MILL_E_MEMORY;
-  } catch (...) {
-    std::snprintf(error->text, sizeof error->text, "unexpected exception in the sim device");
-    return MILL_E_INTERNAL;
-  }
+  return gpu::guarded("sim", error, std::forward<F>(f));
 }
 
 void destroy(void* self) {
@@ -71,9 +63,8 @@ mill_status reserve(void* self, uint64_t bytes, void** out, mill_kernel_error* e
   return guarded(error, [&] {
     *out = of(self).space().reserve(bytes);
     if (*out) return mill_status{MILL_OK};
-    std::snprintf(error->text, sizeof error->text, "reserve: no %llu addresses are left",
-                  static_cast<unsigned long long>(bytes));
-    return mill_status{MILL_E_MEMORY};
+    return gpu::refuse(error, MILL_E_MEMORY, "reserve: no %llu addresses are left",
+                       gpu::shown(bytes));
   });
 }
 void release(void* self, void* range, uint64_t) {
@@ -82,10 +73,10 @@ void release(void* self, void* range, uint64_t) {
 mill_status map(void* self, void* at, uint64_t bytes, mill_kernel_error* error) {
   if (const mill_status status = of(self).alive(error); status != MILL_OK) return status;
   if (of(self).space().map(at, bytes)) return MILL_OK;
-  std::snprintf(error->text, sizeof error->text,
-                "map: %llu bytes do not fit the range, the granularity or the memory that is left",
-                static_cast<unsigned long long>(bytes));
-  return MILL_E_MEMORY;
+  return gpu::refuse(
+      error, MILL_E_MEMORY,
+      "map: %llu bytes do not fit the range, the granularity or the memory that is left",
+      gpu::shown(bytes));
 }
 mill_status unmap(void* self, void* at, uint64_t bytes, mill_kernel_error*) {
   of(self).space().unmap(at, bytes);
@@ -199,9 +190,8 @@ mill_status resolve(void* self, int32_t op, const int32_t* dtypes, uint32_t n_in
 
 mill_status timeline_start(void* self, mill_kernel_error* error) {
   if (of(self).async()) {
-    std::snprintf(error->text, sizeof error->text,
-                  "a device on the real clock (async=1) keeps no timeline");
-    return MILL_E_UNSUPPORTED;
+    return gpu::refuse(error, MILL_E_UNSUPPORTED,
+                       "a device on the real clock (async=1) keeps no timeline");
   }
   return guarded(error, [&] {
     of(self).timing().start_timeline();

@@ -1,7 +1,8 @@
 #include "gpu/runtime/sim/timing.h"
 
 #include <algorithm>
-#include <cstdio>
+
+#include "gpu/guard.h"
 
 namespace mill::sim {
 
@@ -72,6 +73,11 @@ void Timing::put(Operation operation, const Queue& queue, const HostClock::Turn&
   clock_.submit(operation);
 }
 
+mill_status Timing::say_race(mill_kernel_error* error) const {
+  if (reports_.empty()) return MILL_OK;
+  return gpu::refuse(error, MILL_E_STATE, "stream race: %s", describe(reports_.front()).c_str());
+}
+
 mill_status Timing::check(StreamOrder::ActorId who, const char* name,
                           std::span<const Touch> touches, mill_kernel_error* error) {
   reports_.clear();
@@ -79,10 +85,7 @@ mill_status Timing::check(StreamOrder::ActorId who, const char* name,
     if (touch.begin < touch.end)
       order_.note(touch.access, touch.begin, touch.end, who, name, calls_, &reports_);
   }
-  if (reports_.empty()) return MILL_OK;
-  std::snprintf(error->text, sizeof error->text, "stream race: %s",
-                describe(reports_.front()).c_str());
-  return MILL_E_STATE;
+  return say_race(error);
 }
 
 mill_status Timing::kernel(const Queue& queue, const char* name, const KernelWork& work,
@@ -193,10 +196,9 @@ void Timing::call(Call kind) {
   const HostClock::Turn turn = host_.call(call_cost(profile_, kind));
 }
 
-mill_status Timing::allocated(uint64_t begin, uint64_t bytes) {
+void Timing::allocated(uint64_t begin, uint64_t bytes) {
   const HostClock::Turn turn = host_.call(call_cost(profile_, Call::allocate));
   order_.allocate(begin, begin + bytes);
-  return MILL_OK;
 }
 
 mill_status Timing::freed(uint64_t begin, uint64_t bytes, mill_kernel_error* error) {
@@ -204,10 +206,7 @@ mill_status Timing::freed(uint64_t begin, uint64_t bytes, mill_kernel_error* err
   reports_.clear();
   order_.free(begin, begin + bytes, actor(turn.id()), "free", ++calls_, &reports_);
   order_.forget(begin, begin + bytes);
-  if (reports_.empty()) return MILL_OK;
-  std::snprintf(error->text, sizeof error->text, "stream race: %s",
-                describe(reports_.front()).c_str());
-  return MILL_E_STATE;
+  return say_race(error);
 }
 
 mill_status Timing::host_access(uint64_t begin, uint64_t bytes, bool write,

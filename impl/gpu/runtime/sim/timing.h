@@ -87,7 +87,7 @@ class Timing {
 
   // Costs of calls that do nothing on the device.
   void call(Call kind);
-  mill_status allocated(uint64_t begin, uint64_t bytes);
+  void allocated(uint64_t begin, uint64_t bytes);
   mill_status freed(uint64_t begin, uint64_t bytes, mill_kernel_error* error);
   // The host itself reads or writes pinned memory.
   mill_status host_access(uint64_t begin, uint64_t bytes, bool write, mill_kernel_error* error);
@@ -96,7 +96,6 @@ class Timing {
   void work(int64_t ns, uint64_t bytes);
   int64_t now_ns() { return to_ns(host_.now()); }
   HostClock& host() { return host_; }
-  bool deterministic() const { return host_.deterministic(); }
 
   void start_timeline();
   void stop_timeline();
@@ -106,6 +105,8 @@ class Timing {
   StreamOrder::ActorId actor(HostClock::ThreadId id);
   mill_status check(StreamOrder::ActorId who, const char* name, std::span<const Touch> touches,
                     mill_kernel_error* error);
+  // Of the first of reports_.
+  mill_status say_race(mill_kernel_error* error) const;
   void put(Operation operation, const Queue& queue, const HostClock::Turn& turn, const char* name);
 
   const Profile profile_;

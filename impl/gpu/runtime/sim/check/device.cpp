@@ -1,10 +1,10 @@
 // The device's side of the checked flavour: the setting, the choice at each launch, the reports.
 #include "gpu/runtime/sim/device.h"
 
-#include <cstdio>
 #include <cstring>
 #include <new>
 
+#include "gpu/guard.h"
 #include "gpu/runtime/sim/check/report.h"
 #include "gpu/runtime/sim/check/twin.h"
 
@@ -23,10 +23,9 @@ bool same_line(const Site& a, const Site& b) {
 
 mill_status Device::set_checked(int64_t every, mill_kernel_error* error) {
   if (const char* reason = no_checked_flavour(); every != 0 && reason) {
-    std::snprintf(error->text, sizeof error->text,
-                  "checked is %lld, this sim plugin has no checked flavour: %s",
-                  static_cast<long long>(every), reason);
-    return MILL_E_UNSUPPORTED;
+    return gpu::refuse(error, MILL_E_UNSUPPORTED,
+                       "checked is %lld, this sim plugin has no checked flavour: %s",
+                       static_cast<long long>(every), reason);
   }
   const std::lock_guard lock(mutex_);
   const bool on = checked_.load(std::memory_order_relaxed) != 0;
@@ -34,10 +33,10 @@ mill_status Device::set_checked(int64_t every, mill_kernel_error* error) {
     try {
       if (!shadow_) shadow_ = std::make_unique<Shadow>(space_);
     } catch (const std::bad_alloc&) {
-      std::snprintf(error->text, sizeof error->text,
-                    "checked is %lld, the system refused the addresses for what checks remember",
-                    static_cast<long long>(every));
-      return MILL_E_MEMORY;
+      return gpu::refuse(
+          error, MILL_E_MEMORY,
+          "checked is %lld, the system refused the addresses for what checks remember",
+          static_cast<long long>(every));
     }
     // Nobody has seen what was written since they were last on.
     shadow_->forget();
@@ -58,17 +57,15 @@ mill_status Device::run_grid(const mill_kernel_args* args, const KernelInfo& ker
   } else {
     const KernelInfo* checked = checked_twin(kernel);
     if (!checked) {
-      std::snprintf(args->error->text, sizeof args->error->text,
-                    "kernel %s: it is not in the checked flavour", kernel.name);
-      return MILL_E_INTERNAL;
+      return gpu::refuse(args->error, MILL_E_INTERNAL,
+                         "kernel %s: it is not in the checked flavour", kernel.name);
     }
     try {
       if (shadow_->run(args, kernel, *checked, every, shape, grid_device(), argv, &report))
         return MILL_OK;
     } catch (const std::bad_alloc&) {
-      std::snprintf(args->error->text, sizeof args->error->text,
-                    "kernel %s: out of host memory for its checks", kernel.name);
-      return MILL_E_MEMORY;
+      return gpu::refuse(args->error, MILL_E_MEMORY, "kernel %s: out of host memory for its checks",
+                         kernel.name);
     }
     find_lines(&report);
   }
