@@ -6,7 +6,7 @@
 #include "dispatch/generator.h"
 #include "guard.h"
 #include "io/safetensors.h"
-#include "loader_handle.h"
+#include "loader_guard.h"
 #include "optim/optimizer.h"
 
 namespace mill::api {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "dispatch/trace_op.h"
 #include "tensor/order.h"
 
 namespace mill {
@@ -12,10 +13,10 @@ constexpr uint64_t kUsualPiece = uint64_t{64} << 20;
 
 }  // namespace
 
-DeviceStage::DeviceStage(Device& device, Ref<mill_stream> copies, uint32_t slots, uint32_t workers,
-                         const std::vector<StagedColumn>& columns, int64_t batch_rows,
-                         uint64_t bytes)
-    : device_(device), copies_(std::move(copies)), model_(device.modelled()) {
+DeviceStage::DeviceStage(mill_context& context, Device& device, Ref<mill_stream> copies,
+                         uint32_t slots, uint32_t workers, const std::vector<StagedColumn>& columns,
+                         int64_t batch_rows, uint64_t bytes)
+    : context_(context), device_(device), copies_(std::move(copies)), model_(device.modelled()) {
   const uint64_t shares = static_cast<uint64_t>(slots) * std::max<size_t>(columns.size(), 1);
   const uint64_t share = bytes == 0 ? kUsualPiece : bytes / shares;
   for (const StagedColumn& shape : columns) {
@@ -92,13 +93,6 @@ void DeviceStage::close() {
   }
 }
 
-void DeviceStage::turn_begin() {
-  if (const Turns& turns = device_.turns(); turns.begin) turns.begin(turns.self);
-}
-void DeviceStage::turn_end() {
-  if (const Turns& turns = device_.turns(); turns.end) turns.end(turns.self);
-}
-
 // The allocator waits for the copies before it gives the memory to anybody else.
 void DeviceStage::free_all() noexcept {
   for (Piece& one : pieces_) {
@@ -145,15 +139,39 @@ void DeviceStage::commit(uint32_t slot, uint32_t column, int64_t first, int64_t 
   Piece& one = piece(slot, column, first);
   mill_tensor& to = *ready_[slot * columns_.size() + column];
   const uint64_t row = columns_[column].shape.row_bytes;
+  const uint64_t bytes = static_cast<uint64_t>(rows) * row;
+  const bool traced = bytes > 0 && (context_.tracer.mask() & MILL_TRACE_COPIES) != 0;
   const TurnHold turn(device_.turns());
+  const uint64_t before = traced ? context_.tracer.now() : 0;
   device_.copy(copies_->native,
                static_cast<char*>(to.view.data) + static_cast<uint64_t>(first) * row,
-               one.block->data, static_cast<uint64_t>(rows) * row, MILL_COPY_HOST_TO_DEVICE);
+               one.block->data, bytes, MILL_COPY_HOST_TO_DEVICE);
   one.copied = copies_->ticket();
   mark_write(*to.storage, one.copied);
+  if (traced) record_copy(to, bytes, before);
 }
 
-void DeviceStage::end(uint32_t) {}
+// Of no exec, also where the program's own thread gathers: the stream is the loader's.
+void DeviceStage::record_copy(mill_tensor& to, uint64_t bytes, uint64_t before) const {
+  Tracer& tracer = context_.tracer;
+  mill_trace_record record{};
+  record.start_ns = before;
+  record.duration_ns = tracer.now() - before;
+  record.kind = MILL_RECORD_COPY;
+  record.detail = MILL_RECORD_COPY_ASYNC;
+  record.stream = static_cast<uint32_t>(copies_->id);
+  record.tensor = trace_id(context_, to);
+  record.storage = trace_id(context_, *to.storage);
+  record.tensor_version =
+      static_cast<uint32_t>(to.storage->version.load(std::memory_order_relaxed));
+  record.bytes = bytes;
+  record.dtypes = pack_bytes(to.dtype());
+  record.memory =
+      pack_bytes(memory_kind(),
+                 device_.host_memory() ? MILL_RECORD_MEMORY_PAGEABLE : MILL_RECORD_MEMORY_DEVICE, 0,
+                 static_cast<int32_t>(device_.index()));
+  tracer.record_shared(record);
+}
 
 TensorRef DeviceStage::take(uint32_t slot, uint32_t column) {
   return std::move(ready_[slot * columns_.size() + column]);

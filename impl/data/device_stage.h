@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "data/stage.h"
+#include "dispatch/context.h"
 #include "dispatch/stream.h"
 #include "tensor/tensor.h"
 
@@ -29,15 +30,18 @@ class DeviceStage final : public LoaderStage {
  public:
   // bytes: of pinned memory at most, 0 = 64 MiB for each slot and column; a row is never split.
   // Throws MILL_E_MEMORY.
-  DeviceStage(Device& device, Ref<mill_stream> copies, uint32_t slots, uint32_t workers,
-              const std::vector<StagedColumn>& columns, int64_t batch_rows, uint64_t bytes);
+  DeviceStage(mill_context& context, Device& device, Ref<mill_stream> copies, uint32_t slots,
+              uint32_t workers, const std::vector<StagedColumn>& columns, int64_t batch_rows,
+              uint64_t bytes);
   ~DeviceStage() override;
 
   void begin(uint32_t slot, int64_t rows) override;
   int64_t rows_at_once(uint32_t column) const override { return columns_[column].piece_rows; }
   void* acquire(uint32_t slot, uint32_t column, int64_t first, int64_t rows) override;
   void commit(uint32_t slot, uint32_t column, int64_t first, int64_t rows) override;
-  void end(uint32_t slot) override;
+  int32_t memory_kind() const override {
+    return device_.has_pinned() ? MILL_RECORD_MEMORY_PINNED : MILL_RECORD_MEMORY_PAGEABLE;
+  }
   void worker_announced(uint32_t worker) override;
   void worker_begins(uint32_t worker) override;
   void worker_ends() override;
@@ -47,8 +51,7 @@ class DeviceStage final : public LoaderStage {
   void take_filled(uint32_t worker) override;
   void give_free(uint32_t worker) override;
   void close() override;
-  void turn_begin() override;
-  void turn_end() override;
+  const Turns& turns() const override { return device_.turns(); }
 
   // The batch's tensors, one per column, off the slot.
   TensorRef take(uint32_t slot, uint32_t column);
@@ -65,8 +68,10 @@ class DeviceStage final : public LoaderStage {
     Ticket copied;
   };
   Piece& piece(uint32_t slot, uint32_t column, int64_t first);
+  void record_copy(mill_tensor& to, uint64_t bytes, uint64_t before) const;
   void free_all() noexcept;
 
+  mill_context& context_;
   Device& device_;
   Ref<mill_stream> copies_;
   std::vector<Column> columns_;

@@ -23,12 +23,9 @@ using ull = unsigned long long;
 class BatchLoader::Exclusive {
  public:
   explicit Exclusive(BatchLoader& loader) : busy_(loader.busy_) {
+    if (loader.on_worker()) fail(MILL_E_BUSY, "the loader is waiting for this augment function");
     if (busy_.exchange(true, std::memory_order_acquire)) {
       fail(MILL_E_BUSY, "another thread is using the loader");
-    }
-    if (loader.on_worker()) {
-      busy_.store(false, std::memory_order_release);
-      fail(MILL_E_BUSY, "the loader is waiting for this augment function");
     }
   }
   ~Exclusive() { busy_.store(false, std::memory_order_release); }
@@ -244,7 +241,7 @@ void BatchLoader::restart() {
   release_held();
   std::array<uint32_t, LoaderOptions::kMaxWorkers> waiting{};  // gathered for nothing, per worker
   {
-    const StageTurn turn(state.threaded ? options_.stage : nullptr);
+    const TurnHold turn(turns_of(state.threaded ? options_.stage : nullptr));
     const std::lock_guard lock(state.mutex);
     for (uint64_t n = state.taken; n < state.taken + slots(); ++n) {
       if (std::exchange(state.slot_of(n).filled, false)) ++waiting[state.worker_of(n)];

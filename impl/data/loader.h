@@ -108,7 +108,8 @@ class BatchLoader {
   void set_position(const LoaderPosition& position);
   void rewind();  // to the first batch of the current epoch
 
-  // Whether the calling thread is one of the workers: it is inside an augment then.
+  // Whether the calling thread is one of the workers: it is inside an augment then. Any thread may
+  // ask at any time.
   bool on_worker() const;
 
  private:

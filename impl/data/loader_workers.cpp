@@ -12,6 +12,14 @@
 
 namespace mill {
 
+namespace {
+
+// A thread works for one loader all its life. Its own word for it can be asked for by any thread at
+// any time, and a call that is refused for it leaves no trace that another thread could see.
+thread_local const BatchLoader* working_for = nullptr;
+
+}  // namespace
+
 // ---- threads -----------------------------------------------------------------------------------
 
 void BatchLoader::make_state() {
@@ -91,15 +99,13 @@ void BatchLoader::wake_workers() {
 }
 
 bool BatchLoader::on_worker() const {
-  if (state_ == nullptr || !state_->threaded) return false;
-  return std::any_of(state_->workers.begin(), state_->workers.end(), [](const Worker& worker) {
-    return ::pthread_equal(worker.thread, ::pthread_self()) != 0;
-  });
+  return working_for == this;
 }
 
 void* BatchLoader::work_entry(void* worker) {
   Worker& me = *static_cast<Worker*>(worker);
   BatchLoader& loader = *me.loader;
+  working_for = &loader;
   {
     State& state = *loader.state_;
     std::unique_lock lock(state.mutex);
@@ -130,7 +136,7 @@ void BatchLoader::work(Worker& me) noexcept {
     Slot* slot = nullptr;
     LoaderPosition at;
     {
-      const StageTurn turn(stage);
+      const TurnHold turn(turns_of(stage));
       std::unique_lock lock(state.mutex);
       // In modelled time there is a free slot already.
       me.work.wait(lock, [&] {
@@ -151,7 +157,7 @@ void BatchLoader::work(Worker& me) noexcept {
     slot->thread = tid;
     fill_traced(*slot, at);
     {
-      const StageTurn turn(stage);
+      const TurnHold turn(turns_of(stage));
       const std::lock_guard lock(state.mutex);
       if (generation != state.generation) continue;
       slot->filled = true;
@@ -194,7 +200,9 @@ void BatchLoader::fill_traced(Slot& slot, const LoaderPosition& at) const {
   record.kind = MILL_RECORD_LOADER;
   record.detail = MILL_RECORD_LOADER_FILL;
   record.bytes = bytes_of(rows_of(at.batch));
-  record.memory = pack_bytes(MILL_RECORD_MEMORY_PAGEABLE, MILL_RECORD_MEMORY_PAGEABLE);
+  const LoaderStage* const stage = options_.stage;
+  record.memory = pack_bytes(MILL_RECORD_MEMORY_PAGEABLE,
+                             stage != nullptr ? stage->memory_kind() : MILL_RECORD_MEMORY_PAGEABLE);
   tracer->record_shared(record);
 }
 
@@ -229,7 +237,6 @@ void BatchLoader::make(Slot& slot, const LoaderPosition& at) const {
       make_piece(slot, at, c, first, std::min(step, count - first));
     }
   }
-  if (stage != nullptr) stage->end(s);
 }
 
 void BatchLoader::make_piece(Slot& slot, const LoaderPosition& at, uint32_t column, int64_t first,

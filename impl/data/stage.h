@@ -3,10 +3,15 @@
 
 #include <cstdint>
 
+#include "base/turn_mutex.h"
+#include "millrace/trace.h"
+
 namespace mill {
 
-// Called by whoever gathers: several threads at once, for different slots. All down to end() may
-// throw; the caller of next() is told.
+inline constexpr Turns kNoTurns{};
+
+// Called by whoever gathers: several threads at once, for different slots. begin, acquire and
+// commit may throw; the caller of next() is told.
 class LoaderStage {
  public:
   virtual ~LoaderStage() = default;
@@ -18,7 +23,9 @@ class LoaderStage {
   // Memory for rows [first, first + rows) of the column, which must then be given to commit.
   virtual void* acquire(uint32_t slot, uint32_t column, int64_t first, int64_t rows) = 0;
   virtual void commit(uint32_t slot, uint32_t column, int64_t first, int64_t rows) = 0;
-  virtual void end(uint32_t slot) = 0;
+
+  // What acquire gives, as the trace names it: MILL_RECORD_MEMORY_...
+  virtual int32_t memory_kind() const { return MILL_RECORD_MEMORY_PAGEABLE; }
 
   // For a stage that lives in modelled time: who waits for whom. Beside the loader's own locks, and
   // never called with one held. Workers are numbered from 0. Each has a count of batches that it
@@ -33,26 +40,14 @@ class LoaderStage {
   virtual void take_filled(uint32_t) {}
   virtual void give_free(uint32_t) {}
   virtual void close() {}
-  // What happens in between is one step to the other threads, in modelled time's order. With no
-  // lock of the loader's held; nothing in between waits.
-  virtual void turn_begin() {}
-  virtual void turn_end() {}
+  // What happens while a turn is held is one step to the other threads, in modelled time's order.
+  // Taken with no lock of the loader's held; nothing waits meanwhile.
+  virtual const Turns& turns() const { return kNoTurns; }
 };
 
-// One such step, of a stage that may be null.
-class StageTurn {
- public:
-  explicit StageTurn(LoaderStage* stage) : stage_(stage) {
-    if (stage_ != nullptr) stage_->turn_begin();
-  }
-  ~StageTurn() {
-    if (stage_ != nullptr) stage_->turn_end();
-  }
-  StageTurn(const StageTurn&) = delete;
-  StageTurn& operator=(const StageTurn&) = delete;
-
- private:
-  LoaderStage* stage_;
-};
+// Of a stage that may be null.
+inline const Turns& turns_of(const LoaderStage* stage) {
+  return stage != nullptr ? stage->turns() : kNoTurns;
+}
 
 }  // namespace mill

@@ -36,8 +36,12 @@ TensorRef row_major(Exec& exec, mill_tensor& tensor) {
 class CopyRecord {
  public:
   CopyRecord(Exec& exec, mill_tensor& tensor, int32_t kind,
-             uint32_t detail = MILL_RECORD_COPY_BLOCKING)
-      : trace_(exec.trace), on_(trace_.on(MILL_TRACE_COPIES)), tensor_(tensor) {
+             uint32_t detail = MILL_RECORD_COPY_BLOCKING,
+             int32_t host = MILL_RECORD_MEMORY_PAGEABLE)
+      : trace_(exec.trace),
+        on_(trace_.on(MILL_TRACE_COPIES)),
+        up_(kind == MILL_COPY_HOST_TO_DEVICE),
+        tensor_(tensor) {
     if (!on_) return;
     record_ = trace_.begin(MILL_RECORD_COPY);
     record_.detail = detail;
@@ -45,12 +49,11 @@ class CopyRecord {
     record_.bytes = tensor.bytes();
     record_.storage = trace_id(*exec.context, *tensor.storage);
     record_.dtypes = pack_bytes(tensor.dtype());
-    const bool up = kind == MILL_COPY_HOST_TO_DEVICE;
     const int32_t own =
         exec.device.host_memory() ? MILL_RECORD_MEMORY_PAGEABLE : MILL_RECORD_MEMORY_DEVICE;
-    const int32_t host = MILL_RECORD_MEMORY_PAGEABLE;
     const auto index = static_cast<int32_t>(exec.device.index());
-    record_.memory = pack_bytes(up ? host : own, up ? own : host, up ? 0 : index, up ? index : 0);
+    record_.memory =
+        pack_bytes(up_ ? host : own, up_ ? own : host, up_ ? 0 : index, up_ ? index : 0);
   }
   ~CopyRecord() {
     if (!on_) return;
@@ -58,22 +61,30 @@ class CopyRecord {
         static_cast<uint32_t>(tensor_.storage->version.load(std::memory_order_relaxed));
     trace_.end(record_);
   }
+  // What the host's side turned out to be.
+  void set_host(int32_t kind) {
+    const int shift = up_ ? 0 : 8;
+    record_.memory = (record_.memory & ~(0xffu << shift)) | static_cast<uint32_t>(kind) << shift;
+  }
   CopyRecord(const CopyRecord&) = delete;
   CopyRecord& operator=(const CopyRecord&) = delete;
 
  private:
   ExecTrace& trace_;
   bool on_;
+  bool up_;
   mill_tensor& tensor_;
   mill_trace_record record_{};
 };
 
-}  // namespace
-
-namespace {
+int32_t record_kind(int32_t pointer) {
+  return pointer == MILL_POINTER_PINNED    ? MILL_RECORD_MEMORY_PINNED
+         : pointer == MILL_POINTER_MANAGED ? MILL_RECORD_MEMORY_MANAGED
+                                           : MILL_RECORD_MEMORY_PAGEABLE;
+}
 
 // A copy between host memory and a row-major tensor on the exec's stream, in its order.
-void copy_in(Exec& exec, mill_tensor& to, const void* data, uint64_t bytes) {
+void copy_in(Exec& exec, CopyRecord& record, mill_tensor& to, const void* data, uint64_t bytes) {
   const bool ordered = !exec.device.runs_inline();
   if (ordered && exec.order == MILL_ORDER_AUTO) order_write(*to.storage, exec.stream_id());
   exec.device.copy(exec.stream->native, to.view.data, data, bytes, MILL_COPY_HOST_TO_DEVICE);
@@ -82,8 +93,11 @@ void copy_in(Exec& exec, mill_tensor& to, const void* data, uint64_t bytes) {
   // A copy from memory that the device can reach is under way when the call returns; the caller was
   // promised that its memory has been read.
   const mill_memory_functions& memory = *exec.device.table().memory;
-  if (memory.classify && memory.classify(exec.device.self(), data) != MILL_POINTER_UNKNOWN)
-    exec.stream->wait();
+  if (!memory.classify) return;
+  const int32_t pointer = memory.classify(exec.device.self(), data);
+  if (pointer == MILL_POINTER_UNKNOWN) return;
+  record.set_host(record_kind(pointer));
+  exec.stream->wait();
 }
 
 void copy_out(Exec& exec, mill_tensor& from, void* data, uint64_t bytes, uint64_t offset = 0) {
@@ -97,13 +111,13 @@ void copy_out(Exec& exec, mill_tensor& from, void* data, uint64_t bytes, uint64_
 }  // namespace
 
 void write_host(Exec& exec, mill_tensor& tensor, const void* data, uint64_t bytes) {
-  const CopyRecord record(exec, tensor, MILL_COPY_HOST_TO_DEVICE);
+  CopyRecord record(exec, tensor, MILL_COPY_HOST_TO_DEVICE);
   if (tensor.dense) {
-    copy_in(exec, tensor, data, bytes);
+    copy_in(exec, record, tensor, data, bytes);
   } else {
     const TensorRef staged = make_tensor(exec.device, tensor.dtype(), tensor.view.dims,
                                          tensor.rank(), exec.stream_id(), exec.tag);
-    copy_in(exec, *staged, data, bytes);
+    copy_in(exec, record, *staged, data, bytes);
     const RecorderScope quiet(exec, nullptr);
     mill_tensor* in = staged.get();
     mill_tensor* out = &tensor;
@@ -136,7 +150,10 @@ void read_host_blocking(const mill_tensor& tensor, void* data, uint64_t bytes) {
 }
 
 Ref<mill_future> read_async(Exec& exec, mill_tensor& tensor) {
-  const CopyRecord record(exec, tensor, MILL_COPY_DEVICE_TO_HOST, MILL_RECORD_COPY_ASYNC);
+  // Into memory of the device's pinned pool, unless the host can read what is staged.
+  const bool pinned = !exec.device.host_memory() && exec.device.has_pinned();
+  const CopyRecord record(exec, tensor, MILL_COPY_DEVICE_TO_HOST, MILL_RECORD_COPY_ASYNC,
+                          pinned ? MILL_RECORD_MEMORY_PINNED : MILL_RECORD_MEMORY_PAGEABLE);
   const RecorderScope quiet(exec, nullptr);
   mill_tensor* in = &tensor;
   mill_tensor* out = nullptr;
@@ -190,8 +207,8 @@ TensorRef copy_to(Exec& exec, mill_tensor& tensor) {
   const TensorRef dense = row_major_there(exec, tensor);
   if (bytes == 0) return made;
   if (from.host_memory() && from.runs_inline()) {
-    const CopyRecord record(exec, *made, MILL_COPY_HOST_TO_DEVICE);
-    copy_in(exec, *made, dense->view.data, bytes);
+    CopyRecord record(exec, *made, MILL_COPY_HOST_TO_DEVICE);
+    copy_in(exec, record, *made, dense->view.data, bytes);
     return made;
   }
   if (to.host_memory() && to.runs_inline()) {

@@ -483,12 +483,10 @@ TEST(LoaderAugment, MayNotUseItsLoader) {
       opts.flags |= flags;
       const Loader loader = site.loader(opts, {call_the_loader, &how});
       how.loader = loader.get();
-      for (int step = 0; step < 20;) {
+      for (int step = 0; step < 200; ++step) {
         mill_tensor* out[2] = {};
-        const mill_status status = mill_loader_next(loader.get(), site.exec(0), out, 2, site.err());
-        // While a worker tries, the program may find the loader in use, too.
-        ASSERT_TRUE(status >= 0 || (flags == 0 && status == MILL_E_BUSY)) << status;
-        if (status >= 0) ++step;
+        // A worker that tries is no reason to refuse the program.
+        ASSERT_GE(mill_loader_next(loader.get(), site.exec(0), out, 2, site.err()), 0);
         mill_tensor_release(out[0]);
         mill_tensor_release(out[1]);
       }

@@ -248,6 +248,151 @@ TEST_F(TraceRecords, ALoaderTellsOfItsWaitsAndOfTheBatchesItsThreadMade) {
   mill_tensor_release(column);
 }
 
+class TraceRecordsOfADevice : public TraceRecords {
+ protected:
+  void SetUp() override {
+    TraceRecords::SetUp();
+    ASSERT_EQ(mill_device_open(context_, "sim:ideal", MILL_NTS, &device_, err_), MILL_OK)
+        << mill_error_message(err_);
+    ASSERT_EQ(mill_exec_create(context_, device_, nullptr, &there_, err_), MILL_OK);
+  }
+  void TearDown() override {
+    mill_exec_release(there_);
+    TraceRecords::TearDown();
+  }
+
+  // Batches of 7 rows of 6 bytes and one of 8, in pinned memory that holds 48 bytes of each.
+  void take_batches(uint64_t flags, int n) {
+    constexpr int64_t kRows = 28;
+    std::vector<uint8_t> pixels(kRows * 6);
+    std::vector<int64_t> labels(kRows);
+    const int64_t dims[2] = {kRows, 6};
+    mill_tensor* columns[2] = {};
+    ASSERT_EQ(mill_tensor_from_host(exec_, MILL_U8, dims, 2, pixels.data(), pixels.size(),
+                                    &columns[0], err_),
+              MILL_OK);
+    ASSERT_EQ(mill_tensor_from_host(exec_, MILL_I64, dims, 1, labels.data(), labels.size() * 8,
+                                    &columns[1], err_),
+              MILL_OK);
+    mill_loader_opts opts{};
+    opts.size = sizeof opts;
+    opts.type = MILL_STRUCT_LOADER_OPTS;
+    opts.batch = 7;
+    opts.flags = flags;
+    opts.device = device_;
+    opts.prefetch = 2;
+    opts.pinned_bytes = uint64_t{48} * 2 * ((flags & MILL_LOADER_INLINE) != 0 ? 1 : 3);
+    mill_loader* loader = nullptr;
+    ASSERT_EQ(mill_loader_create(context_, columns, 2, &opts, &loader, err_), MILL_OK);
+    drain();
+    for (int k = 0; k < n; ++k) {
+      mill_tensor* batch[2] = {};
+      ASSERT_EQ(mill_loader_next(loader, there_, batch, 2, err_), MILL_OK);
+      mill_tensor_release(batch[0]);
+      mill_tensor_release(batch[1]);
+    }
+    mill_loader_release(loader);
+    mill_tensor_release(columns[0]);
+    mill_tensor_release(columns[1]);
+  }
+
+  static uint32_t memory(int32_t from, int32_t to, uint32_t from_device, uint32_t to_device) {
+    return static_cast<uint32_t>(from) | static_cast<uint32_t>(to) << 8 | from_device << 16 |
+           to_device << 24;
+  }
+
+  uint32_t device_ = 0;
+  mill_exec* there_ = nullptr;
+};
+
+TEST_F(TraceRecordsOfADevice, AnAsyncReadSaysThatItGoesToPinnedMemory) {
+  const float values[] = {1, 2, 3};
+  float back[3] = {};
+  const int64_t n = 3;
+  mill_tensor* x = nullptr;
+  mill_future* pending = nullptr;
+  mill_tensor* again = nullptr;
+  const void* read = nullptr;
+  uint64_t bytes = 0;
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_COPIES, err_), MILL_OK);
+  ASSERT_EQ(mill_tensor_from_host(there_, MILL_F32, &n, 1, values, sizeof values, &x, err_),
+            MILL_OK);
+  ASSERT_EQ(mill_tensor_read_async(there_, x, &pending, err_), MILL_OK);
+  ASSERT_EQ(mill_tensor_read(there_, x, back, sizeof back, err_), MILL_OK);
+  ASSERT_EQ(mill_future_wait(pending, UINT64_MAX, err_), MILL_OK);
+  ASSERT_EQ(mill_future_data(pending, &read, &bytes, err_), MILL_OK);
+  // From that same pinned memory.
+  ASSERT_EQ(mill_tensor_from_host(there_, MILL_F32, &n, 1, read, bytes, &again, err_), MILL_OK);
+  const auto copies = of_kind(drain(), MILL_RECORD_COPY);
+  ASSERT_EQ(copies.size(), 4u);
+  const int32_t pageable = MILL_RECORD_MEMORY_PAGEABLE;
+  const int32_t pinned = MILL_RECORD_MEMORY_PINNED;
+  const int32_t device = MILL_RECORD_MEMORY_DEVICE;
+  EXPECT_EQ(copies[0].memory, memory(pageable, device, 0, device_));
+  EXPECT_EQ(copies[1].memory, memory(device, pinned, device_, 0));
+  EXPECT_EQ(copies[2].memory, memory(device, pageable, device_, 0));
+  EXPECT_EQ(copies[3].memory, memory(pinned, device, 0, device_));
+  mill_future_release(pending);
+  mill_tensor_release(x);
+  mill_tensor_release(again);
+}
+
+TEST_F(TraceRecordsOfADevice, ALoaderSaysThatItsBatchesGoThroughPinnedMemory) {
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_LOADER, err_), MILL_OK);
+  take_batches(0, 3);
+  int made = 0;
+  for (const mill_trace_record& record : of_kind(drain(), MILL_RECORD_LOADER)) {
+    if (record.detail == MILL_RECORD_LOADER_FILL) {
+      ++made;
+      EXPECT_EQ(record.memory,
+                memory(MILL_RECORD_MEMORY_PAGEABLE, MILL_RECORD_MEMORY_PINNED, 0, 0));
+    } else {
+      EXPECT_EQ(record.memory,
+                memory(MILL_RECORD_MEMORY_PINNED, MILL_RECORD_MEMORY_DEVICE, 0, device_));
+    }
+  }
+  EXPECT_GE(made, 3);
+}
+
+TEST_F(TraceRecordsOfADevice, EachPieceOfALoadersBatchIsACopy) {
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_COPIES, err_), MILL_OK);
+  // Two pieces of 24 bytes take turns where 48 are less than 7 rows of 8.
+  const uint64_t pieces[] = {42, 24, 24, 8};
+  for (const uint64_t flags : {uint64_t{0}, uint64_t{MILL_LOADER_INLINE}}) {
+    take_batches(flags, 3);
+    const auto copies = of_kind(drain(), MILL_RECORD_COPY);
+    // The thread may have begun further batches.
+    if (flags == 0) {
+      ASSERT_GE(copies.size(), 12u);
+    } else {
+      ASSERT_EQ(copies.size(), 12u);
+    }
+    std::map<uint64_t, int> tensors;
+    for (size_t k = 0; k < copies.size(); ++k) {
+      const mill_trace_record& copy = copies[k];
+      EXPECT_EQ(copy.bytes, pieces[k % 4]) << k;
+      EXPECT_EQ(copy.memory,
+                memory(MILL_RECORD_MEMORY_PINNED, MILL_RECORD_MEMORY_DEVICE, 0, device_));
+      EXPECT_EQ(copy.detail, static_cast<uint32_t>(MILL_RECORD_COPY_ASYNC));
+      EXPECT_EQ(copy.dtypes, static_cast<uint32_t>(k % 4 == 0 ? MILL_U8 : MILL_I64));
+      EXPECT_EQ(copy.exec_id, 0u);
+      EXPECT_EQ(copy.stream, copies[0].stream);
+      EXPECT_NE(copy.stream, 0u);
+      EXPECT_NE(copy.storage, 0u);
+      EXPECT_EQ(copy.status, MILL_OK);
+      if (k < 12) ++tensors[copy.tensor];
+    }
+    EXPECT_EQ(tensors.size(), 6u);
+    EXPECT_EQ(tensors.count(0), 0u);
+  }
+}
+
+TEST_F(TraceRecordsOfADevice, NothingIsSaidOfALoadersCopiesUnlessAskedFor) {
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_LOADER, err_), MILL_OK);
+  take_batches(0, 2);
+  EXPECT_TRUE(of_kind(drain(), MILL_RECORD_COPY).empty());
+}
+
 TEST_F(TraceRecords, EachThreadOfALoaderTellsOfTheBatchesItMade) {
   ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_LOADER, err_), MILL_OK);
   mill_tensor* column = tensor({0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11});

@@ -24,7 +24,7 @@ extern "C" {
 enum mill_trace_bits {
   MILL_TRACE_OPS = 1,         /* one record per op */
   MILL_TRACE_BACKWARD = 2,    /* one record per backward pass */
-  MILL_TRACE_COPIES = 4,      /* copies between memories */
+  MILL_TRACE_COPIES = 4,      /* copies between memories, those of a loader's batches too */
   MILL_TRACE_ALLOCATIONS = 8, /* allocations and frees */
   MILL_TRACE_SYNCS = 16,      /* places where the host waited for a device */
   MILL_TRACE_LOADER = 32,     /* waiting for, and filling of, batches */
@@ -93,7 +93,9 @@ enum mill_record_memories {
  *   exec_id    exec number, from 1; 0: no exec, as in a release, a callback or a loader's thread
  *   dtypes     byte 0 (bits 0 to 7): of the first output; bytes 1, 2, 3: of the first three inputs
  *   memory     byte 0: kind of the memory allocated, freed or read, MILL_RECORD_MEMORY_...;
- *              byte 1: kind of the memory written; bytes 2 and 3: the devices of both */
+ *              byte 1: kind of the memory written; bytes 2 and 3: the devices of both. Of a loader
+ *              that fills a batch: the dataset's and what the rows are gathered into; of one that
+ *              is asked for a batch: what its rows were gathered into and the batch's */
 typedef struct mill_trace_record {
   uint64_t start_ns;
   uint64_t duration_ns;
