@@ -436,6 +436,16 @@ mill_status mill_layer_norm_backward(mill_exec* exec, mill_tensor* g, mill_tenso
                               err);
 }
 
+mill_status mill_add_layer_norm(mill_exec* exec, mill_tensor* x, mill_tensor* residual,
+                                mill_tensor* weight, mill_tensor* bias, int64_t axes, double eps,
+                                mill_tensor** out, mill_tensor** out_sum, mill_tensor** out_mean,
+                                mill_tensor** out_rstd, mill_error* err) {
+  mill_tensor* const in[] = {x, residual, weight, bias};
+  const mill_attr attrs[] = {mill::int_attr(0, axes), mill::float_attr(1, eps)};
+  mill_tensor** const out_pointers[] = {out, out_sum, out_mean, out_rstd};
+  return mill::api::invoke_op(exec, MILL_OP_ADD_LAYER_NORM, in, 4, attrs, 2, out_pointers, 4, err);
+}
+
 mill_status mill_embedding(mill_exec* exec, mill_tensor* weight, mill_tensor* ids,
                            mill_tensor** out, mill_error* err) {
   mill_tensor* const in[] = {weight, ids};

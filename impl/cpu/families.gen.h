@@ -71,6 +71,7 @@
   X(CROSS_ENTROPY_BACKWARD) \
   X(LAYER_NORM)             \
   X(LAYER_NORM_BACKWARD)    \
+  X(ADD_LAYER_NORM)         \
   X(EMBEDDING)              \
   X(EMBEDDING_BACKWARD)     \
   X(SGD_STEP)               \

@@ -23,19 +23,23 @@ T* data_of(const mill_kernel_tensor* t) {
   return t == nullptr ? nullptr : static_cast<T*>(t->data);
 }
 
-template <class S>
+// Residual: of the sum of inputs 0 and 1, which is output 1; the other inputs and outputs follow.
+template <class S, bool Residual>
 mill_status layer_norm(const mill_kernel_args* args) {
   using C = Compute<S>;  // also the dtype of mean and rstd
+  constexpr uint32_t kMore = Residual ? 1 : 0;
   const mill_kernel_tensor* x_tensor = args->in[0];
   const Extent e = extent_of(x_tensor, args->attr[0].i);
   if (e.rows == 0) return MILL_OK;
   const double eps = args->attr[1].f;
   const S* x = data_of<const S>(x_tensor);
-  const S* weight = data_of<const S>(input(args, 1));
-  const S* bias = data_of<const S>(input(args, 2));
+  const S* residual = Residual ? data_of<const S>(args->in[1]) : nullptr;
+  const S* weight = data_of<const S>(input(args, 1 + kMore));
+  const S* bias = data_of<const S>(input(args, 2 + kMore));
   S* out = data_of<S>(args->out[0]);
-  C* mean = data_of<C>(output(args, 1));
-  C* rstd = data_of<C>(output(args, 2));
+  S* sum_out = Residual ? data_of<S>(output(args, 1)) : nullptr;
+  C* mean = data_of<C>(output(args, 1 + kMore));
+  C* rstd = data_of<C>(output(args, 2 + kMore));
   parallel(args, e.rows, grain_of(e.n), [=](int64_t begin, int64_t end) {
     const Tag<C> d;
     using V = Vec<Tag<C>>;
@@ -44,12 +48,23 @@ mill_status layer_norm(const mill_kernel_args* args) {
     for (int64_t r = begin; r < end; ++r) {
       const S* from = x + r * e.n;
       S* to = results.at(out + r * e.n);
+      if constexpr (Residual) {
+        const S* const more = residual + r * e.n;
+        // The norm is that of the sums as they are stored, for backward has no others.
+        S* const kept = sum_out != nullptr ? sum_out + r * e.n : to;
+        each_vector(d, e.n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE {
+          prefetch(from + i, e.n * static_cast<int64_t>(sizeof(S)));  // the next row
+          prefetch(more + i, e.n * static_cast<int64_t>(sizeof(S)));
+          put(d, hn::Add(get(d, from + i, part), get(d, more + i, part)), kept + i, part);
+        });
+        from = kept;
+      }
       const double sum = sum_terms(
           d, e.n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE { return get(d, from + i, part); });
       const C center = static_cast<C>(sum / count);
       const V middle = hn::Set(d, center);
       const double squares = sum_terms(d, e.n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE {
-        prefetch(from + i, e.n * static_cast<int64_t>(sizeof(S)));  // the next row
+        if constexpr (!Residual) prefetch(from + i, e.n * static_cast<int64_t>(sizeof(S)));
         const V distance = hn::Sub(get(d, from + i, part), middle);
         return hn::Mul(distance, distance);
       });
@@ -229,11 +244,12 @@ mill_status layer_norm_backward(const mill_kernel_args* args) {
   return MILL_OK;
 }
 
-#define MILL_NORM_ENTRIES(dtype, S)                             \
-  {MILL_OP_LAYER_NORM, bit(dtype), {layer_norm<S>, nullptr}}, { \
-    MILL_OP_LAYER_NORM_BACKWARD, bit(dtype), {                  \
-      layer_norm_backward<S>, layer_norm_backward_workspace<S>  \
-    }                                                           \
+#define MILL_NORM_ENTRIES(dtype, S)                                           \
+  {MILL_OP_LAYER_NORM, bit(dtype), {layer_norm<S, false>, nullptr}},          \
+      {MILL_OP_ADD_LAYER_NORM, bit(dtype), {layer_norm<S, true>, nullptr}}, { \
+    MILL_OP_LAYER_NORM_BACKWARD, bit(dtype), {                                \
+      layer_norm_backward<S>, layer_norm_backward_workspace<S>                \
+    }                                                                         \
   }
 
 constexpr KernelEntry kEntries[] = {

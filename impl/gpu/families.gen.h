@@ -71,6 +71,7 @@
   X(131, cross_entropy_backward) \
   X(140, layer_norm)             \
   X(141, layer_norm_backward)    \
+  X(142, add_layer_norm)         \
   X(150, embedding)              \
   X(151, embedding_backward)     \
   X(160, sgd_step)               \

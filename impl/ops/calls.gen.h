@@ -484,6 +484,17 @@ inline void layer_norm_backward(Exec& exec, mill_tensor* g, mill_tensor* x, mill
   }
 }
 
+inline void add_layer_norm(Exec& exec, mill_tensor* x, mill_tensor* residual, mill_tensor* weight,
+                           mill_tensor* bias, int64_t axes, double eps, TensorRef (&out)[4]) {
+  mill_tensor* const in[] = {x, residual, weight, bias};
+  const mill_attr attrs[] = {int_attr(0, axes), float_attr(1, eps)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get(), out[3].get()};
+  invoke(exec, MILL_OP_ADD_LAYER_NORM, in, 4, attrs, 2, raw, 4);
+  for (uint32_t k = 0; k < 4; ++k) {
+    if (!out[k]) out[k] = TensorRef::adopt(raw[k]);
+  }
+}
+
 inline TensorRef embedding(Exec& exec, mill_tensor* weight, mill_tensor* ids,
                            mill_tensor* out = nullptr) {
   mill_tensor* const in[] = {weight, ids};

@@ -64,6 +64,7 @@ extern const OpRules rules_cross_entropy;
 extern const OpRules rules_cross_entropy_backward;
 extern const OpRules rules_layer_norm;
 extern const OpRules rules_layer_norm_backward;
+extern const OpRules rules_add_layer_norm;
 extern const OpRules rules_embedding;
 extern const OpRules rules_embedding_backward;
 extern const OpRules rules_sgd_step;
@@ -726,6 +727,27 @@ constexpr AttrRow attr_layer_norm_backward[] = {
     {"axes", MILL_ATTR_INT, false, false, {0, MILL_ATTR_INT, 1, 0.0, nullptr, 0}},
 };
 
+constexpr InputRow in_add_layer_norm[] = {
+    {"x", false, false, false, 0x03c00u},
+    {"residual", false, false, true, 0x03c00u},
+    {"weight", true, false, true, 0x03c00u},
+    {"bias", true, false, true, 0x03c00u},
+};
+constexpr OutputRow out_add_layer_norm[] = {
+    {"out", ResultType::same},
+    {"sum", ResultType::same},
+    {"mean", ResultType::stat},
+    {"rstd", ResultType::stat},
+};
+constexpr AttrRow attr_add_layer_norm[] = {
+    {"axes", MILL_ATTR_INT, false, false, {0, MILL_ATTR_INT, 1, 0.0, nullptr, 0}},
+    {"eps", MILL_ATTR_FLOAT, false, false, {1, MILL_ATTR_FLOAT, 0, 1e-05, nullptr, 0}},
+};
+constexpr InplaceRow inplace_add_layer_norm[] = {
+    {1, 0},
+    {1, 1},
+};
+
 constexpr InputRow in_embedding[] = {
     {"weight", false, false, false, 0x3fffeu},
     {"ids", false, false, false, 0x002acu},
@@ -1138,6 +1160,10 @@ const OpRow rows[] = {
      in_layer_norm_backward, 5, out_layer_norm_backward, 3, attr_layer_norm_backward, 1, nullptr, 0,
      "Gradients of layer_norm by x, weight and bias, from the kept mean and rstd.",
      &ops::rules_layer_norm_backward},
+    {MILL_OP_ADD_LAYER_NORM, 1, "add_layer_norm", "norm", OpKind::dense, GradientKind::yes, Autocast::high, false,
+     in_add_layer_norm, 4, out_add_layer_norm, 4, attr_add_layer_norm, 2, inplace_add_layer_norm, 2,
+     "layer_norm of sum = x + residual, as add and layer_norm give them, in one pass over memory: in a transformer's block sum goes on to the next block. x and residual have the same dims.",
+     &ops::rules_add_layer_norm},
     {MILL_OP_EMBEDDING, 1, "embedding", "embedding", OpKind::dense, GradientKind::yes, Autocast::keep, false,
      in_embedding, 2, out_embedding, 1, nullptr, 0, nullptr, 0,
      "Rows of weight [rows, width] chosen by ids: out is [ids dims ..., width]. An id outside [0, rows): MILL_E_INDEX.",
@@ -1187,8 +1213,8 @@ const OpRow rows[] = {
 }  // namespace
 
 const OpRow* op_table() { return rows; }
-uint32_t op_table_size() { return 67; }
-static_assert(sizeof(rows) / sizeof(rows[0]) == 67);
+uint32_t op_table_size() { return 68; }
+static_assert(sizeof(rows) / sizeof(rows[0]) == 68);
 
 }  // namespace mill
 // clang-format on

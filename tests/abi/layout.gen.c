@@ -556,6 +556,7 @@ static const struct row rows[] = {
     {"MILL_OP_ADAMW_MASTER_STEP =", (long long)MILL_OP_ADAMW_MASTER_STEP, NULL, 0},
     {"MILL_OP_ADAMW_STEP =", (long long)MILL_OP_ADAMW_STEP, NULL, 0},
     {"MILL_OP_ADD =", (long long)MILL_OP_ADD, NULL, 0},
+    {"MILL_OP_ADD_LAYER_NORM =", (long long)MILL_OP_ADD_LAYER_NORM, NULL, 0},
     {"MILL_OP_AFFINE =", (long long)MILL_OP_AFFINE, NULL, 0},
     {"MILL_OP_ARANGE =", (long long)MILL_OP_ARANGE, NULL, 0},
     {"MILL_OP_ARGMAX =", (long long)MILL_OP_ARGMAX, NULL, 0},

@@ -11,6 +11,7 @@ int32_t mill_abs(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, s
 int32_t mill_adamw_master_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_adamw_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_add(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_add_layer_norm(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_affine(struct mill_exec*, struct mill_tensor*, double, double, struct mill_tensor**, struct mill_error*);
 uint32_t mill_api_level(void);
 int32_t mill_arange(struct mill_exec*, int64_t, double, double, int32_t, struct mill_tensor**, struct mill_error*);
@@ -273,6 +274,7 @@ static any_function volatile functions[] = {
     (any_function)mill_adamw_master_step,
     (any_function)mill_adamw_step,
     (any_function)mill_add,
+    (any_function)mill_add_layer_norm,
     (any_function)mill_affine,
     (any_function)mill_api_level,
     (any_function)mill_arange,

@@ -112,6 +112,9 @@ void add_op_entries(Entries& to) {
   MILL_ENTRY(mill_layer_norm_backward, f.exec(), f.tensor({4, 5}), f.tensor({4, 5}), f.tensor({5}),
              f.tensor({4}), f.tensor({4}), 1, f.slot<mill_tensor>(), f.slot<mill_tensor>(),
              f.slot<mill_tensor>(), f.err()).null({3});
+  MILL_ENTRY(mill_add_layer_norm, f.exec(), f.tensor({4, 5}), f.tensor({4, 5}), f.tensor({5}),
+             f.tensor({5}), 1, 1e-05, f.slot<mill_tensor>(), f.slot<mill_tensor>(),
+             f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.err()).null({3, 4});
   MILL_ENTRY(mill_embedding, f.exec(), f.tensor({7, 3}), f.ids({4}), f.slot<mill_tensor>(),
              f.err());
   MILL_ENTRY(mill_embedding_backward, f.recording_exec(), f.watched(f.tensor({4, 3})), f.ids({4}),

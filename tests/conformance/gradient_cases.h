@@ -25,7 +25,8 @@ inline double gradcheck_limit(const mill_cases::Case& c, Layout layout, bool sec
   // Rows of equal values have the variance 0: normalising them, a step h meets a slope of 1 /
   // sqrt(eps) and a curvature that makes an error of the order of h^2 / eps^(3/2).
   const bool repeats = layout == Layout::broadcast || layout == Layout::mixed;
-  if (c.op->number == MILL_OP_LAYER_NORM && repeats) return 1e-5;
+  const bool norm = c.op->number == MILL_OP_LAYER_NORM || c.op->number == MILL_OP_ADD_LAYER_NORM;
+  if (norm && repeats) return 1e-5;
   return 1e-6;
 }
 

@@ -466,6 +466,17 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_layer_norm_backward(
     mill_tensor* rstd, int64_t axes, mill_tensor** out_dx, mill_tensor** out_dweight,
     mill_tensor** out_dbias, mill_error* err);
 
+/* layer_norm of sum = x + residual, as add and layer_norm give them, in one pass over memory: in
+ * a transformer's block sum goes on to the next block. x and residual have the same dims.
+ * Dtypes: x float, residual same as x, weight same as x, bias same as x; out as x, out_sum as x,
+ * out_mean stat, out_rstd stat. May be NULL: weight, bias. Usual: axes 1, eps 1e-5. May share
+ * memory: out_sum with x or residual.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_add_layer_norm(
+    mill_exec* exec, mill_tensor* x, mill_tensor* residual, mill_tensor* weight, mill_tensor* bias,
+    int64_t axes, double eps, mill_tensor** out, mill_tensor** out_sum, mill_tensor** out_mean,
+    mill_tensor** out_rstd, mill_error* err);
+
 /* ---- embedding ------------------------------------------------------------------------------- */
 
 /* Rows of weight [rows, width] chosen by ids: out is [ids dims ..., width]. An id outside [0,

@@ -38,45 +38,53 @@ uint64_t layer_norm_workspace(const mill_kernel_args* args) {
   return bytes;
 }
 
-template <class T>
+// Residual: of the sum of inputs 0 and 1, which is output 1; the other inputs and outputs follow.
+template <class T, bool Residual>
 mill_status layer_norm_as(const mill_kernel_args* args) {
   using C = acc_t<T>;
+  constexpr uint32_t kMore = Residual ? 1 : 0;
   const mill_kernel_tensor* x_tensor = args->in[0];
   const Extent e = extent_of(x_tensor, args->attr[0].i);
   if (e.rows == 0) return MILL_OK;
   const auto eps = static_cast<C>(args->attr[1].f);
   const auto* x = data_of<const T>(x_tensor);
-  const auto* weight = data_of<const T>(input(args, 1));
-  const auto* bias = data_of<const T>(input(args, 2));
+  const auto* residual = Residual ? data_of<const T>(input(args, 1)) : nullptr;
+  const auto* weight = data_of<const T>(input(args, 1 + kMore));
+  const auto* bias = data_of<const T>(input(args, 2 + kMore));
   auto* out = data_of<T>(args->out[0]);
-  auto* mean = data_of<C>(output(args, 1));
-  auto* rstd = data_of<C>(output(args, 2));
-  const bool vectors = rows_aligned(e.n, x) && rows_aligned(e.n, weight) &&
-                       rows_aligned(e.n, bias) && rows_aligned(e.n, out);
+  auto* sum = Residual ? data_of<T>(output(args, 1)) : nullptr;
+  auto* mean = data_of<C>(output(args, 1 + kMore));
+  auto* rstd = data_of<C>(output(args, 2 + kMore));
+  const bool vectors = rows_aligned(e.n, x) && rows_aligned(e.n, residual) &&
+                       rows_aligned(e.n, weight) && rows_aligned(e.n, bias) &&
+                       rows_aligned(e.n, out) && rows_aligned(e.n, sum);
   const int64_t parts = parts_of<T>(e);
-  const uint64_t bytes = bytes_of(x_tensor);
+  const uint64_t read = (1 + kMore) * bytes_of(x_tensor);
+  const uint64_t written = bytes_of(args->out[0]) + (sum ? bytes_of(output(args, 1)) : 0);
   const auto numel = static_cast<uint64_t>(x_tensor->numel);
   if (parts == 0) {
     return with_team<T>(e.n, vectors, [&]<int Team, int W, int Items>() {
-      return launch<layer_norm_rows<T, Team, W, Items>>(
-          args, team_shape<Team>(e.rows), cost_of<T>(2 * bytes, 8 * numel), e.rows,
-          static_cast<int>(e.n), eps, x, weight, bias, out, mean, rstd);
+      return launch<layer_norm_rows<T, Team, W, Items, Residual>>(
+          args, team_shape<Team>(e.rows), cost_of<T>(read + written, 8 * numel), e.rows,
+          static_cast<int>(e.n), eps, x, residual, weight, bias, out, sum, mean, rstd);
     });
   }
   auto* found = static_cast<moments<C>*>(args->workspace);
   return with_part<T>(vectors, [&]<int W>() {
     const shape grid{e.rows * parts, kPartThreads};
-    const mill_status status = launch<layer_norm_part<T, kPartThreads, W, kRowItems<T>>>(
-        args, grid, cost_of<T>(bytes, 4 * numel), e.n, parts, x, found);
+    const mill_status status = launch<layer_norm_part<T, kPartThreads, W, kRowItems<T>, Residual>>(
+        args, grid, cost_of<T>(read, 4 * numel), e.n, parts, x, residual, found);
     if (status != MILL_OK) return status;
-    return launch<layer_norm_apply<T, kPartThreads, W, kRowItems<T>>>(
-        args, grid, cost_of<T>(bytes, 4 * numel), e.n, parts, eps, found, x, weight, bias, out,
-        mean, rstd);
+    return launch<layer_norm_apply<T, kPartThreads, W, kRowItems<T>, Residual>>(
+        args, grid, cost_of<T>(read + written, 4 * numel), e.n, parts, eps, found, x, residual,
+        weight, bias, out, sum, mean, rstd);
   });
 }
 
+template <bool Residual>
 mill_status layer_norm(const mill_kernel_args* args) {
-  return with_float(args->in[0]->dtype, [&]<class T>() { return layer_norm_as<T>(args); });
+  return with_float(args->in[0]->dtype,
+                    [&]<class T>() { return layer_norm_as<T, Residual>(args); });
 }
 
 // ---- gradient -----------------------------------------------------------------------------------
@@ -189,7 +197,8 @@ mill_status layer_norm_backward(const mill_kernel_args* args) {
 }
 
 constexpr KernelEntry kEntries[] = {
-    {MILL_OP_LAYER_NORM, kFloatBits, {layer_norm, layer_norm_workspace}},
+    {MILL_OP_LAYER_NORM, kFloatBits, {layer_norm<false>, layer_norm_workspace}},
+    {MILL_OP_ADD_LAYER_NORM, kFloatBits, {layer_norm<true>, layer_norm_workspace}},
     {MILL_OP_LAYER_NORM_BACKWARD, kFloatBits, {layer_norm_backward, layer_norm_backward_workspace}},
 };
 

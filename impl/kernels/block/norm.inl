@@ -37,10 +37,41 @@ MILL_DEVICE void store_normal(const acc_t<T> (&x)[Items], acc_t<T> mean, acc_t<T
   }
 }
 
-template <class T, int Team, int W, int Items>
+// What a member keeps of a row of x, or of x + residual: the sums as they are stored, for backward
+// has no others.
+template <int Team, int W, bool Residual, class T, int Items>
+MILL_DEVICE void load_sum(const T* x, const T* residual, int64_t first, int member, int count,
+                          acc_t<T> (&v)[Items]) {
+  using C = acc_t<T>;
+  load_items<Team, W>(x + first, member, count, C(0), v);
+  if constexpr (Residual) {
+    C more[Items];
+    load_items<Team, W>(residual + first, member, count, C(0), more);
+    MILL_UNROLL
+    for (int k = 0; k < Items; ++k) v[k] = up(down<T>(v[k] + more[k]));
+  }
+}
+
+template <int Team, int W, class T, int Items>
+MILL_DEVICE void store_sum(const acc_t<T> (&v)[Items], int member, int count, T* to) {
+  MILL_UNROLL
+  for (int k = 0; k < Items; k += W) {
+    const int i = item_at<Team, W>(member, k);
+    if (i >= count) continue;
+    vec<T, W> r;
+    MILL_UNROLL
+    for (int w = 0; w < W; ++w) r[w] = down<T>(v[k + w]);
+    store(to + i, r);
+  }
+}
+
+// Residual: is added to x, and the sums go to sum_out unless that is absent. Otherwise both are
+// null.
+template <class T, int Team, int W, int Items, bool Residual>
 MILL_KERNEL(kTeamThreads<Team>, kTeamBlocks<Team>)
-layer_norm_rows(Block t, int64_t rows, int n, acc_t<T> eps, const T* x, const T* weight,
-                const T* bias, T* out, acc_t<T>* mean_out, acc_t<T>* rstd_out) {
+layer_norm_rows(Block t, int64_t rows, int n, acc_t<T> eps, const T* x, const T* residual,
+                const T* weight, const T* bias, T* out, T* sum_out, acc_t<T>* mean_out,
+                acc_t<T>* rstd_out) {
   using C = acc_t<T>;
   struct Scratch {
     C sum[kTeamWarps<Team>];
@@ -51,7 +82,8 @@ layer_norm_rows(Block t, int64_t rows, int n, acc_t<T> eps, const T* x, const T*
   const int member = team_member<Team>(t);
   const int count = row < rows ? n : 0;
   C v[Items];
-  load_items<Team, W>(x + row * n, member, count, C(0), v);
+  load_sum<Team, W, Residual>(x, residual, row * n, member, count, v);
+  if (Residual && sum_out != nullptr) store_sum<Team, W>(v, member, count, sum_out + row * n);
   const C mean = team_reduce<Team>(t, s.sum, sum_items(v), add_op()) / static_cast<C>(n);
   C d[Items];
   MILL_UNROLL
@@ -75,9 +107,10 @@ struct moments {
   wide_t<C> squares;
 };
 
-template <class T, int Threads, int W, int Items>
+template <class T, int Threads, int W, int Items, bool Residual>
 MILL_KERNEL(Threads, 2)
-layer_norm_part(Block t, int64_t n, int64_t parts, const T* x, moments<acc_t<T>>* found) {
+layer_norm_part(Block t, int64_t n, int64_t parts, const T* x, const T* residual,
+                moments<acc_t<T>>* found) {
   using C = acc_t<T>;
   struct Scratch {
     C sum[Threads / kWarp];
@@ -88,7 +121,7 @@ layer_norm_part(Block t, int64_t n, int64_t parts, const T* x, moments<acc_t<T>>
   const int64_t begin = (t.bid() - row * parts) * (Threads * Items);
   const int count = static_cast<int>(n - begin < Threads * Items ? n - begin : Threads * Items);
   C v[Items];
-  load_items<Threads, W>(x + row * n + begin, t.tid(), count, C(0), v);
+  load_sum<Threads, W, Residual>(x, residual, row * n + begin, t.tid(), count, v);
   const C mean = team_reduce<Threads>(t, s.sum, sum_items(v), add_op()) / static_cast<C>(count);
   MILL_UNROLL
   for (int k = 0; k < Items; ++k) {
@@ -102,11 +135,11 @@ layer_norm_part(Block t, int64_t n, int64_t parts, const T* x, moments<acc_t<T>>
 
 // Moments of parts joined: Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for
 // Computing Sample Variances" (1979).
-template <class T, int Threads, int W, int Items>
+template <class T, int Threads, int W, int Items, bool Residual>
 MILL_KERNEL(Threads, 2)
 layer_norm_apply(Block t, int64_t n, int64_t parts, acc_t<T> eps, const moments<acc_t<T>>* found,
-                 const T* x, const T* weight, const T* bias, T* out, acc_t<T>* mean_out,
-                 acc_t<T>* rstd_out) {
+                 const T* x, const T* residual, const T* weight, const T* bias, T* out, T* sum_out,
+                 acc_t<T>* mean_out, acc_t<T>* rstd_out) {
   using C = acc_t<T>;
   using Wide = wide_t<C>;
   constexpr int kPart = Threads * Items;
@@ -138,7 +171,9 @@ layer_norm_apply(Block t, int64_t n, int64_t parts, acc_t<T> eps, const moments<
     if (rstd_out != nullptr) rstd_out[row] = rstd;
   }
   C v[Items];
-  load_items<Threads, W>(x + row * n + begin, t.tid(), count, C(0), v);
+  load_sum<Threads, W, Residual>(x, residual, row * n + begin, t.tid(), count, v);
+  if (Residual && sum_out != nullptr)
+    store_sum<Threads, W>(v, t.tid(), count, sum_out + row * n + begin);
   store_normal<Threads, W>(v, center, rstd, weight, bias, begin, t.tid(), count,
                            out + row * n + begin);
 }

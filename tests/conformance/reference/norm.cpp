@@ -19,16 +19,16 @@ Rows rows_of(const Dims& dims, int64_t axes) {
   return r;
 }
 
-}  // namespace
-
+// weight and bias are inputs `weight` and `weight` + 1, mean and rstd outputs `mean` and `mean`
+// + 1.
 template <class A>
-void ref_layer_norm(RefCall<A>& c) {
+void normalise(RefCall<A>& c, const std::vector<A>& values, size_t weight, size_t mean_at) {
   const Rows rows = rows_of(c.in[0].dims, c.integer(0));
   std::vector<A>& out = c.make(0, c.in[0].dims);
-  std::vector<A>& means = c.make(1, rows.outer);
-  std::vector<A>& rstds = c.make(2, rows.outer);
+  std::vector<A>& means = c.make(mean_at, rows.outer);
+  std::vector<A>& rstds = c.make(mean_at + 1, rows.outer);
   for (size_t r = 0; r < rows.n_outer; ++r) {
-    const A* x = c.in[0].v.data() + r * rows.n_inner;
+    const A* x = values.data() + r * rows.n_inner;
     A sum(0);
     for (size_t i = 0; i < rows.n_inner; ++i) sum += x[i];
     const A mean = sum / A(rows.n_inner);
@@ -39,11 +39,31 @@ void ref_layer_norm(RefCall<A>& c) {
     rstds[r] = rstd;
     for (size_t i = 0; i < rows.n_inner; ++i) {
       A y = (x[i] - mean) * rstd;
-      if (c.in[1].present) y = y * c.in[1].v[i];
-      if (c.in[2].present) y = y + c.in[2].v[i];
+      if (c.in[weight].present) y = y * c.in[weight].v[i];
+      if (c.in[weight + 1].present) y = y + c.in[weight + 1].v[i];
       out[r * rows.n_inner + i] = y;
     }
   }
+}
+
+}  // namespace
+
+template <class A>
+void ref_layer_norm(RefCall<A>& c) {
+  normalise(c, c.in[0].v, 1, 1);
+}
+
+template <class A>
+void ref_add_layer_norm(RefCall<A>& c) {
+  std::vector<A> sum = c.in[0].v;
+  const bool half = c.input_dtype == MILL_F16 || c.input_dtype == MILL_BF16;
+  for (size_t i = 0; i < sum.size(); ++i) {
+    sum[i] += c.in[1].v[i];
+    // The norm is that of the sum as it is stored.
+    if (half) sum[i] = A(round_to(c.input_dtype, static_cast<long double>(sum[i].value())));
+  }
+  normalise(c, sum, 2, 2);
+  c.make(1, c.in[0].dims) = sum;
 }
 
 template <class A>
@@ -77,6 +97,7 @@ void ref_layer_norm_backward(RefCall<A>& c) {
 }
 
 MILL_INSTANTIATE_REFERENCE(layer_norm)
+MILL_INSTANTIATE_REFERENCE(add_layer_norm)
 MILL_INSTANTIATE_REFERENCE(layer_norm_backward)
 
 }  // namespace mill_test
