@@ -192,8 +192,10 @@ void load_checkpoint(mill_exec& exec, const std::string& path, const CheckpointP
       plan(key, to);
       int64_t count = 0;
       read_host_blocking(*copies.back().first, &count, sizeof count);
-      if (count < 0) {
-        fail(MILL_E_FORMAT, "%s: %s is %lld, it must not be negative", path.c_str(), key,
+      // Counting on from there must not overflow; nobody takes that many steps.
+      constexpr int64_t kMost = int64_t{1} << 53;
+      if (count < 0 || count > kMost) {
+        fail(MILL_E_FORMAT, "%s: %s is %lld, it must be from 0 to 2^53", path.c_str(), key,
              static_cast<long long>(count));
       }
     };

@@ -18,6 +18,7 @@ mill_status mill_loader_create(mill_context* context, mill_tensor* const* column
     }
     need_out(columns, 1, "columns");
     for (uint32_t k = 0; k < n; ++k) {
+      if (!columns[k]) fail_argument(MILL_E_ARG, 1, "columns[%u] is NULL", k);
       const mill_tensor& column = need(columns[k], 1, "columns");
       if (column.device().owner() != &c)
         fail_argument(MILL_E_DEVICE, 1, "columns[%u] belongs to another context", k);

@@ -19,6 +19,8 @@ mill_status mill_exec_create(mill_context* context, uint32_t device, mill_stream
     }
     Device& on = c.devices[device];
     mill_stream* given = maybe(stream, 2, "stream");
+    if (given && given->device.owner() != on.owner())
+      fail_argument(MILL_E_DEVICE, 2, "stream belongs to another context than the one given");
     if (given && &given->device != &on) {
       fail_argument(MILL_E_DEVICE, 2, "stream is of device %u, the exec is to be on device %u",
                     given->device.index(), device);

@@ -232,11 +232,11 @@ mill_status scaler_update(const mill_kernel_args* args) {
     step = static_cast<int64_t>(static_cast<uint64_t>(step) + 1);
     streak = static_cast<int64_t>(static_cast<uint64_t>(streak) + 1);
     if (streak >= args->attr[2].i) {
-      scale = smaller(scale * args->attr[0].f, kMost);
+      scale = scale * args->attr[0].f < kMost ? scale * args->attr[0].f : kMost;
       streak = 0;
     }
   } else {
-    scale = larger(scale * args->attr[1].f, kLeast);
+    scale = scale * args->attr[1].f > kLeast ? scale * args->attr[1].f : kLeast;
     streak = 0;
   }
   write_stat(args->out[0], 0, factor);

@@ -46,6 +46,12 @@ LoaderOptions options_of(const mill_loader_opts& opts, Tracer* tracer) {
   return out;
 }
 
+// Rows may be empty, and then so is the memory; the core wants to be told of some all the same.
+void* memory_of(const mill_tensor& buffer) {
+  static char nothing;
+  return buffer.storage->data ? buffer.storage->data : &nothing;
+}
+
 }  // namespace
 
 namespace mill {
@@ -123,8 +129,7 @@ void mill_loader::make_buffers() {
     for (uint32_t k = 0; k < core.columns(); ++k) first_spare.push_back(new_buffer(k));
     indices_.reserve(static_cast<size_t>(core.batch_rows()));
     for (uint32_t s = 0; s < core.slots(); ++s) {
-      for (uint32_t k = 0; k < core.columns(); ++k)
-        core.set_buffer(s, k, made[s][k]->storage->data);
+      for (uint32_t k = 0; k < core.columns(); ++k) core.set_buffer(s, k, memory_of(*made[s][k]));
     }
     buffers_ = std::move(made);
     spare_ = std::move(first_spare);
@@ -181,10 +186,10 @@ mill_status mill_loader::next(mill_exec& exec, mill_tensor** out) {
 uint64_t mill_loader::give_gathered(const LoaderBatch& batch, mill_tensor** out) {
   uint64_t bytes = 0;
   for (uint32_t k = 0; k < core.columns(); ++k) {
-    core.set_buffer(batch.slot, k, spare_[k]->storage->data);
+    core.set_buffer(batch.slot, k, memory_of(*spare_[k]));
     std::swap(buffers_[batch.slot][k], spare_[k]);
     TensorRef made = std::move(spare_[k]);
-    if (made->numel() > 0 && batch.rows < made->view.dims[0]) {
+    if (batch.rows < made->view.dims[0]) {
       made->view.numel = made->view.numel / made->view.dims[0] * batch.rows;
       made->view.dims[0] = batch.rows;
     }

@@ -32,28 +32,31 @@ TensorRef row_major(Exec& exec, mill_tensor& tensor) {
   return TensorRef::adopt(out);
 }
 
-// One record around a copy between host and device.
+// Where a copy reads or writes, as the trace tells it.
+struct Place {
+  int32_t memory = MILL_RECORD_MEMORY_PAGEABLE;
+  int32_t device = 0;
+};
+
+Place place_of(const Device& device) {
+  return {device.host_memory() ? MILL_RECORD_MEMORY_PAGEABLE : MILL_RECORD_MEMORY_DEVICE,
+          static_cast<int32_t>(device.index())};
+}
+
+// One record around a copy of `bytes` of the tensor, or of all of it.
 class CopyRecord {
  public:
-  CopyRecord(Exec& exec, mill_tensor& tensor, int32_t kind,
-             uint32_t detail = MILL_RECORD_COPY_BLOCKING,
-             int32_t host = MILL_RECORD_MEMORY_PAGEABLE)
-      : trace_(exec.trace),
-        on_(trace_.on(MILL_TRACE_COPIES)),
-        up_(kind == MILL_COPY_HOST_TO_DEVICE),
-        tensor_(tensor) {
+  CopyRecord(Exec& exec, mill_tensor& tensor, Place from, Place to,
+             uint32_t detail = MILL_RECORD_COPY_BLOCKING, uint64_t bytes = UINT64_MAX)
+      : trace_(exec.trace), on_(trace_.on(MILL_TRACE_COPIES)), to_(to), tensor_(tensor) {
     if (!on_) return;
     record_ = trace_.begin(MILL_RECORD_COPY);
     record_.detail = detail;
     record_.tensor = trace_id(*exec.context, tensor);
-    record_.bytes = tensor.bytes();
+    record_.bytes = std::min(bytes, tensor.bytes());
     record_.storage = trace_id(*exec.context, *tensor.storage);
     record_.dtypes = pack_bytes(tensor.dtype());
-    const int32_t own =
-        exec.device.host_memory() ? MILL_RECORD_MEMORY_PAGEABLE : MILL_RECORD_MEMORY_DEVICE;
-    const auto index = static_cast<int32_t>(exec.device.index());
-    record_.memory =
-        pack_bytes(up_ ? host : own, up_ ? own : host, up_ ? 0 : index, up_ ? index : 0);
+    read_from(from);
   }
   ~CopyRecord() {
     if (!on_) return;
@@ -61,10 +64,9 @@ class CopyRecord {
         static_cast<uint32_t>(tensor_.storage->version.load(std::memory_order_relaxed));
     trace_.end(record_);
   }
-  // What the host's side turned out to be.
-  void set_host(int32_t kind) {
-    const int shift = up_ ? 0 : 8;
-    record_.memory = (record_.memory & ~(0xffu << shift)) | static_cast<uint32_t>(kind) << shift;
+  // What it turned out to be.
+  void read_from(Place from) {
+    record_.memory = pack_bytes(from.memory, to_.memory, from.device, to_.device);
   }
   CopyRecord(const CopyRecord&) = delete;
   CopyRecord& operator=(const CopyRecord&) = delete;
@@ -72,7 +74,7 @@ class CopyRecord {
  private:
   ExecTrace& trace_;
   bool on_;
-  bool up_;
+  Place to_;
   mill_tensor& tensor_;
   mill_trace_record record_{};
 };
@@ -96,7 +98,7 @@ void copy_in(Exec& exec, CopyRecord& record, mill_tensor& to, const void* data, 
   if (!memory.classify) return;
   const int32_t pointer = memory.classify(exec.device.self(), data);
   if (pointer == MILL_POINTER_UNKNOWN) return;
-  record.set_host(record_kind(pointer));
+  record.read_from({record_kind(pointer), 0});
   exec.stream->wait();
 }
 
@@ -111,7 +113,7 @@ void copy_out(Exec& exec, mill_tensor& from, void* data, uint64_t bytes, uint64_
 }  // namespace
 
 void write_host(Exec& exec, mill_tensor& tensor, const void* data, uint64_t bytes) {
-  CopyRecord record(exec, tensor, MILL_COPY_HOST_TO_DEVICE);
+  CopyRecord record(exec, tensor, {}, place_of(exec.device));
   if (tensor.dense) {
     copy_in(exec, record, tensor, data, bytes);
   } else {
@@ -127,7 +129,7 @@ void write_host(Exec& exec, mill_tensor& tensor, const void* data, uint64_t byte
 }
 
 void read_host(Exec& exec, mill_tensor& tensor, void* data, uint64_t bytes) {
-  const CopyRecord record(exec, tensor, MILL_COPY_DEVICE_TO_HOST);
+  const CopyRecord record(exec, tensor, place_of(exec.device), {});
   const TensorRef dense = row_major(exec, tensor);
   copy_out(exec, *dense, data, bytes);
   const WaitRecord waiting(*exec.context, MILL_RECORD_SYNC_READ, &exec, exec.stream->id);
@@ -135,6 +137,8 @@ void read_host(Exec& exec, mill_tensor& tensor, void* data, uint64_t bytes) {
 }
 
 void read_part(Exec& exec, mill_tensor& tensor, uint64_t offset, void* data, uint64_t bytes) {
+  const CopyRecord record(exec, tensor, place_of(exec.device), {}, MILL_RECORD_COPY_BLOCKING,
+                          bytes);
   copy_out(exec, tensor, data, bytes, offset);
   exec.stream->wait();
 }
@@ -152,8 +156,9 @@ void read_host_blocking(const mill_tensor& tensor, void* data, uint64_t bytes) {
 Ref<mill_future> read_async(Exec& exec, mill_tensor& tensor) {
   // Into memory of the device's pinned pool, unless the host can read what is staged.
   const bool pinned = !exec.device.host_memory() && exec.device.has_pinned();
-  const CopyRecord record(exec, tensor, MILL_COPY_DEVICE_TO_HOST, MILL_RECORD_COPY_ASYNC,
-                          pinned ? MILL_RECORD_MEMORY_PINNED : MILL_RECORD_MEMORY_PAGEABLE);
+  const CopyRecord record(exec, tensor, place_of(exec.device),
+                          {pinned ? MILL_RECORD_MEMORY_PINNED : MILL_RECORD_MEMORY_PAGEABLE, 0},
+                          MILL_RECORD_COPY_ASYNC);
   const RecorderScope quiet(exec, nullptr);
   mill_tensor* in = &tensor;
   mill_tensor* out = nullptr;
@@ -207,16 +212,17 @@ TensorRef copy_to(Exec& exec, mill_tensor& tensor) {
   const TensorRef dense = row_major_there(exec, tensor);
   if (bytes == 0) return made;
   if (from.host_memory() && from.runs_inline()) {
-    CopyRecord record(exec, *made, MILL_COPY_HOST_TO_DEVICE);
+    CopyRecord record(exec, *made, place_of(from), place_of(to));
     copy_in(exec, record, *made, dense->view.data, bytes);
     return made;
   }
   if (to.host_memory() && to.runs_inline()) {
-    const CopyRecord record(exec, *made, MILL_COPY_DEVICE_TO_HOST);
+    const CopyRecord record(exec, *made, place_of(from), place_of(to));
     read_host_blocking(*dense, made->view.data, bytes);
     return made;
   }
   // Between two devices by way of the host, in pieces, so that no second copy of all is needed.
+  const CopyRecord record(exec, *made, place_of(from), place_of(to));
   constexpr uint64_t kPiece = uint64_t{4} << 20;
   host_wait_write(*dense->storage);
   Block* staging = to.pinned().allocate(std::min(bytes, kPiece), exec.stream_id(), exec.tag);

@@ -35,8 +35,7 @@ namespace mill {
 // All elements in row-major order. `bytes` has been checked to be the tensor's exact size.
 void write_host(Exec& exec, mill_tensor& tensor, const void* data, uint64_t bytes);
 void read_host(Exec& exec, mill_tensor& tensor, void* data, uint64_t bytes);
-// Bytes [offset, offset + bytes) of a row-major tensor, for who takes it in pieces; nothing is
-// traced.
+// Bytes [offset, offset + bytes) of a row-major tensor, for who takes it in pieces.
 void read_part(Exec& exec, mill_tensor& tensor, uint64_t offset, void* data, uint64_t bytes);
 // For row-major tensors, without an exec.
 void read_host_blocking(const mill_tensor& tensor, void* data, uint64_t bytes);

@@ -11,8 +11,8 @@ namespace {
 int32_t normalised_axes(const OpCall& call, uint32_t x) {
   const int64_t axes = call.integer(0);
   if (axes < 1 || axes > call.shape(x).rank) {
-    fail(MILL_E_ARG, "axes is %lld, x %s has %d", static_cast<long long>(axes),
-         format_dims(*call.in[x]).text, call.shape(x).rank);
+    fail(MILL_E_ARG, "axes is %lld, it must be 1 to %d, the rank of x %s",
+         static_cast<long long>(axes), call.shape(x).rank, format_dims(*call.in[x]).text);
   }
   return static_cast<int32_t>(axes);
 }

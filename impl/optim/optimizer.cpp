@@ -151,7 +151,7 @@ mill::TensorRef mill_optimizer::squared_total(mill_exec& exec) const {
 }
 
 // Counter, learning rate and clip factor of this step, all computed where they live.
-void mill_optimizer::advance(mill_exec& exec, mill_tensor* total) {
+void mill_optimizer::advance(mill_exec& exec, mill_tensor* total, bool& begun) {
   if (scales_loss()) {
     mill::TensorRef out[5] = {factor, norm, scale, streak, step_count};
     mill::op::scaler_update(exec, total, scale.get(), streak.get(), step_count.get(), growth_,
@@ -159,6 +159,7 @@ void mill_optimizer::advance(mill_exec& exec, mill_tensor* total) {
   } else {
     mill::op::increment(exec, step_count.get(), step_count.get());
   }
+  begun = true;
   if (shape_ != MILL_SCHEDULE_CONSTANT || warmup_ > 0) {
     mill::op::schedule(exec, step_count.get(), base_rate.get(), shape_, warmup_, total_, floor_,
                        rate.get());
@@ -219,10 +220,18 @@ void mill_optimizer::step(mill_exec& exec) {
   const mill::RecorderScope quiet(exec, nullptr);
   follow_parameters(exec);
   const mill::TensorRef total = takes_norm() ? squared_total(exec) : mill::TensorRef();
-  advance(exec, total.get());
+  // Once a step has begun its gradients are spent, also when the device fails in the middle: used
+  // again, they would be added a second time to the parameters that were done.
+  struct Spend {
+    mill_group& group;
+    bool begun = false;
+    ~Spend() {
+      for (mill_group::Param& param : group.params) param.fresh = param.fresh && !begun;
+    }
+  } spend{*group};
+  advance(exec, total.get(), spend.begun);
   for (const Part& part : parts_) update(exec, part);
   seen_ = parameter_version();
-  for (mill_group::Param& param : group->params) param.fresh = false;
 }
 
 void mill_optimizer::set_rate(mill_exec& exec, double value) {

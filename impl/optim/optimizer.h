@@ -68,7 +68,7 @@ struct mill_optimizer : mill::Handle {
   void follow_parameters(mill_exec& exec);
   void gather_parts();
   mill::TensorRef squared_total(mill_exec& exec) const;
-  void advance(mill_exec& exec, mill_tensor* total);
+  void advance(mill_exec& exec, mill_tensor* total, bool& begun);
   void update(mill_exec& exec, const Part& part);
   void update_master(mill_exec& exec, const Part& part, mill_tensor* clip);
 

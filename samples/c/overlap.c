@@ -3,7 +3,8 @@
 // Pixels travel as bytes and become f32 on the device. Prints both timelines, and what simple
 // arithmetic expects of them.
 //
-//   overlap [--device SPEC] [--steps N] [--batch N]      on sim:h200-sxm unless told otherwise
+//   overlap [--device SPEC] [--steps N] [--batch N]      on sim:h200-sxm,gemm=1 unless told
+//   otherwise
 #define _POSIX_C_SOURCE 199309L  // clock_gettime
 #include <millrace/millrace.h>
 #include <stdio.h>
@@ -248,10 +249,18 @@ static void compare(const char* what, double expected, double got) {
 }
 
 int main(int argc, char** argv) {
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (strcmp(argv[i], "--device") == 0) opt.device = argv[i + 1];
-    if (strcmp(argv[i], "--steps") == 0) opt.steps = strtoll(argv[i + 1], NULL, 10);
-    if (strcmp(argv[i], "--batch") == 0) opt.batch = strtoll(argv[i + 1], NULL, 10);
+  for (int i = 1; i < argc; i += 2) {
+    const char* value = i + 1 < argc ? argv[i + 1] : NULL;
+    if (value && strcmp(argv[i], "--device") == 0) {
+      opt.device = value;
+    } else if (value && strcmp(argv[i], "--steps") == 0) {
+      opt.steps = strtoll(value, NULL, 10);
+    } else if (value && strcmp(argv[i], "--batch") == 0) {
+      opt.batch = strtoll(value, NULL, 10);
+    } else {
+      fprintf(stderr, "usage: overlap [--device SPEC] [--steps N] [--batch N]\n");
+      return strcmp(argv[i], "--help") != 0;
+    }
   }
   if (opt.steps < 8 || opt.batch < 1) {
     fprintf(stderr, "overlap: --steps must be at least 8, --batch at least 1\n");

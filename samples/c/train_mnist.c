@@ -44,10 +44,17 @@ static const char usage[] =
     "  --autocast DTYPE  matrix products in f16 or bf16\n"
     "  --device SPEC     where to train: cpu, sim:PROFILE, cuda:N (cpu)\n";
 
+static int64_t number(const char* text, int64_t least, int64_t most) {
+  char* end = NULL;
+  const int64_t value = strtoll(text, &end, 10);
+  if (end == text || *end || value < least || value > most) die("not a possible number: ", text);
+  return value;
+}
+
 static void read_options(int argc, char** argv) {
   for (int i = 1; i < argc; i++) {
     const char* name = argv[i];
-    if (strcmp(name, "--help") == 0) exit(printf("%s", usage) < 0);
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) exit(printf("%s", usage) < 0);
     const char* value = i + 1 < argc ? argv[i + 1] : NULL;
     if (!value) die("a value is missing after ", name);
     i++;
@@ -60,21 +67,21 @@ static void read_options(int argc, char** argv) {
       opt.layers = 0;
       for (char* at = (char*)value; opt.layers < MAX_LAYERS && *at; at += *at == ',') {
         char* end = at;
-        opt.hidden[opt.layers++] = strtoll(at, &end, 10);
-        if (end == at || (*end && *end != ','))
+        opt.hidden[opt.layers] = strtoll(at, &end, 10);
+        if (end == at || (*end && *end != ',') || opt.hidden[opt.layers++] < 1)
           die("--hidden takes widths with commas, not ", value);
         at = end;
       }
     } else if (strcmp(name, "--epochs") == 0) {
-      opt.epochs = strtoll(value, NULL, 10);
+      opt.epochs = number(value, 1, 1000000);
     } else if (strcmp(name, "--batch") == 0) {
-      opt.batch = strtoll(value, NULL, 10);
+      opt.batch = number(value, 1, 1000000);
     } else if (strcmp(name, "--rate") == 0) {
       opt.rate = strtod(value, NULL);
     } else if (strcmp(name, "--seed") == 0) {
       opt.seed = strtoull(value, NULL, 10);
     } else if (strcmp(name, "--workers") == 0) {
-      opt.workers = (uint32_t)strtoul(value, NULL, 10);
+      opt.workers = (uint32_t)number(value, 1, 64);
     } else if (strcmp(name, "--autocast") == 0) {
       opt.autocast = strcmp(value, "f16") == 0 ? MILL_F16 : MILL_BF16;
       if (opt.autocast == MILL_BF16 && strcmp(value, "bf16") != 0)
@@ -90,7 +97,6 @@ static void read_options(int argc, char** argv) {
   if (opt.layers == 0) opt.hidden[opt.layers++] = few ? 64 : 128;
   if (opt.epochs == 0) opt.epochs = few ? 30 : 10;
   if (opt.rate == 0) opt.rate = few ? 8e-3 : 2e-3;
-  if (opt.epochs < 1 || opt.batch < 1) die("--epochs and --batch must be at least 1", "");
 }
 
 // ---- data ---------------------------------------------------------------------------------------

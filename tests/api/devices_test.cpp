@@ -1,10 +1,13 @@
 // A device beside the CPU, through the ABI: the simulated accelerator.
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "conformance/api.h"
@@ -269,6 +272,83 @@ TEST_F(Two, FailuresOnRequestAreStatusesAndTheDeviceGoesOn) {
   EXPECT_EQ(mill_tensor_read(there(), x.get(), values, sizeof values, err()), MILL_OK);
   EXPECT_EQ(mill_device_configure(context(), device_, "speed", MILL_NTS, 1, err()), MILL_E_ARG);
   EXPECT_EQ(mill_device_configure(context(), device_, "seed", MILL_NTS, -1, err()), MILL_E_ARG);
+}
+
+// The middle one has no gradient, so the outer two are updated one after the other.
+TEST_F(Two, AStepThatTheDeviceBreaksOffIsNotTakenTwice) {
+  Group group;
+  w_.ok(mill_group_create(context(), MILL_F32, group.out(), err()));
+  Tensor params[3];
+  const int64_t dims[1] = {3};
+  for (const char* name : {"a", "b", "c"})
+    w_.ok(mill_group_add(group.get(), name, dims, 1, nullptr, err()));
+  w_.ok(mill_group_build(group.get(), there(), err()));
+  for (uint32_t k = 0; k < 3; ++k) w_.ok(mill_group_param(group.get(), k, params[k].out(), err()));
+  Optimizer optimizer;
+  w_.ok(mill_optimizer_create_sgd(there(), group.get(), 1, 0, 0, 0, optimizer.out(), err()));
+  Tape tape;
+  w_.ok(mill_tape_create(context(), tape.out(), err()));
+  w_.ok(mill_exec_set_tape(there(), tape.get(), err()));
+  Tensor sum, loss;
+  w_.ok(mill_add(there(), params[0].get(), params[2].get(), sum.out(), err()));
+  w_.ok(mill_sum(there(), sum.get(), nullptr, 0, 0, loss.out(), err()));
+  w_.ok(mill_tape_backward(tape.get(), there(), loss.get(), nullptr, 0, err()));
+  w_.ok(mill_exec_set_tape(there(), nullptr, err()));
+  // After the counter, the rate and the first of the two.
+  w_.ok(mill_device_configure(context(), device_, "fail.launch", MILL_NTS, 4, err()));
+  EXPECT_LT(mill_optimizer_step(optimizer.get(), there(), err()), 0);
+  const std::vector<float> done = {-1, -1, -1};
+  const std::vector<float> left = {0, 0, 0};
+  EXPECT_EQ(read(there(), params[0].get()), done);
+  EXPECT_EQ(read(there(), params[2].get()), left);
+  Tensor gradient;
+  EXPECT_EQ(mill_group_gradient(group.get(), 0, gradient.out(), err()), MILL_NOT_READY);
+  w_.ok(mill_optimizer_step(optimizer.get(), there(), err()));
+  EXPECT_EQ(read(there(), params[0].get()), done);
+}
+
+// Another thread of the parent is inside the device nearly all the time, with its locks held.
+TEST_F(Two, AForkedChildMayOpenTheDeviceAnew) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "needs a build without sanitizers, which do not follow threads across fork";
+#endif
+  std::atomic<bool> stop = false;
+  std::thread busy([&] {
+    mill_exec* exec = nullptr;
+    mill_tensor* x = nullptr;
+    const float value = 1;
+    const int64_t one = 1;
+    mill_exec_create(context(), device_, nullptr, &exec, nullptr);
+    mill_tensor_from_host(exec, MILL_F32, &one, 1, &value, sizeof value, &x, nullptr);
+    while (!stop) {
+      mill_tensor* y = nullptr;
+      mill_exp(exec, x, &y, nullptr);
+      mill_tensor_release(y);
+    }
+    mill_tensor_release(x);
+    mill_exec_release(exec);
+  });
+  for (int k = 0; k < 40; ++k) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::alarm(20);
+      mill_context* mine = nullptr;
+      mill_exec* exec = nullptr;
+      uint32_t device = 0;
+      const bool made = mill_context_create(nullptr, &mine, nullptr) == MILL_OK &&
+                        mill_device_open(mine, "sim:ideal,memory=67108864", MILL_NTS, &device,
+                                         nullptr) == MILL_OK &&
+                        mill_exec_create(mine, device, nullptr, &exec, nullptr) == MILL_OK &&
+                        mill_exec_wait(exec, nullptr) == MILL_OK;
+      ::_exit(made ? 0 : 1);
+    }
+    int status = -1;
+    ::waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0) << "fork " << k;
+    if (status != 0) break;
+  }
+  stop = true;
+  busy.join();
 }
 
 TEST_F(Two, ALostDeviceSaysSoAndTheOthersGoOn) {

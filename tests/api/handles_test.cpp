@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
 #include <set>
 
 #include "api/calls.h"
@@ -189,6 +192,22 @@ INSTANTIATE_TEST_SUITE_P(Abi, FunctionWithError, testing::ValuesIn(entries_where
 INSTANTIATE_TEST_SUITE_P(Abi, FunctionThatWrites,
                          testing::ValuesIn(entries_where([](const Entry& e) { return e.op; })),
                          name_of);
+
+TEST(StatusNames, EveryCodeOfTheHeaderHasOne) {
+  const char* root = std::getenv("MILL_SOURCE_DIR");
+  ASSERT_NE(root, nullptr);
+  std::ifstream header(std::string(root) + "/api/include/millrace/types.h");
+  int found = 0;
+  for (std::string line; std::getline(header, line);) {
+    char name[64];
+    int code = 0;
+    if (std::sscanf(line.c_str(), "  MILL_E_%40s = %d", name, &code) != 2 || code <= -1000)
+      continue;
+    ++found;
+    EXPECT_EQ(mill_status_name(code), std::string("MILL_E_") + name);
+  }
+  EXPECT_GE(found, 20);
+}
 
 TEST(TableOfCalls, HoldsEveryExportedFunctionOnce) {
   std::multiset<std::string> have;

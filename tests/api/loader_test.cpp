@@ -196,6 +196,35 @@ TEST(LoaderWorkers, AreBoundedByTheHeader) {
   EXPECT_EQ(out, nullptr);
 }
 
+TEST(LoaderWorkers, DeliverColumnsWhoseRowsAreEmpty) {
+  World w;
+  const int64_t dims[2] = {9, 0};
+  Tensor empty, full;
+  const std::vector<float> values(9, 1);
+  w.ok(mill_tensor_create(w.exec(), MILL_F32, dims, 2, empty.out(), w.error()));
+  w.ok(
+      mill_tensor_from_host(w.exec(), MILL_F32, dims, 1, values.data(), 36, full.out(), w.error()));
+  for (const uint64_t flags : {uint64_t{0}, uint64_t{MILL_LOADER_INLINE}}) {
+    mill_loader_opts opts{};
+    opts.size = sizeof opts;
+    opts.type = MILL_STRUCT_LOADER_OPTS;
+    opts.batch = 2;
+    opts.flags = flags;
+    mill_tensor* columns[2] = {empty.get(), full.get()};
+    Loader loader;
+    w.ok(mill_loader_create(w.context(), columns, 2, &opts, loader.out(), w.error()));
+    for (int k = 0; k < 5; ++k) {
+      mill_tensor* batch[2] = {};
+      w.ok(mill_loader_next(loader.get(), w.exec(), batch, 2, w.error()));
+      EXPECT_EQ(mill_tensor_dim(batch[0], 0), k < 4 ? 2 : 1);
+      EXPECT_EQ(mill_tensor_dim(batch[0], 1), 0);
+      EXPECT_EQ(mill_tensor_count(batch[1]), k < 4 ? 2 : 1);
+      mill_tensor_release(batch[0]);
+      mill_tensor_release(batch[1]);
+    }
+  }
+}
+
 TEST(LoaderWorkers, StopInTheMiddleAndLeaveNothingOnTheDevice) {
   Site site;
   std::mt19937 numbers(3);

@@ -2,7 +2,9 @@
 #include <gtest/gtest.h>
 #include <millrace/millrace.h>
 
+#include <cstdio>
 #include <map>
+#include <set>
 #include <vector>
 
 namespace {
@@ -335,6 +337,41 @@ TEST_F(TraceRecordsOfADevice, AnAsyncReadSaysThatItGoesToPinnedMemory) {
   mill_future_release(pending);
   mill_tensor_release(x);
   mill_tensor_release(again);
+}
+
+TEST_F(TraceRecordsOfADevice, CopiesBetweenDevicesAndIntoFilesAreToldWithBothSides) {
+  uint32_t other = 0;
+  mill_exec* beyond = nullptr;
+  ASSERT_EQ(mill_device_open(context_, "sim:ideal", MILL_NTS, &other, err_), MILL_OK);
+  ASSERT_EQ(mill_exec_create(context_, other, nullptr, &beyond, err_), MILL_OK);
+  const float values[] = {1, 2, 3};
+  const int64_t n = 3;
+  mill_tensor *x = nullptr, *down = nullptr, *across = nullptr;
+  ASSERT_EQ(mill_tensor_from_host(there_, MILL_F32, &n, 1, values, sizeof values, &x, err_),
+            MILL_OK);
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_COPIES, err_), MILL_OK);
+  drain();
+  ASSERT_EQ(mill_tensor_to(exec_, x, &down, err_), MILL_OK);
+  ASSERT_EQ(mill_tensor_to(beyond, x, &across, err_), MILL_OK);
+  const std::string path = testing::TempDir() + "millrace-trace.safetensors";
+  const char* name = "x";
+  ASSERT_EQ(mill_file_save(there_, path.c_str(), MILL_NTS, &name, &x, 1, nullptr, nullptr, 0, err_),
+            MILL_OK);
+  std::remove(path.c_str());
+  const auto copies = of_kind(drain(), MILL_RECORD_COPY);
+  ASSERT_EQ(copies.size(), 3u);
+  const int32_t pageable = MILL_RECORD_MEMORY_PAGEABLE;
+  const int32_t device = MILL_RECORD_MEMORY_DEVICE;
+  std::multiset<uint32_t> found;
+  for (const mill_trace_record& copy : copies) {
+    EXPECT_EQ(copy.bytes, sizeof values);
+    found.insert(copy.memory);
+  }
+  EXPECT_EQ(found, (std::multiset<uint32_t>{memory(device, pageable, device_, 0),
+                                            memory(device, device, device_, other),
+                                            memory(device, pageable, device_, 0)}));
+  for (mill_tensor* tensor : {x, down, across}) mill_tensor_release(tensor);
+  mill_exec_release(beyond);
 }
 
 TEST_F(TraceRecordsOfADevice, ALoaderSaysThatItsBatchesGoThroughPinnedMemory) {

@@ -14,9 +14,17 @@
 #include <vector>
 
 #include "conformance/api.h"
+#include "conformance/cases.h"
 #include "conformance/modes.h"
 
 namespace {
+
+bool any_op_wanted() {
+  for (const mill_cases::Case& c : mill_cases::cases) {
+    if (mill_test::op_wanted(c.op->name)) return true;
+  }
+  return false;
+}
 
 int run_mode(const char* mode) {
   if (std::strcmp(mode, "support") == 0) return mill_test::print_support();
@@ -51,7 +59,10 @@ bool take_options(int* argc, char** argv) {
 int main(int argc, char** argv) {
   if (!take_options(&argc, argv)) return 2;
   try {
-    mill_test::op_wanted("");
+    if (!any_op_wanted()) {
+      std::fprintf(stderr, "--op %s: no op has such a name\n", mill_test::test_ops().c_str());
+      return 2;
+    }
     mill_test::world();
     testing::InitGoogleTest(&argc, argv);
     if (argc >= 2 && std::strcmp(argv[1], "test") != 0) return run_mode(argv[1]);

@@ -86,6 +86,7 @@ double best_seconds(World& w, const std::function<void()>& call) {
 }
 
 void print_row(World& w, const char* name, const Shape& shape) {
+  if (!op_wanted(name)) return;
   std::vector<Tensor> owned;
   std::vector<mill_tensor*> in;
   for (const Input& one : shape.in) {

@@ -114,7 +114,8 @@ typedef mill_status (*mill_augment)(void* user, const mill_augment_args* args, m
  * more than once for a batch that is gathered again. It may call the library, but not this loader,
  * which waits for it: MILL_E_BUSY, MILL_E_BAD_HANDLE once the loader is being released, and a
  * release that would end the loader does nothing. When fn fails, mill_loader_next gives its status
- * and a sentence that names the column and the rows; the call after that makes the batch again.
+ * and a sentence that names the column and the rows; the batch is made again for the call after
+ * that, beginning at once.
  *
  * destroy(user) runs once, when the function is replaced or removed, when the loader ends, or at
  * once if this call fails; it may be NULL. Errors: MILL_E_STATE (after the first batch),

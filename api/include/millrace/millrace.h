@@ -12,11 +12,13 @@
  * and in any order, never waits for a device and runs no foreign code (but the last release of a
  * context or a tape calls the destroy functions it was given, and that of a loader waits until its
  * thread has put down the batch in hand). Children keep their parents alive: a
- * context ends when its last tensor, exec and tape are gone. Arguments are borrowed: the library
- * takes its own reference where it keeps an object. A handle that was released, is of another kind,
- * or came from another copy of the library gives MILL_E_BAD_HANDLE, as long as its place has not
- * been given to a new object of that kind: a stale pointer is then that object. A pointer that was
- * never a handle is the caller's bug if it does not point to readable memory.
+ * context ends when its last tensor, exec and tape are gone. Arguments are borrowed: whoever calls
+ * sees to it that a reference to each stays until the call returns (a thread that shares an object
+ * with others retains one of its own), and the library takes one where it keeps an object. A handle
+ * that was released, is of another kind, or came from another copy of the library gives
+ * MILL_E_BAD_HANDLE, as long as its place has not been given to a new object of that kind: a stale
+ * pointer is then that object. A pointer that was never a handle is the caller's bug if it does not
+ * point to readable memory.
  *
  * ERRORS. Every call that can fail returns mill_status and takes a mill_error* last, which may be
  * NULL. 0 is success, a positive value a condition (see the call), a negative value an error. The

@@ -114,7 +114,9 @@ MILL_API MILL_SINCE(1) void mill_optimizer_release(mill_optimizer* optimizer);
 /* Updates every parameter that has a fresh gradient, in one fused pass; one without is skipped (no
  * decay, no moments). Learning rate, step and clip factor are read from device memory. Afterwards
  * no gradient is fresh. Errors: MILL_E_ARG, MILL_E_BUSY (exec, or the group is in a backward),
- * MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_MEMORY; nothing was updated then. Since: 1 */
+ * MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_MEMORY; nothing was updated then. When the device itself
+ * fails in the middle (MILL_E_DEVICE_LOST, MILL_E_INTERNAL), some parameters are updated and others
+ * are not, no gradient is fresh, and a checkpoint is the way back. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_optimizer_step(mill_optimizer* optimizer, mill_exec* exec, mill_error* err);
 
@@ -140,8 +142,9 @@ MILL_API MILL_SINCE(1) mill_status
 
 /* Dynamic loss scaling (Micikevicius et al., 2018), all on the device: hand the scale to
  * mill_tape_backward as seed, and each step divides it out of the gradients before it clips and
- * updates. A step whose gradients are not all finite changes no parameter, no state and no step
- * count, and multiplies the scale by backoff (down to 2^-24); after `interval` good steps in a row
+ * updates. A step whose gradients are not all finite, or too large for the sum of their squares to
+ * be (about 1e19 in f32), changes no parameter, no state and no step count, and multiplies the
+ * scale by backoff (down to 2^-24); after `interval` good steps in a row
  * it is multiplied by growth (up to 2^24). Usual: 65536, 2, 0.5, 2000. initial 0 turns it off (the
  * default), whatever the others say; any other starts anew from there, in the same tensor if it was
  * on. One optimizer scales one backward. Errors: MILL_E_ARG (initial outside 2^-24 to 2^24, growth

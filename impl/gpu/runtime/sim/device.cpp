@@ -131,7 +131,9 @@ mill_status Device::configure(const char* name, int64_t value, mill_kernel_error
   } else if (std::strcmp(name, "fail.event") == 0) {
     planned_.event = value;
   } else if (std::strcmp(name, "lost") == 0) {
-    lost_ = value != 0;
+    if (value != 1)
+      return refuse(error, MILL_E_ARG, "lost is %lld, it must be 1: no device comes back", number);
+    lost_ = true;
   } else if (std::strcmp(name, "checked") == 0) {
     return set_checked(value, error);
   } else if (std::strcmp(name, "capacity") == 0) {
@@ -457,6 +459,7 @@ mill_status Device::event_record(Event* event, Stream* stream, mill_kernel_error
   if (const mill_status status = alive(error); status != MILL_OK) return status;
   if (due(planned_.event)) return refuse(error, MILL_E_INTERNAL, "event: planned failure");
   timing_.record(event->time, **stream->queue);
+  event->told->store(false, std::memory_order_relaxed);
   if (async_) {
     stream->queue->async()->submit(
         [state = event->async, recording = event->async->begin()] { state->happened(recording); });
@@ -471,6 +474,7 @@ mill_status Device::event_query(Event* event, mill_kernel_error* error) {
     timing_.event_wait(event->time, UINT64_MAX);
     return MILL_OK;
   }
+  if (event->told->load(std::memory_order_relaxed)) timing_.event_wait(event->time, UINT64_MAX);
   return timing_.event_done(event->time) ? MILL_OK : MILL_NOT_READY;
 }
 
@@ -491,6 +495,7 @@ mill_status Device::event_wait(Event* event, uint64_t timeout_ns, mill_kernel_er
 mill_status Device::wait_event(Stream* stream, Event* event, mill_kernel_error* error) {
   if (const mill_status status = alive(error); status != MILL_OK) return status;
   timing_.wait_event(**stream->queue, event->time);
+  stream->awaited = event->told;
   if (async_) {
     stream->queue->async()->submit(
         [state = event->async, recording = event->async->recorded()] { state->wait(recording); });
@@ -508,8 +513,9 @@ mill_status Device::event_elapsed(Event* from, Event* to, double* out_ns,
           std::chrono::duration<double, std::nano>(to->async->time() - from->async->time()).count();
       return MILL_OK;
     }
-  } else if (timing_.elapsed(from->time, to->time, out_ns)) {
-    return MILL_OK;
+  } else {
+    if (to->told->load(std::memory_order_relaxed)) timing_.event_wait(to->time, UINT64_MAX);
+    if (timing_.elapsed(from->time, to->time, out_ns)) return MILL_OK;
   }
   return refuse(error, MILL_E_STATE, "both events must have been recorded and have happened");
 }
@@ -524,6 +530,7 @@ mill_status Device::host_call(Stream* stream, void (*fn)(void* data), void* data
     return MILL_OK;
   }
   fn(data);
+  if (stream->awaited) stream->awaited->store(true, std::memory_order_relaxed);
   return MILL_OK;
 }
 

@@ -54,12 +54,16 @@ struct Stream : StreamView {
   std::shared_ptr<OwnedQueue> queue;
   void* native;  // of a stream that wraps another, that one
   gpu::fault_slot fault;
+  std::shared_ptr<std::atomic<bool>> awaited;  // `told` of the event that it waited for last
 };
 
 struct Event {
   Device* device;
   EventTime time;
   std::shared_ptr<AsyncEvent> async;  // null in virtual time
+  // In virtual time: the host was told that it happened, by a descriptor. Whoever asks then has
+  // waited for it, which moves its clock.
+  std::shared_ptr<std::atomic<bool>> told = std::make_shared<std::atomic<bool>>(false);
 };
 
 // Something that a kernel did wrong, kept for whoever asks.

@@ -1,5 +1,7 @@
 #include "gpu/runtime/sim/host_clock.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <condition_variable>
 #include <map>
@@ -80,6 +82,7 @@ struct HostClock::Local {
     std::shared_ptr<State> state;
     std::shared_ptr<Member> member;
     Binding* next = nullptr;
+    pid_t process = ::getpid();
   };
   ThreadExit exit;
   Binding* first = nullptr;
@@ -100,7 +103,20 @@ struct HostClock::Local {
         return;
       }
   }
+  // In a forked child, what the parent's thread was bound to: its mutex may be held, and its
+  // condition variables waited on, by threads that are not here. So it is left as it is.
+  void forget_inherited() {
+    const pid_t here = ::getpid();
+    for (Binding** link = &first; *link != nullptr;) {
+      if ((*link)->process != here) {
+        *link = (*link)->next;
+      } else {
+        link = &(*link)->next;
+      }
+    }
+  }
   void drop_closed() {
+    forget_inherited();
     for (Binding** link = &first; *link != nullptr;) {
       bool closed = false;
       {
@@ -116,6 +132,7 @@ struct HostClock::Local {
 
   static void at_exit(ThreadExit*) {
     Local& local = mine();
+    local.forget_inherited();
     while (local.first != nullptr) {
       {
         State& state = *local.first->state;
