@@ -289,6 +289,8 @@ TEST_F(Streams, ADescriptorMayBeClosedBeforeItsEventHappens) {
 
 // Several tries, because the late event may happen before this thread looks.
 TEST_F(Streams, ADescriptorOfAnEarlyEventDoesNotWaitForALateOne) {
+  if (simulated() && test_device().find("async=1") == std::string::npos)
+    GTEST_SKIP() << "needs real time: in virtual time a poll wakes at once";
   const Lane slow = new_lane();
   const Lane idle = new_lane();
   const Event late = new_event(slow);
@@ -305,9 +307,9 @@ TEST_F(Streams, ADescriptorOfAnEarlyEventDoesNotWaitForALateOne) {
     ok(mill_event_descriptor(early.get(), &second, err()));
     pollfd waiting{second, POLLIN, 0};
     EXPECT_EQ(poll(&waiting, 1, 60000), 1);
-    overtook = mill_event_query(late.get(), err()) == MILL_NOT_READY;
-    EXPECT_EQ(mill_event_wait(late.get(), UINT64_MAX, err()), MILL_OK);
     waiting.fd = first;
+    overtook = poll(&waiting, 1, 0) == 0;
+    EXPECT_EQ(mill_event_wait(late.get(), UINT64_MAX, err()), MILL_OK);
     EXPECT_EQ(poll(&waiting, 1, 60000), 1);
     ::close(first);
     ::close(second);
