@@ -29,6 +29,8 @@ OUTPUTS = {
     "api/include/millrace/ops.h": gen_header.ops_header,
     "api/src/ops.gen.cpp": gen_header.ops_source,
     "impl/ops/op_table.gen.cpp": gen_engine.op_table,
+    "impl/ops/op_operands.gen.h": gen_engine.operands,
+    "impl/ops/op_attributes.gen.h": gen_engine.attributes,
     "impl/ops/calls.gen.h": gen_engine.calls,
     "impl/cpu/families.gen.h": gen_engine.families,
     "impl/gpu/families.gen.h": gen_engine.gpu_families,
@@ -45,7 +47,7 @@ def outputs(ops):
     for path, text in texts.items():
         assert text.endswith("\n") and not text.endswith("\n\n"), path
         for op in ops:
-            assert op.name in text or op.enum in text or path.endswith((".i", "families.gen.h")), f"{path} lacks {op.name}"
+            assert op.name in text or op.enum in text or path.endswith((".i", "families.gen.h", "op_attributes.gen.h")), f"{path} lacks {op.name}"
     return texts
 
 

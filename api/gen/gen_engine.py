@@ -58,34 +58,52 @@ def default_value(op, attr, k):
 def array(kind, name, rows):
     if not rows:
         return ""
-    return f"constexpr {kind} {name}[] = {{\n" + "".join(f"    {{{row}}},\n" for row in rows) + "};\n"
+    return f"inline constexpr {kind} {name}[] = {{\n" + "".join(f"    {{{row}}},\n" for row in rows) + "};\n"
 
 
-def op_arrays(op):
+def operand_arrays(op):
+    text = array("InputRow", f"in_{op.name}",
+                 [f"{quoted(i.name)}, {boolean(i.optional)}, {boolean(i.list)}, {boolean(i.same)}, "
+                  f"{mask(op.input_dtypes(k))}" for k, i in enumerate(op.inputs)])
+    text += array("OutputRow", f"out_{op.name}",
+                  [f"{quoted(o.name)}, ResultType::{RESULT[o.type]}" for o in op.outputs])
+    return text + array("InplaceRow", f"inplace_{op.name}", [f"{o}, {i}" for o, i in op.inplace])
+
+
+def attribute_arrays(op):
     text = ""
     for attr in op.attrs:
         if attr.kind in ("ints", "floats") and attr.default:
             kind = "int64_t" if attr.kind == "ints" else "double"
             values = ", ".join(int_literal(v) if attr.kind == "ints" else repr(v) for v in attr.default)
-            text += f"constexpr {kind} k_{op.name}_{attr.name}[] = {{{values}}};\n"
-    text += array("InputRow", f"in_{op.name}",
-                  [f"{quoted(i.name)}, {boolean(i.optional)}, {boolean(i.list)}, {boolean(i.same)}, "
-                   f"{mask(op.input_dtypes(k))}" for k, i in enumerate(op.inputs)])
-    text += array("OutputRow", f"out_{op.name}",
-                  [f"{quoted(o.name)}, ResultType::{RESULT[o.type]}" for o in op.outputs])
-    text += array("AttrRow", f"attr_{op.name}",
+            text += f"inline constexpr {kind} k_{op.name}_{attr.name}[] = {{{values}}};\n"
+    return text + array("AttrRow", f"attr_{op.name}",
                   [f"{quoted(a.name)}, MILL_ATTR_{ATTR_KIND[a.kind]}, {boolean(a.required)}, {boolean(a.kind == 'bool')}, "
                    f"{default_value(op, a, k)}" for k, a in enumerate(op.attrs)])
-    text += array("InplaceRow", f"inplace_{op.name}", [f"{o}, {i}" for o, i in op.inplace])
-    return text
+
+
+def row_header(what, includes, parts):
+    return (f"// {NOTICE}\n//\n// {what}\n#pragma once\n\n" + "".join(f'#include "{path}"\n' for path in includes)
+            + "\n// clang-format off\nnamespace mill::op_rows {\n\n" + "\n".join(part for part in parts if part)
+            + "\n}  // namespace mill::op_rows\n// clang-format on\n")
+
+
+def operands(ops):
+    return row_header("What each op of the table takes and gives.", ["dispatch/op_table.h"],
+                      [operand_arrays(op) for op in ops])
+
+
+def attributes(ops):
+    return row_header("The attributes of each op of the table that has any.", ["dispatch/op_table.h"],
+                      [attribute_arrays(op) for op in ops])
 
 
 def op_table(ops):
     text = f"// {NOTICE}\n" + '#include "dispatch/op_table.h"\n\n#include "dispatch/op_rules.h"\n'
-    text += '#include "millrace/op_numbers.h"\n\n// clang-format off\nnamespace mill {\nnamespace ops {\n\n'
+    text += '#include "millrace/op_numbers.h"\n#include "ops/op_attributes.gen.h"\n'
+    text += '#include "ops/op_operands.gen.h"\n\n// clang-format off\nnamespace mill {\nnamespace ops {\n\n'
     text += "".join(f"extern const OpRules rules_{op.name};\n" for op in ops)
-    text += "\n}  // namespace ops\n\nnamespace {\n\n"
-    text += "\n".join(op_arrays(op) for op in ops)
+    text += "\n}  // namespace ops\n\nnamespace {\n\nusing namespace op_rows;  // NOLINT\n"
     text += "\n// Not constexpr: the rules live in other translation units. Their addresses are still link-time constants.\n"
     text += "const OpRow rows[] = {\n"
     for op in ops:
