@@ -6,12 +6,17 @@ include(CMakePackageConfigHelpers)
 set(mill_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/millrace")
 
 install(TARGETS millrace EXPORT millraceTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
-# Devices lie beside the library, which looks for them there.
-foreach(plugin IN ITEMS millrace_sim millrace_cuda)
+# Devices and the profiler lie beside the library, which looks for them there.
+foreach(plugin IN ITEMS millrace_sim millrace_cuda millrace_profiler)
   if(TARGET ${plugin})
     install(TARGETS ${plugin} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
   endif()
 endforeach()
+if(TARGET millrace_cli)
+  cmake_path(RELATIVE_PATH CMAKE_INSTALL_FULL_LIBDIR BASE_DIRECTORY "${CMAKE_INSTALL_FULL_BINDIR}" OUTPUT_VARIABLE mill_lib_from_bin)
+  set_target_properties(millrace_cli PROPERTIES INSTALL_RPATH "$ORIGIN/${mill_lib_from_bin}")
+  install(TARGETS millrace_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/api/include/millrace" DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
 install(EXPORT millraceTargets NAMESPACE millrace:: DESTINATION ${mill_package_dir} FILE millraceConfig.cmake)

@@ -35,6 +35,13 @@ if(TARGET sample_overlap AND TARGET millrace_sim)
   mill_add_sample_test(sample_overlap sample_overlap sample_overlap --steps 12 --batch 256)
   set_tests_properties(sample_overlap PROPERTIES PASS_REGULAR_EXPRESSION
     "one after the other[^\n]*\\([-+]0\\.[^\n]*\n  overlapped[^\n]*\\([-+]0\\.[^\n]*\n\n9[5-9]\\.[0-9] %")
+  # Each planted fault is found first, and its fix saves what was predicted, within 10 %.
+  if(TARGET sample_transfer_bottleneck AND TARGET millrace_profiler)
+    add_dependencies(sample_transfer_bottleneck millrace_profiler millrace_sim)
+    mill_add_sample_test(sample_transfer_bottleneck sample_transfer_bottleneck sample_transfer_bottleneck --steps 24)
+    set_tests_properties(sample_transfer_bottleneck PROPERTIES PASS_REGULAR_EXPRESSION
+      "found first    T1:.*measured[^\n]*saved: [-+][0-9]\\.[0-9] %.*found first    T7:.*measured[^\n]*saved: [-+][0-9]\\.[0-9] %.*found first    T6:.*measured[^\n]*saved: [-+][0-9]\\.[0-9] %")
+  endif()
 endif()
 mill_add_sample_test(sample_train_mnist sample_train_mnist ${digits} --data $<TARGET_FILE:sample_train_mnist>)
 mill_add_sample_test(sample_train_mnist_csv sample_train_mnist ${digits} --csv $<TARGET_FILE:sample_train_mnist>)

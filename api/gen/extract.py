@@ -24,8 +24,8 @@ from extract_text import layout_golden, layout_program, prototypes_program, symb
 HERE = Path(__file__).resolve().parent
 SKIPPED = 77
 UMBRELLA = "millrace/millrace.h"
-# For those who write devices; programs do not need it.
-BESIDE = "millrace/plugin.h"
+# For those who write devices and profilers; programs do not need them.
+BESIDE = ("millrace/plugin.h", "millrace/profiler_plugin.h")
 FIXED = {f"{u}int{w}_t" for u in ("", "u") for w in (8, 16, 32, 64)}
 # Types of C that say their size, or need none behind a pointer.
 PLAIN = {"float", "double"}
@@ -68,7 +68,7 @@ class Headers:
         files = {node.get("id"): Path(node.get("name")).resolve() for node in root.iter("File")}
         own = {number for number, path in files.items() if self.folder in path.parents}
         for path in texts:
-            if path.name not in ("millrace.h", Path(BESIDE).name) and f'#include "millrace/{path.name}"' not in texts[self.folder / UMBRELLA]:
+            if path.name not in ("millrace.h", *(Path(name).name for name in BESIDE)) and f'#include "millrace/{path.name}"' not in texts[self.folder / UMBRELLA]:
                 self.complain(f"header '{path.name}' is not included by {UMBRELLA}")
         text = "\n".join(texts.values())
         self.macros(text)
@@ -85,7 +85,7 @@ class Headers:
     def castxml(self):
         with tempfile.TemporaryDirectory() as folder:
             source, out = Path(folder) / "all.c", Path(folder) / "all.xml"
-            beside = [BESIDE] if (self.folder / BESIDE).is_file() else []
+            beside = [name for name in BESIDE if (self.folder / name).is_file()]
             source.write_text("".join(f'#include "{name}"\n' for name in [UMBRELLA, *beside]), encoding="utf-8")
             run = subprocess.run(
                 ["castxml", "--castxml-output=1", "-x", "c", "-std=c11", "-I", str(self.folder), "-o", str(out), str(source)],

@@ -82,7 +82,7 @@ int main(void) {
 def layout_program(headers):
     text = f"/* {NOTICE} */\n/* clang-format off */\n"
     text += "#include <stddef.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n\n"
-    text += '#include "millrace/millrace.h"\n#include "millrace/plugin.h"\n\n'
+    text += '#include "millrace/millrace.h"\n#include "millrace/plugin.h"\n#include "millrace/profiler_plugin.h"\n\n'
     for struct in headers.structs:
         text += f"struct align_{struct.name} {{\n  char first;\n  {struct.name} value;\n}};\n"
     text += "\nstruct row {\n  const char* name;\n  long long a;\n  const char* two;\n  long long b;\n};\n\n"
@@ -108,7 +108,7 @@ int main(void) {
 def prototypes_program(headers):
     text = f"/* {NOTICE}\n *\n"
     text += " * Each function as frozen, in plain types: a header that says otherwise does not compile here. */\n"
-    text += '/* clang-format off */\n#include <stdio.h>\n\n#include "millrace/millrace.h"\n#include "millrace/plugin.h"\n\n'
+    text += '/* clang-format off */\n#include <stdio.h>\n\n#include "millrace/millrace.h"\n#include "millrace/plugin.h"\n#include "millrace/profiler_plugin.h"\n\n'
     for function in headers.functions:
         arguments = ", ".join(headers.text(a) for a in function.arguments) or "void"
         text += headers.text(function.returns, f"{function.name}({arguments})") + ";\n"

@@ -1,5 +1,6 @@
 #include "millrace/context.h"
 
+#include "auto_profile.h"
 #include "guard.h"
 
 using namespace mill;       // NOLINT
@@ -15,6 +16,7 @@ mill_status mill_context_create(const mill_context_opts* opts, mill_context** ou
     }
     if (given.reserved != 0) fail_argument(MILL_E_ARG, 0, "opts->reserved is not 0");
     *out_context = at_argument(0, [&] { return slab_new<mill_context>(given); });
+    begin_auto_profile(**out_context);
   });
 }
 

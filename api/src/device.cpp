@@ -120,13 +120,19 @@ mill_status mill_device_charge(mill_context* context, uint32_t device, int64_t n
   });
 }
 
-mill_status mill_device_timeline(mill_context* context, uint32_t device, mill_bool on,
+mill_status mill_device_timeline(mill_context* context, uint32_t device, uint32_t what,
                                  mill_error* err) {
   return guard("mill_device_timeline", err, [&] {
     const Device& of = need_device(need_context(context), device, 1);
     const mill_timeline_functions& timeline = need_timeline(of);
+    if (what > (MILL_TIMELINE_WORK | MILL_TIMELINE_CALLS) || what == MILL_TIMELINE_CALLS) {
+      fail_argument(MILL_E_ARG, 2,
+                    "what is %u; it is 0, MILL_TIMELINE_WORK, or that with MILL_TIMELINE_CALLS",
+                    what);
+    }
     mill_kernel_error error{};
-    check(on ? timeline.start(of.self(), &error) : timeline.stop(of.self(), &error), error);
+    check(what != 0 ? timeline.start(of.self(), what, &error) : timeline.stop(of.self(), &error),
+          error);
   });
 }
 
@@ -237,7 +243,7 @@ mill_status mill_stream_native(mill_stream* stream, void** out_native, mill_erro
 mill_status mill_stream_wait(mill_stream* stream, mill_error* err) {
   return guard("mill_stream_wait", err, [&] {
     mill_stream& s = need_stream(stream, 0);
-    const WaitRecord waiting(context_of(s.device), MILL_RECORD_SYNC_STREAM, nullptr, s.id);
+    const WaitRecord waiting(s.device, MILL_RECORD_SYNC_STREAM, nullptr, s.id);
     s.wait();
   });
 }
@@ -273,7 +279,7 @@ mill_status mill_event_query(mill_event* event, mill_error* err) {
 mill_status mill_event_wait(mill_event* event, uint64_t timeout_ns, mill_error* err) {
   return guard("mill_event_wait", err, [&] {
     mill_event& e = need_event(event, 0);
-    const WaitRecord waiting(context_of(e.device), MILL_RECORD_SYNC_EVENT, nullptr, 0);
+    const WaitRecord waiting(e.device, MILL_RECORD_SYNC_EVENT, nullptr, 0);
     return e.wait(timeout_ns);
   });
 }

@@ -102,6 +102,28 @@ mill_status mill_exec_set_order(mill_exec* exec, int32_t order, mill_error* err)
   });
 }
 
+mill_status mill_exec_set_staging(mill_exec* exec, uint64_t bytes, mill_error* err) {
+  return guard("mill_exec_set_staging", err, [&] {
+    mill_exec& e = need(exec, 0, "exec");
+    const ExecGuard entered(e);
+    constexpr uint64_t kLeast = 4096;
+    if (bytes != 0 && bytes < kLeast) {
+      fail_argument(MILL_E_ARG, 1, "bytes is %llu, it must be 0 or at least %llu",
+                    static_cast<unsigned long long>(bytes),
+                    static_cast<unsigned long long>(kLeast));
+    }
+    // On a device that has no pinned memory there is nothing to gain.
+    if (bytes == 0 || e.device.runs_inline() || !e.device.has_pinned()) {
+      e.staging.reset();
+      return;
+    }
+    constexpr uint64_t kSlots = StagingRing::kSlots;
+    if (e.staging && e.staging->bytes() == bytes / kSlots * kSlots) return;
+    auto ring = std::make_unique<StagingRing>(e.device, bytes, e.stream_id(), e.tag);
+    e.staging = std::move(ring);
+  });
+}
+
 mill_status mill_exec_set_deterministic(mill_exec* exec, mill_bool on, mill_error* err) {
   return guard("mill_exec_set_deterministic", err, [&] {
     mill_exec& e = need(exec, 0, "exec");
@@ -129,7 +151,7 @@ mill_status mill_exec_wait(mill_exec* exec, mill_error* err) {
   return guard("mill_exec_wait", err, [&] {
     mill_exec& e = need(exec, 0, "exec");
     check_fork(*e.context);
-    const WaitRecord waiting(*e.context, MILL_RECORD_SYNC_STREAM, &e, e.stream->id);
+    const WaitRecord waiting(e.device, MILL_RECORD_SYNC_STREAM, &e, e.stream->id);
     e.stream->wait();
     if (e.device.has_retired()) run_deleters(e.device);
   });

@@ -344,7 +344,7 @@ mill_status mill_future_query(mill_future* future, mill_error* err) {
 mill_status mill_future_wait(mill_future* future, uint64_t timeout_ns, mill_error* err) {
   return guard("mill_future_wait", err, [&] {
     mill_future& f = need_future(future);
-    const WaitRecord waiting(context_of(*f.staged), MILL_RECORD_SYNC_READ, nullptr, 0);
+    const WaitRecord waiting(f.staged->device(), MILL_RECORD_SYNC_READ, nullptr, 0);
     return f.wait(timeout_ns);
   });
 }

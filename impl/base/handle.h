@@ -28,6 +28,9 @@ enum class HandleKind : uint32_t {
   loader,
   file,
   writer,
+  prof,
+  prof_view,
+  prof_result,
   count
 };
 static_assert(static_cast<uint32_t>(HandleKind::count) <= kSlabObjectCounter);

@@ -142,7 +142,7 @@ void DeviceStage::commit(uint32_t slot, uint32_t column, int64_t first, int64_t 
   const uint64_t bytes = static_cast<uint64_t>(rows) * row;
   const bool traced = bytes > 0 && (context_.tracer.mask() & MILL_TRACE_COPIES) != 0;
   const TurnHold turn(device_.turns());
-  const uint64_t before = traced ? context_.tracer.now() : 0;
+  const uint64_t before = traced ? device_.trace_time(context_.tracer).now() : 0;
   device_.copy(copies_->native,
                static_cast<char*>(to.view.data) + static_cast<uint64_t>(first) * row,
                one.block->data, bytes, MILL_COPY_HOST_TO_DEVICE);
@@ -155,8 +155,10 @@ void DeviceStage::commit(uint32_t slot, uint32_t column, int64_t first, int64_t 
 void DeviceStage::record_copy(mill_tensor& to, uint64_t bytes, uint64_t before) const {
   Tracer& tracer = context_.tracer;
   mill_trace_record record{};
+  const TraceTime time = device_.trace_time(tracer);
+  record.clock = time.clock();
   record.start_ns = before;
-  record.duration_ns = tracer.now() - before;
+  record.duration_ns = time.now() - before;
   record.kind = MILL_RECORD_COPY;
   record.detail = MILL_RECORD_COPY_ASYNC;
   record.stream = static_cast<uint32_t>(copies_->id);

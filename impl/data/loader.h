@@ -4,11 +4,13 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "data/augment.h"
 #include "data/gather.h"
 #include "data/stage.h"
+#include "trace/trace_time.h"
 
 namespace mill {
 
@@ -21,11 +23,12 @@ struct LoaderOptions {
   uint64_t seed = 0;
   int64_t batch = 1;
   bool shuffle = false;
-  bool drop_last = false;        // leave out an epoch's last batch if it has fewer rows
-  uint32_t prefetch = 2;         // batches gathered ahead; 0 = no thread, next() gathers
-  uint32_t workers = 1;          // threads that gather; never more than prefetch
-  LoaderStage* stage = nullptr;  // where batches go; null: into the slots' own buffers
-  Tracer* tracer = nullptr;      // told of every batch that a worker gathers; outlives the loader
+  bool drop_last = false;         // leave out an epoch's last batch if it has fewer rows
+  uint32_t prefetch = 2;          // batches gathered ahead; 0 = no thread, next() gathers
+  uint32_t workers = 1;           // threads that gather; never more than prefetch
+  LoaderStage* stage = nullptr;   // where batches go; null: into the slots' own buffers
+  Tracer* tracer = nullptr;       // told of every batch that a worker gathers; outlives the loader
+  std::optional<TraceTime> time;  // what those records are stamped with; the tracer's own if absent
 };
 
 // Where next() will go on. `batch` may equal batches(): the next answer is then the end of the

@@ -32,9 +32,10 @@ std::vector<LoaderColumn> describe_all(mill_tensor* const* tensors, uint32_t n) 
   return out;
 }
 
-LoaderOptions options_of(const mill_loader_opts& opts, Tracer* tracer) {
+LoaderOptions options_of(const mill_loader_opts& opts, Tracer* tracer, const Device& device) {
   LoaderOptions out;
   out.tracer = tracer;
+  out.time = device.trace_time(*tracer);
   out.seed = opts.seed;
   out.batch = opts.batch == 0 ? 1 : opts.batch;
   out.shuffle = (opts.flags & MILL_LOADER_SHUFFLE) != 0;
@@ -77,7 +78,7 @@ mill_loader::mill_loader(mill_context& owner, mill_tensor* const* columns, uint3
       device(owner.devices[opts.device]),
       late_(n),
       pinned_bytes_(opts.pinned_bytes),
-      core(describe_all(columns, n).data(), n, 0, options_of(opts, &owner.tracer)) {
+      core(describe_all(columns, n).data(), n, 0, options_of(opts, &owner.tracer, device)) {
   for (uint32_t k = 0; k < n; ++k) columns_.push_back(TensorRef::share(columns[k]));
 }
 

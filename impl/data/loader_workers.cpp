@@ -193,10 +193,12 @@ void BatchLoader::fill_traced(Slot& slot, const LoaderPosition& at) const {
     fill(slot, at);
     return;
   }
+  const TraceTime time = options_.time.value_or(TraceTime(*tracer));
   mill_trace_record record{};
-  record.start_ns = tracer->now();
+  record.clock = time.clock();
+  record.start_ns = time.now();
   fill(slot, at);
-  record.duration_ns = tracer->now() - record.start_ns;
+  record.duration_ns = time.now() - record.start_ns;
   record.kind = MILL_RECORD_LOADER;
   record.detail = MILL_RECORD_LOADER_FILL;
   record.bytes = bytes_of(rows_of(at.batch));

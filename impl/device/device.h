@@ -13,6 +13,7 @@
 #include "memory/allocator.h"
 #include "memory/source.h"
 #include "millrace/plugin.h"
+#include "trace/trace_time.h"
 
 namespace mill {
 
@@ -57,6 +58,10 @@ class Device {
   const mill_timeline_functions* modelled() const {
     const mill_timeline_functions* timeline = table_->timeline;
     return timeline && limits().modelled && timeline->work ? timeline : nullptr;
+  }
+  // What records about this device are stamped with.
+  TraceTime trace_time(const Tracer& tracer) const {
+    return {tracer, modelled(), table_->self, index_};
   }
   // How calls of such a device are put in order; empty for any other.
   const Turns& turns() const { return turns_; }

@@ -1,12 +1,15 @@
 #include "device/plugin_file.h"
 
+#include <dlfcn.h>
 #include <elf.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "base/error.h"
@@ -161,6 +164,20 @@ PluginNote read_plugin_note(const std::string& path) {
          note.oldest_host, MILL_PLUGIN_ABI);
   }
   return note;
+}
+
+std::string real_path(const std::string& path) {
+  const std::unique_ptr<char, void (*)(void*)> found(realpath(path.c_str(), nullptr), free);
+  return found ? std::string(found.get()) : path;
+}
+
+std::string library_folder() {
+  Dl_info about{};
+  if (dladdr(reinterpret_cast<const void*>(&library_folder), &about) == 0 || !about.dli_fname)
+    return "";
+  const std::string path = real_path(about.dli_fname);
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash);
 }
 
 }  // namespace mill

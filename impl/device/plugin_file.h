@@ -17,4 +17,9 @@ struct PluginNote {
 // old), MILL_E_TOO_NEW (wants a newer engine).
 PluginNote read_plugin_note(const std::string& path);
 
+// Without symbolic links, or as it is where that cannot be told.
+std::string real_path(const std::string& path);
+// Where this library lies; "" when that cannot be told.
+std::string library_folder();
+
 }  // namespace mill

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <limits.h>
-#include <stdlib.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -29,21 +28,6 @@ bool is_candidate(const std::string& name) {
          name.compare(0, sizeof kPrefix - 1, kPrefix) == 0 &&
          name.compare(name.size() - (sizeof kSuffix - 1), std::string::npos, kSuffix) == 0 &&
          name != "libmillrace_profiler.so";
-}
-
-std::string real_path(const std::string& path) {
-  const std::unique_ptr<char, void (*)(void*)> found(realpath(path.c_str(), nullptr), free);
-  return found ? std::string(found.get()) : path;
-}
-
-// Where this library lies; "" when that cannot be told.
-std::string own_folder() {
-  Dl_info about{};
-  if (dladdr(reinterpret_cast<const void*>(&own_folder), &about) == 0 || !about.dli_fname)
-    return "";
-  const std::string path = real_path(about.dli_fname);
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "" : path.substr(0, slash);
 }
 
 bool is_name(const std::string& text) {
@@ -163,7 +147,7 @@ const PluginEntry& Plugins::find(const DeviceSpec& spec) {
            "plugin name is \"%.64s\", of %zu bytes; 1 to %zu letters, digits and '_' can be",
            spec.plugin.c_str(), spec.plugin.size(), kNameLimit);
     }
-    const std::string folder = own_folder();
+    const std::string folder = library_folder();
     if (folder.empty())
       fail(MILL_E_UNSUPPORTED, "the library's own folder is unknown; give the plugin's path");
     path = folder + "/" + kPrefix + spec.plugin + kSuffix;
@@ -179,7 +163,7 @@ const PluginEntry& Plugins::find(const DeviceSpec& spec) {
 
 std::vector<PluginEntry> Plugins::all() {
   const std::lock_guard lock(mutex_);
-  const std::string folder = own_folder();
+  const std::string folder = library_folder();
   std::vector<std::string> names;
   struct Close {
     void operator()(DIR* listing) const { closedir(listing); }

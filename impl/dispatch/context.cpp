@@ -48,7 +48,11 @@ void trace_memory(void* user, const MemoryNotice& notice) noexcept {
     case MemoryEvent::growth:
     case MemoryEvent::release: return;  // said by the allocation that caused it
   }
-  record.start_ns = tracer.now();
+  ExecTrace* exec = ExecTrace::current();
+  if (record.kind != MILL_RECORD_ALLOC || (exec && &exec->tracer() != &tracer)) exec = nullptr;
+  const TraceTime time = device->trace_time(tracer);
+  record.start_ns = exec ? exec->now() : time.now();
+  record.clock = time.clock();  // an exec writes its own
   record.bytes = notice.bytes;
   if (notice.block) {
     if (notice.event == MemoryEvent::allocate) {
@@ -60,8 +64,7 @@ void trace_memory(void* user, const MemoryNotice& notice) noexcept {
   record.memory =
       pack_bytes(device->host_memory() ? MILL_RECORD_MEMORY_PAGEABLE : MILL_RECORD_MEMORY_DEVICE, 0,
                  static_cast<int32_t>(device->index()));
-  ExecTrace* const exec = ExecTrace::current();
-  if (record.kind == MILL_RECORD_ALLOC && exec && &exec->tracer() == &tracer) {
+  if (exec) {
     exec->record(record);
   } else {
     tracer.record_shared(record);
@@ -128,13 +131,16 @@ uint32_t mill_context::open_device(const std::string& text) {
   services->set_device(device.get());
   services_.push_back(std::move(services));
   add_device(std::move(device));
+  profile.device_added();
   return index;
 }
 
 void release_context(mill::Handle* handle) noexcept {
   auto* context = static_cast<mill_context*>(handle);
   if (context->fork_generation != mill::fork_generation()) return;
-  if (context->release()) mill::slab_delete(context);
+  if (!context->release()) return;
+  if (context->ending) context->ending(context);
+  mill::slab_delete(context);
 }
 
 const mill::OpRow& mill_context::custom_row(int32_t op) const {

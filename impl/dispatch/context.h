@@ -54,6 +54,32 @@ class DeviceList {
 
 class HostServices;
 
+// The profiler session that runs: the rings are its, and it is told of new devices.
+class ProfileWatch {
+ public:
+  // False where a session runs already.
+  bool begin(void* session, void (*added)(void* session)) {
+    const std::lock_guard lock(mutex_);
+    if (session_) return false;
+    session_ = session;
+    device_added_ = added;
+    return true;
+  }
+  void end() {
+    const std::lock_guard lock(mutex_);
+    session_ = nullptr;
+  }
+  void device_added() {
+    const std::lock_guard lock(mutex_);
+    if (session_) device_added_(session_);
+  }
+
+ private:
+  std::mutex mutex_;
+  void* session_ = nullptr;
+  void (*device_added_)(void* session) = nullptr;
+};
+
 // The rules of every custom op: what a tape keeps for its backward callback, and the call of it.
 extern const OpRules custom_rules;
 
@@ -69,6 +95,9 @@ struct mill_context : mill::Handle {
   uint32_t fork_generation = 0;
   mill::DeviceList devices;
   mill::Tracer tracer;
+  mill::ProfileWatch profile;
+  // Before the context ends, with its last reference gone; null: nothing to do.
+  void (*ending)(mill_context* context) noexcept = nullptr;
   std::atomic<uint64_t> next_id{1};  // storages, execs, tensors as the trace names them
 
   // Throws MILL_E_ARG for an unknown number. No lock: custom rows are published with release order

@@ -11,10 +11,11 @@ mill_exec::mill_exec(mill_context* owner, mill::Device& on, mill::Ref<mill_strea
     : context(mill::Ref<mill_context>::share(owner)),
       device(on),
       stream(std::move(queue)),
-      trace(owner->tracer),
+      trace(owner->tracer, on.trace_time(owner->tracer)),
       host(on.host_services()),
       kernels(std::make_unique<mill::CachedKernel[]>(kKernelSlots)) {
   trace.set_stream(static_cast<uint32_t>(stream->id));
+  trace.set_device(on.index());
 }
 
 mill_exec::~mill_exec() {

@@ -9,6 +9,7 @@
 #include "base/owner_lock.h"
 #include "dispatch/context.h"
 #include "dispatch/recorder.h"
+#include "dispatch/staging.h"
 #include "dispatch/stream.h"
 #include "millrace/exec.h"
 #include "trace/exec_trace.h"
@@ -45,6 +46,7 @@ struct mill_exec : mill::Handle {
   int32_t autocast = MILL_DTYPE_NONE;  // f16 or bf16 while it is on
   mill::ExecTrace trace;
   mill_host_services host{};
+  std::unique_ptr<mill::StagingRing> staging;     // null: off
   std::unique_ptr<mill::CachedKernel[]> kernels;  // kKernelSlots: too large for a handle's slot
 
   // What the allocator knows the stream by.

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "dispatch/context.h"
+#include "trace/exec_trace.h"
 
 namespace mill {
 
@@ -27,6 +28,7 @@ HostServices::HostServices(mill_context& context) : context_(context) {
   table_.allocate = allocate;
   table_.free = free;
   table_.cpu_kernel = cpu_kernel;
+  table_.op_instance = op_instance;
 }
 
 void HostServices::parallel_for(void* self, int64_t n, int64_t grain,
@@ -41,11 +43,19 @@ void HostServices::log(void* self, int32_t, const char* text) {
   try {
     mill_trace_record record{};
     record.kind = MILL_RECORD_MARK;
-    record.start_ns = tracer.now();
+    const Device* const device = of(self).device_;
+    const TraceTime time = device ? device->trace_time(tracer) : TraceTime(tracer);
+    record.clock = time.clock();
+    record.start_ns = time.now();
     record.detail = tracer.intern(text);
     tracer.record_shared(record);
   } catch (...) {  // NOLINT(bugprone-empty-catch): a sentence less in the trace
   }
+}
+
+uint64_t HostServices::op_instance(void* self) {
+  const ExecTrace* const exec = ExecTrace::current();
+  return exec && &exec->tracer() == &of(self).context_.tracer ? exec->instance() : 0;
 }
 
 void HostServices::trace(void* self, const mill_trace_record* record) {

@@ -32,6 +32,7 @@ class HostServices {
   static mill_status allocate(void* self, uint64_t bytes, void* stream, void** out,
                               mill_kernel_error* error);
   static void free(void* self, void* data);
+  static uint64_t op_instance(void* self);
   static mill_status cpu_kernel(void* self, int32_t op, const int32_t* dtypes, uint32_t n_in,
                                 uint32_t n_out, mill_kernel* out,
                                 const mill_host_services** out_services, mill_kernel_error* error);

@@ -62,20 +62,22 @@ OpFacts op_facts(const OpCall& call, mill_tensor* const* out) {
   return facts;
 }
 
-WaitRecord::WaitRecord(mill_context& context, int32_t detail, const mill_exec* exec,
-                       uint64_t stream)
-    : tracer_(context.tracer), on_((tracer_.mask() & MILL_TRACE_SYNCS) != 0) {
+WaitRecord::WaitRecord(const Device& device, int32_t detail, const mill_exec* exec, uint64_t stream)
+    : tracer_(static_cast<mill_context*>(device.owner())->tracer),
+      time_(device.trace_time(tracer_)),
+      on_((tracer_.mask() & MILL_TRACE_SYNCS) != 0) {
   if (!on_) return;
   record_.kind = MILL_RECORD_SYNC;
   record_.detail = static_cast<uint32_t>(detail);
   record_.stream = static_cast<uint32_t>(stream);
   if (exec) record_.exec_id = exec->trace.id();
-  record_.start_ns = tracer_.now();
+  record_.clock = time_.clock();
+  record_.start_ns = time_.now();
 }
 
 WaitRecord::~WaitRecord() {
   if (!on_) return;
-  record_.duration_ns = record_.wait_ns = tracer_.now() - record_.start_ns;
+  record_.duration_ns = record_.wait_ns = time_.now() - record_.start_ns;
   tracer_.record_shared(record_);
 }
 

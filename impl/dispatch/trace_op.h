@@ -3,6 +3,7 @@
 
 #include "dispatch/exec.h"
 #include "dispatch/op_rules.h"
+#include "trace/trace_time.h"
 
 namespace mill {
 
@@ -15,14 +16,15 @@ uint64_t trace_id(mill_context& context, mill_tensor& tensor);
 // writer: whoever is not inside the exec writes to the shared ring.
 class WaitRecord {
  public:
-  // detail: MILL_RECORD_SYNC_...; exec: whose work it is, or NULL.
-  WaitRecord(mill_context& context, int32_t detail, const mill_exec* exec, uint64_t stream);
+  // For a device. detail: MILL_RECORD_SYNC_...; exec: whose work it is, or NULL.
+  WaitRecord(const Device& device, int32_t detail, const mill_exec* exec, uint64_t stream);
   ~WaitRecord();
   WaitRecord(const WaitRecord&) = delete;
   WaitRecord& operator=(const WaitRecord&) = delete;
 
  private:
   Tracer& tracer_;
+  const TraceTime time_;
   const bool on_;
   mill_trace_record record_{};
 };

@@ -48,7 +48,11 @@ class CopyRecord {
  public:
   CopyRecord(Exec& exec, mill_tensor& tensor, Place from, Place to,
              uint32_t detail = MILL_RECORD_COPY_BLOCKING, uint64_t bytes = UINT64_MAX)
-      : trace_(exec.trace), on_(trace_.on(MILL_TRACE_COPIES)), to_(to), tensor_(tensor) {
+      : trace_(exec.trace),
+        context_(*exec.context),
+        on_(trace_.on(MILL_TRACE_COPIES)),
+        to_(to),
+        tensor_(tensor) {
     if (!on_) return;
     record_ = trace_.begin(MILL_RECORD_COPY);
     record_.detail = detail;
@@ -60,22 +64,37 @@ class CopyRecord {
   }
   ~CopyRecord() {
     if (!on_) return;
-    record_.tensor_version =
-        static_cast<uint32_t>(tensor_.storage->version.load(std::memory_order_relaxed));
+    record_.tensor_version = static_cast<uint32_t>(
+        (source_ ? *source_ : tensor_).storage->version.load(std::memory_order_relaxed));
     trace_.end(record_);
+  }
+  // The tensor that is copied, where it is another one: what tells a copy of the same thing from a
+  // copy of something new.
+  void copied_from(mill_tensor& source) {
+    if (!on_) return;
+    source_ = &source;
+    record_.forward = trace_id(context_, *source.storage);
+    record_.flops =
+        static_cast<uint64_t>(source.offset) * static_cast<uint64_t>(dtype_size(source.dtype()));
   }
   // What it turned out to be.
   void read_from(Place from) {
     record_.memory = pack_bytes(from.memory, to_.memory, from.device, to_.device);
+  }
+  void staged() {
+    read_from({MILL_RECORD_MEMORY_PINNED, 0});
+    record_.detail = MILL_RECORD_COPY_ASYNC;
   }
   CopyRecord(const CopyRecord&) = delete;
   CopyRecord& operator=(const CopyRecord&) = delete;
 
  private:
   ExecTrace& trace_;
+  mill_context& context_;
   bool on_;
   Place to_;
   mill_tensor& tensor_;
+  mill_tensor* source_ = nullptr;
   mill_trace_record record_{};
 };
 
@@ -89,6 +108,12 @@ int32_t record_kind(int32_t pointer) {
 void copy_in(Exec& exec, CopyRecord& record, mill_tensor& to, const void* data, uint64_t bytes) {
   const bool ordered = !exec.device.runs_inline();
   if (ordered && exec.order == MILL_ORDER_AUTO) order_write(*to.storage, exec.stream_id());
+  if (exec.staging && bytes > 0) {
+    exec.staging->copy(*exec.stream, to.view.data, data, bytes);
+    mark_write(*to.storage, exec.stream->ticket());
+    record.staged();
+    return;
+  }
   exec.device.copy(exec.stream->native, to.view.data, data, bytes, MILL_COPY_HOST_TO_DEVICE);
   if (!ordered) return;
   mark_write(*to.storage, exec.stream->ticket());
@@ -132,7 +157,7 @@ void read_host(Exec& exec, mill_tensor& tensor, void* data, uint64_t bytes) {
   const CopyRecord record(exec, tensor, place_of(exec.device), {});
   const TensorRef dense = row_major(exec, tensor);
   copy_out(exec, *dense, data, bytes);
-  const WaitRecord waiting(*exec.context, MILL_RECORD_SYNC_READ, &exec, exec.stream->id);
+  const WaitRecord waiting(exec.device, MILL_RECORD_SYNC_READ, &exec, exec.stream->id);
   exec.stream->wait();
 }
 
@@ -213,16 +238,19 @@ TensorRef copy_to(Exec& exec, mill_tensor& tensor) {
   if (bytes == 0) return made;
   if (from.host_memory() && from.runs_inline()) {
     CopyRecord record(exec, *made, place_of(from), place_of(to));
+    record.copied_from(tensor);
     copy_in(exec, record, *made, dense->view.data, bytes);
     return made;
   }
   if (to.host_memory() && to.runs_inline()) {
-    const CopyRecord record(exec, *made, place_of(from), place_of(to));
+    CopyRecord record(exec, *made, place_of(from), place_of(to));
+    record.copied_from(tensor);
     read_host_blocking(*dense, made->view.data, bytes);
     return made;
   }
   // Between two devices by way of the host, in pieces, so that no second copy of all is needed.
-  const CopyRecord record(exec, *made, place_of(from), place_of(to));
+  CopyRecord record(exec, *made, place_of(from), place_of(to));
+  record.copied_from(tensor);
   constexpr uint64_t kPiece = uint64_t{4} << 20;
   host_wait_write(*dense->storage);
   Block* staging = to.pinned().allocate(std::min(bytes, kPiece), exec.stream_id(), exec.tag);

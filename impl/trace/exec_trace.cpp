@@ -39,6 +39,7 @@ void ExecTrace::record(const mill_trace_record& record) {
   mill_trace_record* slot = ring->claim();
   if (slot == nullptr) return;
   *slot = record;
+  if (slot->memory == 0) slot->memory = pack_bytes(0, 0, static_cast<int32_t>(device_));
   stamp(*slot);
   if (record.instance == 0 && record.op == 0) {
     slot->instance = instance_;

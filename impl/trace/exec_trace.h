@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "trace/trace_time.h"
 #include "trace/tracer.h"
 
 namespace mill {
@@ -18,7 +19,9 @@ class ExecTrace {
   static constexpr uint32_t kMaxDepth = 64;
 
   // The tracer must outlive it. Throws std::bad_alloc.
-  explicit ExecTrace(Tracer& tracer) : tracer_(tracer), lane_(tracer.open_lane(&id_)) {}
+  explicit ExecTrace(Tracer& tracer) : ExecTrace(tracer, TraceTime(tracer)) {}
+  ExecTrace(Tracer& tracer, const TraceTime& time)
+      : tracer_(tracer), time_(time), lane_(tracer.open_lane(&id_)) {}
   ~ExecTrace() { Tracer::close_lane(lane_); }
   ExecTrace(const ExecTrace&) = delete;
   ExecTrace& operator=(const ExecTrace&) = delete;
@@ -28,6 +31,7 @@ class ExecTrace {
   uint32_t scope() const { return scope_; }
   uint64_t step_number() const { return step_; }
   void set_stream(uint32_t number) { stream_ = number; }
+  void set_device(uint32_t number) { device_ = number; }
   // Until it is set back to 0, ops carry this as their forward instance. Backward sets it before
   // each gradient rule.
   void set_forward(uint64_t instance) { forward_ = instance; }
@@ -35,7 +39,9 @@ class ExecTrace {
 
   // Tier 0: one load and one branch.
   bool on(uint64_t bits) const { return (tracer_.mask() & bits) != 0; }
-  uint64_t now() const { return tracer_.now(); }
+  uint64_t now() const { return time_.now(); }
+  // The op call that is running; 0: none, or ops are not traced.
+  uint64_t instance() const { return instance_; }
 
   // Everything but ops goes: if (trace.on(bit)) { auto r = trace.begin(kind); work; fill r;
   // trace.end(r); }
@@ -72,8 +78,10 @@ class ExecTrace {
   uint64_t next_instance() { return (static_cast<uint64_t>(id_) << 40) | ++ops_; }
 
   Tracer& tracer_;
+  const TraceTime time_;
   uint32_t id_ = 0;
   uint32_t stream_ = 0;
+  uint32_t device_ = 0;
   TraceLane* lane_;
   uint64_t ops_ = 0;
   uint64_t forward_ = 0;
@@ -141,6 +149,7 @@ class OpSpan {
   uint64_t outer_instance_ = 0;
   uint64_t bits_;
   uint64_t start_ = 0;
+  uint64_t ticks_ = 0;  // where start_ is of a modelled time: totals are of real time
 };
 
 // A range for NVTX tools only. Category and text as in nvtx.h.
@@ -174,6 +183,7 @@ constexpr uint32_t pack_bytes(int32_t first, int32_t second = 0, int32_t third =
 
 inline void ExecTrace::stamp(mill_trace_record& record) const {
   record.version = MILL_RECORD_VERSION;
+  record.clock = time_.clock();
   record.exec_id = id_;
   record.thread = tracer_.thread_id();
   record.scope = scope_;
@@ -194,24 +204,30 @@ inline void OpSpan::begin() {
   if ((bits_ & MILL_TRACE_NVTX) != 0) trace_.tracer_.nvtx().push_op(trace_.tracer_, op_);
   if ((bits_ & kTimedBits) == 0) return;
   start_ = trace_.now();
+  if (trace_.time_.clock() != 0) [[unlikely]]
+    ticks_ = trace_.tracer_.now();
   if (trace_.step_start_ == 0) trace_.step_start_ = start_;
 }
 
 inline void OpSpan::finish(const OpFacts& facts) {
   const uint64_t bits = bits_;
-  const uint64_t ticks = (bits & kTimedBits) != 0 ? trace_.now() - start_ : 0;
+  const uint64_t length = (bits & kTimedBits) != 0 ? trace_.now() - start_ : 0;
   if ((bits & MILL_TRACE_NVTX) != 0) trace_.tracer_.nvtx().pop();
   trace_.op_ = outer_op_;
   trace_.instance_ = outer_instance_;
   bits_ = 0;
-  if ((bits & kTimedBits) != 0) trace_.op_done(op_, ticks, facts.bytes, facts.flops);
+  if ((bits & kTimedBits) != 0) {
+    const bool modelled = trace_.time_.clock() != 0;
+    trace_.op_done(op_, modelled ? trace_.tracer_.now() - ticks_ : length, facts.bytes,
+                   facts.flops);
+  }
   if ((bits & MILL_TRACE_OPS) == 0) return;
   Ring<mill_trace_record>* ring = trace_.lane_->ring.load(std::memory_order_acquire);
   if (ring == nullptr) return;
   mill_trace_record* slot = ring->claim();
   if (slot == nullptr) return;
   slot->start_ns = start_;
-  slot->duration_ns = ticks;
+  slot->duration_ns = length;
   slot->instance = instance_;
   slot->forward = trace_.forward_;
   slot->tensor = facts.tensor;
@@ -224,7 +240,7 @@ inline void OpSpan::finish(const OpFacts& facts) {
   slot->status = facts.status;
   slot->tensor_version = facts.tensor_version;
   slot->dtypes = facts.dtypes;
-  slot->memory = 0;
+  slot->memory = pack_bytes(0, 0, static_cast<int32_t>(trace_.device_));
   slot->detail = 0;
   trace_.stamp(*slot);
   ring->commit();

@@ -106,6 +106,7 @@ uint64_t Tracer::dropped() const {
 
 // The end is mapped, not the length: then what was nested in ticks is nested in nanoseconds.
 void Tracer::to_ns(mill_trace_record& record) const {
+  if (record.clock != 0) return;
   const uint64_t start = record.start_ns;
   record.start_ns = map_.ns(start);
   record.duration_ns = map_.ns(start + record.duration_ns) - record.start_ns;

@@ -54,7 +54,7 @@ struct TraceLane {
 // neither the tracer nor its destructor may be reached in the child.
 //
 // Inside the engine the time fields of a record (start_ns, duration_ns, wait_ns) count ticks of
-// clock(); drain() turns them into nanoseconds.
+// clock(), unless the record names another clock; drain() turns them into nanoseconds.
 class Tracer {
  public:
   explicit Tracer(const TracerOptions& options = {});

@@ -6,6 +6,7 @@
 
 #include <millrace/millrace.h>
 
+#include "advice.h"
 #include "progress.h"
 #include "text.h"
 
@@ -19,7 +20,7 @@ enum { MAX_LAYERS = 8, MAX_STEPS = 100000000, PENDING = 16, TRACED_STEPS = 50, S
 
 // clang-format off
 static struct {
-  const char *text, *root, *save, *resume, *trace, *device, *losses;
+  const char *text, *root, *save, *resume, *trace, *device, *losses, *report;
   int64_t window, embed, hidden, layers, batch, steps, until, seed, threads, save_every, generate;
   double rate, decay, dropout, temperature;
   int64_t quiet;
@@ -53,6 +54,7 @@ static const struct {
     {"--resume", 's', &opt.resume, "FILE    go on from a checkpoint, with the other options as they were"},
     {"--losses", 's', &opt.losses, "FILE    write step and loss of every step, as CSV"},
     {"--trace", 's', &opt.trace, "FILE     write the last steps as a Chrome trace"},
+    {"--report", 's', &opt.report, "FILE    say what held the training back, and write a report: HTML"},
     {"--generate", 'i', &opt.generate, "N     characters to write at the end (500)"},
     {"--temperature", 'f', &opt.temperature, "T  how freely they are drawn (0.8)"},
     {"--quiet", 'b', &opt.quiet, "         results only"},
@@ -84,6 +86,7 @@ static void read_options(int argc, char** argv) {
   }
   if (opt.device && strcmp(opt.device, "cpu") == 0) opt.device = NULL;
   if (opt.steps == 0) opt.steps = opt.device && strncmp(opt.device, "sim", 3) == 0 ? 200 : 12000;
+  if (opt.trace && opt.report) die("--trace and --report both want the trace: give one", "");
   if (opt.decay < 0) opt.decay = opt.text ? 0.01 : 0.3;
   if (opt.dropout < 0) opt.dropout = opt.text ? 0 : 0.1;
   if (opt.layers < 1 || opt.layers > MAX_LAYERS) die("--layers must be from 1 to 8", "");
@@ -283,6 +286,7 @@ static void train(const network* net, const corpus* text) {
   if (!t.losses) die("out of memory", "");
   check(mill_exec_set_tape(net->exec, t.tape, err));
   check(mill_trace_set_mask(net->context, MILL_TRACE_OP_STATS, err));
+  mill_prof* prof = opt.report ? advice_start(net->context, err) : NULL;
 
   mill_trace_writer* writer = NULL;
   mill_memory_stats before = memory_stats(net->context);
@@ -302,6 +306,10 @@ static void train(const network* net, const corpus* text) {
   const double seconds = progress_seconds(&shown);
   const mill_memory_stats after = memory_stats(net->context);
   take_losses(&t, 0);
+  if (prof) {
+    check(mill_exec_wait(net->exec, err));
+    check(mill_prof_stop(prof, err));
+  }
   check(mill_exec_set_tape(net->exec, NULL, err));
   check(mill_trace_set_mask(net->context, 0, err));
   if (writer) check(mill_trace_writer_finish(writer, err));
@@ -312,6 +320,7 @@ static void train(const network* net, const corpus* text) {
     print_op_table(net->context, 14);
     if (t.asked > STEADY_STEPS) print_memory(&before, &after, STEADY_STEPS);
   }
+  if (prof) advice_show(prof, opt.quiet ? 0 : 3, opt.report, err);
   if (opt.losses) write_losses(t.losses, t.asked, first);
   printf("\nlast training loss %.9g at step %lld, %.1f s for %lld steps\n",
          (double)t.losses[t.asked - 1], (long long)opt.until, seconds, (long long)t.asked);

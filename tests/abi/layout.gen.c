@@ -7,6 +7,7 @@
 
 #include "millrace/millrace.h"
 #include "millrace/plugin.h"
+#include "millrace/profiler_plugin.h"
 
 struct align_mill_attr {
   char first;
@@ -103,6 +104,54 @@ struct align_mill_plugin_info {
 struct align_mill_plugin_note {
   char first;
   mill_plugin_note value;
+};
+struct align_mill_prof_capability {
+  char first;
+  mill_prof_capability value;
+};
+struct align_mill_prof_change {
+  char first;
+  mill_prof_change value;
+};
+struct align_mill_prof_column {
+  char first;
+  mill_prof_column value;
+};
+struct align_mill_prof_evidence {
+  char first;
+  mill_prof_evidence value;
+};
+struct align_mill_prof_fact {
+  char first;
+  mill_prof_fact value;
+};
+struct align_mill_prof_finding {
+  char first;
+  mill_prof_finding value;
+};
+struct align_mill_prof_opts {
+  char first;
+  mill_prof_opts value;
+};
+struct align_mill_prof_overhead_info {
+  char first;
+  mill_prof_overhead_info value;
+};
+struct align_mill_prof_prediction {
+  char first;
+  mill_prof_prediction value;
+};
+struct align_mill_prof_summary {
+  char first;
+  mill_prof_summary value;
+};
+struct align_mill_profiler_host {
+  char first;
+  mill_profiler_host value;
+};
+struct align_mill_profiler_table {
+  char first;
+  mill_profiler_table value;
 };
 struct align_mill_stream_functions {
   char first;
@@ -267,6 +316,7 @@ static const struct row rows[] = {
     {"  allocate offset", (long long)offsetof(mill_host_services, allocate), "size", (long long)sizeof(((mill_host_services*)0)->allocate)},
     {"  free offset", (long long)offsetof(mill_host_services, free), "size", (long long)sizeof(((mill_host_services*)0)->free)},
     {"  cpu_kernel offset", (long long)offsetof(mill_host_services, cpu_kernel), "size", (long long)sizeof(((mill_host_services*)0)->cpu_kernel)},
+    {"  op_instance offset", (long long)offsetof(mill_host_services, op_instance), "size", (long long)sizeof(((mill_host_services*)0)->op_instance)},
     {"struct mill_kernel size", (long long)sizeof(mill_kernel), "align", (long long)offsetof(struct align_mill_kernel, value)},
     {"  launch offset", (long long)offsetof(mill_kernel, launch), "size", (long long)sizeof(((mill_kernel*)0)->launch)},
     {"  workspace offset", (long long)offsetof(mill_kernel, workspace), "size", (long long)sizeof(((mill_kernel*)0)->workspace)},
@@ -382,6 +432,158 @@ static const struct row rows[] = {
     {"  abi offset", (long long)offsetof(mill_plugin_note, abi), "size", (long long)sizeof(((mill_plugin_note*)0)->abi)},
     {"  oldest_host offset", (long long)offsetof(mill_plugin_note, oldest_host), "size", (long long)sizeof(((mill_plugin_note*)0)->oldest_host)},
     {"  reserved offset", (long long)offsetof(mill_plugin_note, reserved), "size", (long long)sizeof(((mill_plugin_note*)0)->reserved)},
+    {"struct mill_prof_capability size", (long long)sizeof(mill_prof_capability), "align", (long long)offsetof(struct align_mill_prof_capability, value)},
+    {"  size offset", (long long)offsetof(mill_prof_capability, size), "size", (long long)sizeof(((mill_prof_capability*)0)->size)},
+    {"  type offset", (long long)offsetof(mill_prof_capability, type), "size", (long long)sizeof(((mill_prof_capability*)0)->type)},
+    {"  next offset", (long long)offsetof(mill_prof_capability, next), "size", (long long)sizeof(((mill_prof_capability*)0)->next)},
+    {"  status offset", (long long)offsetof(mill_prof_capability, status), "size", (long long)sizeof(((mill_prof_capability*)0)->status)},
+    {"  reserved offset", (long long)offsetof(mill_prof_capability, reserved), "size", (long long)sizeof(((mill_prof_capability*)0)->reserved)},
+    {"  name offset", (long long)offsetof(mill_prof_capability, name), "size", (long long)sizeof(((mill_prof_capability*)0)->name)},
+    {"  reason offset", (long long)offsetof(mill_prof_capability, reason), "size", (long long)sizeof(((mill_prof_capability*)0)->reason)},
+    {"struct mill_prof_change size", (long long)sizeof(mill_prof_change), "align", (long long)offsetof(struct align_mill_prof_change, value)},
+    {"  size offset", (long long)offsetof(mill_prof_change, size), "size", (long long)sizeof(((mill_prof_change*)0)->size)},
+    {"  type offset", (long long)offsetof(mill_prof_change, type), "size", (long long)sizeof(((mill_prof_change*)0)->type)},
+    {"  next offset", (long long)offsetof(mill_prof_change, next), "size", (long long)sizeof(((mill_prof_change*)0)->next)},
+    {"  findings offset", (long long)offsetof(mill_prof_change, findings), "size", (long long)sizeof(((mill_prof_change*)0)->findings)},
+    {"  n_findings offset", (long long)offsetof(mill_prof_change, n_findings), "size", (long long)sizeof(((mill_prof_change*)0)->n_findings)},
+    {"  prefetch_depth offset", (long long)offsetof(mill_prof_change, prefetch_depth), "size", (long long)sizeof(((mill_prof_change*)0)->prefetch_depth)},
+    {"  to_device_bytes_per_s offset", (long long)offsetof(mill_prof_change, to_device_bytes_per_s), "size", (long long)sizeof(((mill_prof_change*)0)->to_device_bytes_per_s)},
+    {"  to_host_bytes_per_s offset", (long long)offsetof(mill_prof_change, to_host_bytes_per_s), "size", (long long)sizeof(((mill_prof_change*)0)->to_host_bytes_per_s)},
+    {"  kernel_speed offset", (long long)offsetof(mill_prof_change, kernel_speed), "size", (long long)sizeof(((mill_prof_change*)0)->kernel_speed)},
+    {"  launch_speed offset", (long long)offsetof(mill_prof_change, launch_speed), "size", (long long)sizeof(((mill_prof_change*)0)->launch_speed)},
+    {"  flops_ratio offset", (long long)offsetof(mill_prof_change, flops_ratio), "size", (long long)sizeof(((mill_prof_change*)0)->flops_ratio)},
+    {"  memory_bandwidth_ratio offset", (long long)offsetof(mill_prof_change, memory_bandwidth_ratio), "size", (long long)sizeof(((mill_prof_change*)0)->memory_bandwidth_ratio)},
+    {"  pinned offset", (long long)offsetof(mill_prof_change, pinned), "size", (long long)sizeof(((mill_prof_change*)0)->pinned)},
+    {"  no_loader_wait offset", (long long)offsetof(mill_prof_change, no_loader_wait), "size", (long long)sizeof(((mill_prof_change*)0)->no_loader_wait)},
+    {"struct mill_prof_column size", (long long)sizeof(mill_prof_column), "align", (long long)offsetof(struct align_mill_prof_column, value)},
+    {"  name offset", (long long)offsetof(mill_prof_column, name), "size", (long long)sizeof(((mill_prof_column*)0)->name)},
+    {"  unit offset", (long long)offsetof(mill_prof_column, unit), "size", (long long)sizeof(((mill_prof_column*)0)->unit)},
+    {"  data offset", (long long)offsetof(mill_prof_column, data), "size", (long long)sizeof(((mill_prof_column*)0)->data)},
+    {"  rows offset", (long long)offsetof(mill_prof_column, rows), "size", (long long)sizeof(((mill_prof_column*)0)->rows)},
+    {"  type offset", (long long)offsetof(mill_prof_column, type), "size", (long long)sizeof(((mill_prof_column*)0)->type)},
+    {"  reserved offset", (long long)offsetof(mill_prof_column, reserved), "size", (long long)sizeof(((mill_prof_column*)0)->reserved)},
+    {"struct mill_prof_evidence size", (long long)sizeof(mill_prof_evidence), "align", (long long)offsetof(struct align_mill_prof_evidence, value)},
+    {"  table offset", (long long)offsetof(mill_prof_evidence, table), "size", (long long)sizeof(((mill_prof_evidence*)0)->table)},
+    {"  row offset", (long long)offsetof(mill_prof_evidence, row), "size", (long long)sizeof(((mill_prof_evidence*)0)->row)},
+    {"struct mill_prof_fact size", (long long)sizeof(mill_prof_fact), "align", (long long)offsetof(struct align_mill_prof_fact, value)},
+    {"  name offset", (long long)offsetof(mill_prof_fact, name), "size", (long long)sizeof(((mill_prof_fact*)0)->name)},
+    {"  unit offset", (long long)offsetof(mill_prof_fact, unit), "size", (long long)sizeof(((mill_prof_fact*)0)->unit)},
+    {"  value offset", (long long)offsetof(mill_prof_fact, value), "size", (long long)sizeof(((mill_prof_fact*)0)->value)},
+    {"struct mill_prof_finding size", (long long)sizeof(mill_prof_finding), "align", (long long)offsetof(struct align_mill_prof_finding, value)},
+    {"  size offset", (long long)offsetof(mill_prof_finding, size), "size", (long long)sizeof(((mill_prof_finding*)0)->size)},
+    {"  type offset", (long long)offsetof(mill_prof_finding, type), "size", (long long)sizeof(((mill_prof_finding*)0)->type)},
+    {"  next offset", (long long)offsetof(mill_prof_finding, next), "size", (long long)sizeof(((mill_prof_finding*)0)->next)},
+    {"  rule offset", (long long)offsetof(mill_prof_finding, rule), "size", (long long)sizeof(((mill_prof_finding*)0)->rule)},
+    {"  title offset", (long long)offsetof(mill_prof_finding, title), "size", (long long)sizeof(((mill_prof_finding*)0)->title)},
+    {"  advice offset", (long long)offsetof(mill_prof_finding, advice), "size", (long long)sizeof(((mill_prof_finding*)0)->advice)},
+    {"  link_source offset", (long long)offsetof(mill_prof_finding, link_source), "size", (long long)sizeof(((mill_prof_finding*)0)->link_source)},
+    {"  fix offset", (long long)offsetof(mill_prof_finding, fix), "size", (long long)sizeof(((mill_prof_finding*)0)->fix)},
+    {"  fix_value offset", (long long)offsetof(mill_prof_finding, fix_value), "size", (long long)sizeof(((mill_prof_finding*)0)->fix_value)},
+    {"  severity offset", (long long)offsetof(mill_prof_finding, severity), "size", (long long)sizeof(((mill_prof_finding*)0)->severity)},
+    {"  confidence offset", (long long)offsetof(mill_prof_finding, confidence), "size", (long long)sizeof(((mill_prof_finding*)0)->confidence)},
+    {"  device offset", (long long)offsetof(mill_prof_finding, device), "size", (long long)sizeof(((mill_prof_finding*)0)->device)},
+    {"  joint_rank offset", (long long)offsetof(mill_prof_finding, joint_rank), "size", (long long)sizeof(((mill_prof_finding*)0)->joint_rank)},
+    {"  withheld offset", (long long)offsetof(mill_prof_finding, withheld), "size", (long long)sizeof(((mill_prof_finding*)0)->withheld)},
+    {"  facts offset", (long long)offsetof(mill_prof_finding, facts), "size", (long long)sizeof(((mill_prof_finding*)0)->facts)},
+    {"  saving_lower_ns offset", (long long)offsetof(mill_prof_finding, saving_lower_ns), "size", (long long)sizeof(((mill_prof_finding*)0)->saving_lower_ns)},
+    {"  saving_expected_ns offset", (long long)offsetof(mill_prof_finding, saving_expected_ns), "size", (long long)sizeof(((mill_prof_finding*)0)->saving_expected_ns)},
+    {"  saving_upper_ns offset", (long long)offsetof(mill_prof_finding, saving_upper_ns), "size", (long long)sizeof(((mill_prof_finding*)0)->saving_upper_ns)},
+    {"  evidence offset", (long long)offsetof(mill_prof_finding, evidence), "size", (long long)sizeof(((mill_prof_finding*)0)->evidence)},
+    {"struct mill_prof_opts size", (long long)sizeof(mill_prof_opts), "align", (long long)offsetof(struct align_mill_prof_opts, value)},
+    {"  size offset", (long long)offsetof(mill_prof_opts, size), "size", (long long)sizeof(((mill_prof_opts*)0)->size)},
+    {"  type offset", (long long)offsetof(mill_prof_opts, type), "size", (long long)sizeof(((mill_prof_opts*)0)->type)},
+    {"  next offset", (long long)offsetof(mill_prof_opts, next), "size", (long long)sizeof(((mill_prof_opts*)0)->next)},
+    {"  tier offset", (long long)offsetof(mill_prof_opts, tier), "size", (long long)sizeof(((mill_prof_opts*)0)->tier)},
+    {"  interval_ms offset", (long long)offsetof(mill_prof_opts, interval_ms), "size", (long long)sizeof(((mill_prof_opts*)0)->interval_ms)},
+    {"  store_bytes offset", (long long)offsetof(mill_prof_opts, store_bytes), "size", (long long)sizeof(((mill_prof_opts*)0)->store_bytes)},
+    {"  budget offset", (long long)offsetof(mill_prof_opts, budget), "size", (long long)sizeof(((mill_prof_opts*)0)->budget)},
+    {"  warm_up_steps offset", (long long)offsetof(mill_prof_opts, warm_up_steps), "size", (long long)sizeof(((mill_prof_opts*)0)->warm_up_steps)},
+    {"  reserved offset", (long long)offsetof(mill_prof_opts, reserved), "size", (long long)sizeof(((mill_prof_opts*)0)->reserved)},
+    {"struct mill_prof_overhead_info size", (long long)sizeof(mill_prof_overhead_info), "align", (long long)offsetof(struct align_mill_prof_overhead_info, value)},
+    {"  size offset", (long long)offsetof(mill_prof_overhead_info, size), "size", (long long)sizeof(((mill_prof_overhead_info*)0)->size)},
+    {"  type offset", (long long)offsetof(mill_prof_overhead_info, type), "size", (long long)sizeof(((mill_prof_overhead_info*)0)->type)},
+    {"  next offset", (long long)offsetof(mill_prof_overhead_info, next), "size", (long long)sizeof(((mill_prof_overhead_info*)0)->next)},
+    {"  step_share offset", (long long)offsetof(mill_prof_overhead_info, step_share), "size", (long long)sizeof(((mill_prof_overhead_info*)0)->step_share)},
+    {"  step_share_low offset", (long long)offsetof(mill_prof_overhead_info, step_share_low), "size", (long long)sizeof(((mill_prof_overhead_info*)0)->step_share_low)},
+    {"  step_share_high offset", (long long)offsetof(mill_prof_overhead_info, step_share_high), "size", (long long)sizeof(((mill_prof_overhead_info*)0)->step_share_high)},
+    {"  duty offset", (long long)offsetof(mill_prof_overhead_info, duty), "size", (long long)sizeof(((mill_prof_overhead_info*)0)->duty)},
+    {"  collector_share offset", (long long)offsetof(mill_prof_overhead_info, collector_share), "size", (long long)sizeof(((mill_prof_overhead_info*)0)->collector_share)},
+    {"  record_ns offset", (long long)offsetof(mill_prof_overhead_info, record_ns), "size", (long long)sizeof(((mill_prof_overhead_info*)0)->record_ns)},
+    {"  records offset", (long long)offsetof(mill_prof_overhead_info, records), "size", (long long)sizeof(((mill_prof_overhead_info*)0)->records)},
+    {"  lost offset", (long long)offsetof(mill_prof_overhead_info, lost), "size", (long long)sizeof(((mill_prof_overhead_info*)0)->lost)},
+    {"  forgotten offset", (long long)offsetof(mill_prof_overhead_info, forgotten), "size", (long long)sizeof(((mill_prof_overhead_info*)0)->forgotten)},
+    {"  store_bytes offset", (long long)offsetof(mill_prof_overhead_info, store_bytes), "size", (long long)sizeof(((mill_prof_overhead_info*)0)->store_bytes)},
+    {"struct mill_prof_prediction size", (long long)sizeof(mill_prof_prediction), "align", (long long)offsetof(struct align_mill_prof_prediction, value)},
+    {"  size offset", (long long)offsetof(mill_prof_prediction, size), "size", (long long)sizeof(((mill_prof_prediction*)0)->size)},
+    {"  type offset", (long long)offsetof(mill_prof_prediction, type), "size", (long long)sizeof(((mill_prof_prediction*)0)->type)},
+    {"  next offset", (long long)offsetof(mill_prof_prediction, next), "size", (long long)sizeof(((mill_prof_prediction*)0)->next)},
+    {"  before_ns offset", (long long)offsetof(mill_prof_prediction, before_ns), "size", (long long)sizeof(((mill_prof_prediction*)0)->before_ns)},
+    {"  after_ns offset", (long long)offsetof(mill_prof_prediction, after_ns), "size", (long long)sizeof(((mill_prof_prediction*)0)->after_ns)},
+    {"  measured_ns offset", (long long)offsetof(mill_prof_prediction, measured_ns), "size", (long long)sizeof(((mill_prof_prediction*)0)->measured_ns)},
+    {"  replay_error offset", (long long)offsetof(mill_prof_prediction, replay_error), "size", (long long)sizeof(((mill_prof_prediction*)0)->replay_error)},
+    {"struct mill_prof_summary size", (long long)sizeof(mill_prof_summary), "align", (long long)offsetof(struct align_mill_prof_summary, value)},
+    {"  size offset", (long long)offsetof(mill_prof_summary, size), "size", (long long)sizeof(((mill_prof_summary*)0)->size)},
+    {"  type offset", (long long)offsetof(mill_prof_summary, type), "size", (long long)sizeof(((mill_prof_summary*)0)->type)},
+    {"  next offset", (long long)offsetof(mill_prof_summary, next), "size", (long long)sizeof(((mill_prof_summary*)0)->next)},
+    {"  health offset", (long long)offsetof(mill_prof_summary, health), "size", (long long)sizeof(((mill_prof_summary*)0)->health)},
+    {"  steps offset", (long long)offsetof(mill_prof_summary, steps), "size", (long long)sizeof(((mill_prof_summary*)0)->steps)},
+    {"  findings offset", (long long)offsetof(mill_prof_summary, findings), "size", (long long)sizeof(((mill_prof_summary*)0)->findings)},
+    {"  above_info offset", (long long)offsetof(mill_prof_summary, above_info), "size", (long long)sizeof(((mill_prof_summary*)0)->above_info)},
+    {"  health_text offset", (long long)offsetof(mill_prof_summary, health_text), "size", (long long)sizeof(((mill_prof_summary*)0)->health_text)},
+    {"  step_source offset", (long long)offsetof(mill_prof_summary, step_source), "size", (long long)sizeof(((mill_prof_summary*)0)->step_source)},
+    {"  window_begin_ns offset", (long long)offsetof(mill_prof_summary, window_begin_ns), "size", (long long)sizeof(((mill_prof_summary*)0)->window_begin_ns)},
+    {"  window_end_ns offset", (long long)offsetof(mill_prof_summary, window_end_ns), "size", (long long)sizeof(((mill_prof_summary*)0)->window_end_ns)},
+    {"  step_ns offset", (long long)offsetof(mill_prof_summary, step_ns), "size", (long long)sizeof(((mill_prof_summary*)0)->step_ns)},
+    {"  busy_share offset", (long long)offsetof(mill_prof_summary, busy_share), "size", (long long)sizeof(((mill_prof_summary*)0)->busy_share)},
+    {"  replay_error offset", (long long)offsetof(mill_prof_summary, replay_error), "size", (long long)sizeof(((mill_prof_summary*)0)->replay_error)},
+    {"  joint_saving_ns offset", (long long)offsetof(mill_prof_summary, joint_saving_ns), "size", (long long)sizeof(((mill_prof_summary*)0)->joint_saving_ns)},
+    {"  records offset", (long long)offsetof(mill_prof_summary, records), "size", (long long)sizeof(((mill_prof_summary*)0)->records)},
+    {"  lost offset", (long long)offsetof(mill_prof_summary, lost), "size", (long long)sizeof(((mill_prof_summary*)0)->lost)},
+    {"  excluded offset", (long long)offsetof(mill_prof_summary, excluded), "size", (long long)sizeof(((mill_prof_summary*)0)->excluded)},
+    {"struct mill_profiler_host size", (long long)sizeof(mill_profiler_host), "align", (long long)offsetof(struct align_mill_profiler_host, value)},
+    {"  size offset", (long long)offsetof(mill_profiler_host, size), "size", (long long)sizeof(((mill_profiler_host*)0)->size)},
+    {"  abi offset", (long long)offsetof(mill_profiler_host, abi), "size", (long long)sizeof(((mill_profiler_host*)0)->abi)},
+    {"  trace_set_mask offset", (long long)offsetof(mill_profiler_host, trace_set_mask), "size", (long long)sizeof(((mill_profiler_host*)0)->trace_set_mask)},
+    {"  trace_get_mask offset", (long long)offsetof(mill_profiler_host, trace_get_mask), "size", (long long)sizeof(((mill_profiler_host*)0)->trace_get_mask)},
+    {"  trace_clock offset", (long long)offsetof(mill_profiler_host, trace_clock), "size", (long long)sizeof(((mill_profiler_host*)0)->trace_clock)},
+    {"  trace_drain offset", (long long)offsetof(mill_profiler_host, trace_drain), "size", (long long)sizeof(((mill_profiler_host*)0)->trace_drain)},
+    {"  trace_string offset", (long long)offsetof(mill_profiler_host, trace_string), "size", (long long)sizeof(((mill_profiler_host*)0)->trace_string)},
+    {"  device_count offset", (long long)offsetof(mill_profiler_host, device_count), "size", (long long)sizeof(((mill_profiler_host*)0)->device_count)},
+    {"  device_query offset", (long long)offsetof(mill_profiler_host, device_query), "size", (long long)sizeof(((mill_profiler_host*)0)->device_query)},
+    {"  device_timeline offset", (long long)offsetof(mill_profiler_host, device_timeline), "size", (long long)sizeof(((mill_profiler_host*)0)->device_timeline)},
+    {"  device_drain offset", (long long)offsetof(mill_profiler_host, device_drain), "size", (long long)sizeof(((mill_profiler_host*)0)->device_drain)},
+    {"  memory_stats_query offset", (long long)offsetof(mill_profiler_host, memory_stats_query), "size", (long long)sizeof(((mill_profiler_host*)0)->memory_stats_query)},
+    {"  op_name offset", (long long)offsetof(mill_profiler_host, op_name), "size", (long long)sizeof(((mill_profiler_host*)0)->op_name)},
+    {"  device_limits offset", (long long)offsetof(mill_profiler_host, device_limits), "size", (long long)sizeof(((mill_profiler_host*)0)->device_limits)},
+    {"  device_inline offset", (long long)offsetof(mill_profiler_host, device_inline), "size", (long long)sizeof(((mill_profiler_host*)0)->device_inline)},
+    {"struct mill_profiler_table size", (long long)sizeof(mill_profiler_table), "align", (long long)offsetof(struct align_mill_profiler_table, value)},
+    {"  size offset", (long long)offsetof(mill_profiler_table, size), "size", (long long)sizeof(((mill_profiler_table*)0)->size)},
+    {"  abi offset", (long long)offsetof(mill_profiler_table, abi), "size", (long long)sizeof(((mill_profiler_table*)0)->abi)},
+    {"  version offset", (long long)offsetof(mill_profiler_table, version), "size", (long long)sizeof(((mill_profiler_table*)0)->version)},
+    {"  capability_count offset", (long long)offsetof(mill_profiler_table, capability_count), "size", (long long)sizeof(((mill_profiler_table*)0)->capability_count)},
+    {"  capability offset", (long long)offsetof(mill_profiler_table, capability), "size", (long long)sizeof(((mill_profiler_table*)0)->capability)},
+    {"  session_create offset", (long long)offsetof(mill_profiler_table, session_create), "size", (long long)sizeof(((mill_profiler_table*)0)->session_create)},
+    {"  session_open offset", (long long)offsetof(mill_profiler_table, session_open), "size", (long long)sizeof(((mill_profiler_table*)0)->session_open)},
+    {"  session_destroy offset", (long long)offsetof(mill_profiler_table, session_destroy), "size", (long long)sizeof(((mill_profiler_table*)0)->session_destroy)},
+    {"  session_start offset", (long long)offsetof(mill_profiler_table, session_start), "size", (long long)sizeof(((mill_profiler_table*)0)->session_start)},
+    {"  session_stop offset", (long long)offsetof(mill_profiler_table, session_stop), "size", (long long)sizeof(((mill_profiler_table*)0)->session_stop)},
+    {"  session_device_added offset", (long long)offsetof(mill_profiler_table, session_device_added), "size", (long long)sizeof(((mill_profiler_table*)0)->session_device_added)},
+    {"  session_set offset", (long long)offsetof(mill_profiler_table, session_set), "size", (long long)sizeof(((mill_profiler_table*)0)->session_set)},
+    {"  session_calibration offset", (long long)offsetof(mill_profiler_table, session_calibration), "size", (long long)sizeof(((mill_profiler_table*)0)->session_calibration)},
+    {"  session_overhead offset", (long long)offsetof(mill_profiler_table, session_overhead), "size", (long long)sizeof(((mill_profiler_table*)0)->session_overhead)},
+    {"  session_snapshot offset", (long long)offsetof(mill_profiler_table, session_snapshot), "size", (long long)sizeof(((mill_profiler_table*)0)->session_snapshot)},
+    {"  view_destroy offset", (long long)offsetof(mill_profiler_table, view_destroy), "size", (long long)sizeof(((mill_profiler_table*)0)->view_destroy)},
+    {"  view_summary offset", (long long)offsetof(mill_profiler_table, view_summary), "size", (long long)sizeof(((mill_profiler_table*)0)->view_summary)},
+    {"  view_findings offset", (long long)offsetof(mill_profiler_table, view_findings), "size", (long long)sizeof(((mill_profiler_table*)0)->view_findings)},
+    {"  view_finding offset", (long long)offsetof(mill_profiler_table, view_finding), "size", (long long)sizeof(((mill_profiler_table*)0)->view_finding)},
+    {"  view_facts offset", (long long)offsetof(mill_profiler_table, view_facts), "size", (long long)sizeof(((mill_profiler_table*)0)->view_facts)},
+    {"  view_evidence offset", (long long)offsetof(mill_profiler_table, view_evidence), "size", (long long)sizeof(((mill_profiler_table*)0)->view_evidence)},
+    {"  view_query offset", (long long)offsetof(mill_profiler_table, view_query), "size", (long long)sizeof(((mill_profiler_table*)0)->view_query)},
+    {"  view_whatif offset", (long long)offsetof(mill_profiler_table, view_whatif), "size", (long long)sizeof(((mill_profiler_table*)0)->view_whatif)},
+    {"  view_export offset", (long long)offsetof(mill_profiler_table, view_export), "size", (long long)sizeof(((mill_profiler_table*)0)->view_export)},
+    {"  result_destroy offset", (long long)offsetof(mill_profiler_table, result_destroy), "size", (long long)sizeof(((mill_profiler_table*)0)->result_destroy)},
+    {"  result_shape offset", (long long)offsetof(mill_profiler_table, result_shape), "size", (long long)sizeof(((mill_profiler_table*)0)->result_shape)},
+    {"  result_column offset", (long long)offsetof(mill_profiler_table, result_column), "size", (long long)sizeof(((mill_profiler_table*)0)->result_column)},
     {"struct mill_stream_functions size", (long long)sizeof(mill_stream_functions), "align", (long long)offsetof(struct align_mill_stream_functions, value)},
     {"  size offset", (long long)offsetof(mill_stream_functions, size), "size", (long long)sizeof(((mill_stream_functions*)0)->size)},
     {"  reserved offset", (long long)offsetof(mill_stream_functions, reserved), "size", (long long)sizeof(((mill_stream_functions*)0)->reserved)},
@@ -436,6 +638,10 @@ static const struct row rows[] = {
     {"  bytes offset", (long long)offsetof(mill_timeline_record, bytes), "size", (long long)sizeof(((mill_timeline_record*)0)->bytes)},
     {"  flops offset", (long long)offsetof(mill_timeline_record, flops), "size", (long long)sizeof(((mill_timeline_record*)0)->flops)},
     {"  host_memory offset", (long long)offsetof(mill_timeline_record, host_memory), "size", (long long)sizeof(((mill_timeline_record*)0)->host_memory)},
+    {"  call offset", (long long)offsetof(mill_timeline_record, call), "size", (long long)sizeof(((mill_timeline_record*)0)->call)},
+    {"  instance offset", (long long)offsetof(mill_timeline_record, instance), "size", (long long)sizeof(((mill_timeline_record*)0)->instance)},
+    {"  waits_for offset", (long long)offsetof(mill_timeline_record, waits_for), "size", (long long)sizeof(((mill_timeline_record*)0)->waits_for)},
+    {"  thread offset", (long long)offsetof(mill_timeline_record, thread), "size", (long long)sizeof(((mill_timeline_record*)0)->thread)},
     {"  reserved offset", (long long)offsetof(mill_timeline_record, reserved), "size", (long long)sizeof(((mill_timeline_record*)0)->reserved)},
     {"struct mill_trace_op_row size", (long long)sizeof(mill_trace_op_row), "align", (long long)offsetof(struct align_mill_trace_op_row, value)},
     {"  op offset", (long long)offsetof(mill_trace_op_row, op), "size", (long long)sizeof(((mill_trace_op_row*)0)->op)},
@@ -457,6 +663,7 @@ static const struct row rows[] = {
     {"  wait_ns offset", (long long)offsetof(mill_trace_record, wait_ns), "size", (long long)sizeof(((mill_trace_record*)0)->wait_ns)},
     {"  step offset", (long long)offsetof(mill_trace_record, step), "size", (long long)sizeof(((mill_trace_record*)0)->step)},
     {"  version offset", (long long)offsetof(mill_trace_record, version), "size", (long long)sizeof(((mill_trace_record*)0)->version)},
+    {"  clock offset", (long long)offsetof(mill_trace_record, clock), "size", (long long)sizeof(((mill_trace_record*)0)->clock)},
     {"  kind offset", (long long)offsetof(mill_trace_record, kind), "size", (long long)sizeof(((mill_trace_record*)0)->kind)},
     {"  op offset", (long long)offsetof(mill_trace_record, op), "size", (long long)sizeof(((mill_trace_record*)0)->op)},
     {"  status offset", (long long)offsetof(mill_trace_record, status), "size", (long long)sizeof(((mill_trace_record*)0)->status)},
@@ -481,6 +688,23 @@ static const struct row rows[] = {
     {"MILL_BOOL =", (long long)MILL_BOOL, NULL, 0},
     {"MILL_C128 =", (long long)MILL_C128, NULL, 0},
     {"MILL_C64 =", (long long)MILL_C64, NULL, 0},
+    {"MILL_CALL_ALLOCATE =", (long long)MILL_CALL_ALLOCATE, NULL, 0},
+    {"MILL_CALL_COPY =", (long long)MILL_CALL_COPY, NULL, 0},
+    {"MILL_CALL_CREATE =", (long long)MILL_CALL_CREATE, NULL, 0},
+    {"MILL_CALL_EVENT_RECORD =", (long long)MILL_CALL_EVENT_RECORD, NULL, 0},
+    {"MILL_CALL_EVENT_WAIT =", (long long)MILL_CALL_EVENT_WAIT, NULL, 0},
+    {"MILL_CALL_FILL =", (long long)MILL_CALL_FILL, NULL, 0},
+    {"MILL_CALL_FREE =", (long long)MILL_CALL_FREE, NULL, 0},
+    {"MILL_CALL_GRAPH_LAUNCH =", (long long)MILL_CALL_GRAPH_LAUNCH, NULL, 0},
+    {"MILL_CALL_HOST_ALLOCATE =", (long long)MILL_CALL_HOST_ALLOCATE, NULL, 0},
+    {"MILL_CALL_HOST_FREE =", (long long)MILL_CALL_HOST_FREE, NULL, 0},
+    {"MILL_CALL_HOST_FUNCTION =", (long long)MILL_CALL_HOST_FUNCTION, NULL, 0},
+    {"MILL_CALL_LAUNCH =", (long long)MILL_CALL_LAUNCH, NULL, 0},
+    {"MILL_CALL_MODULE_LOAD =", (long long)MILL_CALL_MODULE_LOAD, NULL, 0},
+    {"MILL_CALL_QUERY =", (long long)MILL_CALL_QUERY, NULL, 0},
+    {"MILL_CALL_SYNC_DEVICE =", (long long)MILL_CALL_SYNC_DEVICE, NULL, 0},
+    {"MILL_CALL_SYNC_EVENT =", (long long)MILL_CALL_SYNC_EVENT, NULL, 0},
+    {"MILL_CALL_SYNC_STREAM =", (long long)MILL_CALL_SYNC_STREAM, NULL, 0},
     {"MILL_COLLECTIVE_MAX =", (long long)MILL_COLLECTIVE_MAX, NULL, 0},
     {"MILL_COLLECTIVE_MEAN =", (long long)MILL_COLLECTIVE_MEAN, NULL, 0},
     {"MILL_COLLECTIVE_SUM =", (long long)MILL_COLLECTIVE_SUM, NULL, 0},
@@ -639,6 +863,23 @@ static const struct row rows[] = {
     {"MILL_POINTER_OTHER =", (long long)MILL_POINTER_OTHER, NULL, 0},
     {"MILL_POINTER_PINNED =", (long long)MILL_POINTER_PINNED, NULL, 0},
     {"MILL_POINTER_UNKNOWN =", (long long)MILL_POINTER_UNKNOWN, NULL, 0},
+    {"MILL_PROFILER_ABI =", (long long)MILL_PROFILER_ABI, NULL, 0},
+    {"MILL_PROF_F64 =", (long long)MILL_PROF_F64, NULL, 0},
+    {"MILL_PROF_FORMAT_CHROME =", (long long)MILL_PROF_FORMAT_CHROME, NULL, 0},
+    {"MILL_PROF_FORMAT_CSV =", (long long)MILL_PROF_FORMAT_CSV, NULL, 0},
+    {"MILL_PROF_FORMAT_HTML =", (long long)MILL_PROF_FORMAT_HTML, NULL, 0},
+    {"MILL_PROF_FORMAT_JSON_LINES =", (long long)MILL_PROF_FORMAT_JSON_LINES, NULL, 0},
+    {"MILL_PROF_FORMAT_TEXT =", (long long)MILL_PROF_FORMAT_TEXT, NULL, 0},
+    {"MILL_PROF_HIGH =", (long long)MILL_PROF_HIGH, NULL, 0},
+    {"MILL_PROF_I64 =", (long long)MILL_PROF_I64, NULL, 0},
+    {"MILL_PROF_INFO =", (long long)MILL_PROF_INFO, NULL, 0},
+    {"MILL_PROF_LOW =", (long long)MILL_PROF_LOW, NULL, 0},
+    {"MILL_PROF_MAJOR =", (long long)MILL_PROF_MAJOR, NULL, 0},
+    {"MILL_PROF_MEDIUM =", (long long)MILL_PROF_MEDIUM, NULL, 0},
+    {"MILL_PROF_MINOR =", (long long)MILL_PROF_MINOR, NULL, 0},
+    {"MILL_PROF_MODERATE =", (long long)MILL_PROF_MODERATE, NULL, 0},
+    {"MILL_PROF_REFUSE =", (long long)MILL_PROF_REFUSE, NULL, 0},
+    {"MILL_PROF_TEXT =", (long long)MILL_PROF_TEXT, NULL, 0},
     {"MILL_RECORD_ALLOC =", (long long)MILL_RECORD_ALLOC, NULL, 0},
     {"MILL_RECORD_ALLOC_GROWTH =", (long long)MILL_RECORD_ALLOC_GROWTH, NULL, 0},
     {"MILL_RECORD_ALLOC_HIT =", (long long)MILL_RECORD_ALLOC_HIT, NULL, 0},
@@ -683,13 +924,23 @@ static const struct row rows[] = {
     {"MILL_STRUCT_MEMORY_STATS =", (long long)MILL_STRUCT_MEMORY_STATS, NULL, 0},
     {"MILL_STRUCT_OP_SCHEMA =", (long long)MILL_STRUCT_OP_SCHEMA, NULL, 0},
     {"MILL_STRUCT_PLUGIN_INFO =", (long long)MILL_STRUCT_PLUGIN_INFO, NULL, 0},
+    {"MILL_STRUCT_PROF_CAPABILITY =", (long long)MILL_STRUCT_PROF_CAPABILITY, NULL, 0},
+    {"MILL_STRUCT_PROF_CHANGE =", (long long)MILL_STRUCT_PROF_CHANGE, NULL, 0},
+    {"MILL_STRUCT_PROF_FINDING =", (long long)MILL_STRUCT_PROF_FINDING, NULL, 0},
+    {"MILL_STRUCT_PROF_OPTS =", (long long)MILL_STRUCT_PROF_OPTS, NULL, 0},
+    {"MILL_STRUCT_PROF_OVERHEAD =", (long long)MILL_STRUCT_PROF_OVERHEAD, NULL, 0},
+    {"MILL_STRUCT_PROF_PREDICTION =", (long long)MILL_STRUCT_PROF_PREDICTION, NULL, 0},
+    {"MILL_STRUCT_PROF_SUMMARY =", (long long)MILL_STRUCT_PROF_SUMMARY, NULL, 0},
     {"MILL_STRUCT_SKIPPABLE =", (long long)MILL_STRUCT_SKIPPABLE, NULL, 0},
     {"MILL_THREADS_AUTO =", (long long)MILL_THREADS_AUTO, NULL, 0},
     {"MILL_THREADS_CALLER_ONLY =", (long long)MILL_THREADS_CALLER_ONLY, NULL, 0},
+    {"MILL_TIMELINE_CALL =", (long long)MILL_TIMELINE_CALL, NULL, 0},
+    {"MILL_TIMELINE_CALLS =", (long long)MILL_TIMELINE_CALLS, NULL, 0},
     {"MILL_TIMELINE_COPY =", (long long)MILL_TIMELINE_COPY, NULL, 0},
     {"MILL_TIMELINE_FILL =", (long long)MILL_TIMELINE_FILL, NULL, 0},
     {"MILL_TIMELINE_HOST =", (long long)MILL_TIMELINE_HOST, NULL, 0},
     {"MILL_TIMELINE_KERNEL =", (long long)MILL_TIMELINE_KERNEL, NULL, 0},
+    {"MILL_TIMELINE_WORK =", (long long)MILL_TIMELINE_WORK, NULL, 0},
     {"MILL_TIMEOUT =", (long long)MILL_TIMEOUT, NULL, 0},
     {"MILL_TRACE_ALLOCATIONS =", (long long)MILL_TRACE_ALLOCATIONS, NULL, 0},
     {"MILL_TRACE_BACKWARD =", (long long)MILL_TRACE_BACKWARD, NULL, 0},

@@ -6,6 +6,7 @@
 
 #include "millrace/millrace.h"
 #include "millrace/plugin.h"
+#include "millrace/profiler_plugin.h"
 
 int32_t mill_abs(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_adamw_master_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
@@ -76,6 +77,7 @@ int32_t mill_exec_set_autocast(struct mill_exec*, int32_t, struct mill_error*);
 int32_t mill_exec_set_deterministic(struct mill_exec*, uint32_t, struct mill_error*);
 int32_t mill_exec_set_generator(struct mill_exec*, struct mill_generator*, struct mill_error*);
 int32_t mill_exec_set_order(struct mill_exec*, int32_t, struct mill_error*);
+int32_t mill_exec_set_staging(struct mill_exec*, uint64_t, struct mill_error*);
 int32_t mill_exec_set_tag(struct mill_exec*, const char*, struct mill_error*);
 int32_t mill_exec_set_tape(struct mill_exec*, struct mill_tape*, struct mill_error*);
 int32_t mill_exec_wait(struct mill_exec*, struct mill_error*);
@@ -181,6 +183,36 @@ int32_t mill_permute(struct mill_exec*, struct mill_tensor*, const int64_t*, uin
 int32_t mill_plugin_count(struct mill_context*, uint32_t*, struct mill_error*);
 int32_t mill_plugin_query(struct mill_context*, uint32_t, struct mill_plugin_info*, struct mill_error*);
 int32_t mill_pow(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_prof_capability_count(struct mill_context*, uint32_t*, struct mill_error*);
+int32_t mill_prof_capability_query(struct mill_context*, uint32_t, struct mill_prof_capability*, struct mill_error*);
+int32_t mill_prof_create(struct mill_context*, const struct mill_prof_opts*, struct mill_prof**, struct mill_error*);
+int32_t mill_prof_export(struct mill_prof_view*, int32_t, const char*, int32_t (*)(void*, const char*, uint64_t), void*, struct mill_error*);
+int32_t mill_prof_export_file(struct mill_prof_view*, int32_t, const char*, const char*, uint64_t, struct mill_error*);
+int32_t mill_prof_finding_evidence(struct mill_prof_view*, uint32_t, struct mill_prof_evidence*, uint32_t, uint32_t*, struct mill_error*);
+int32_t mill_prof_finding_facts(struct mill_prof_view*, uint32_t, struct mill_prof_fact*, uint32_t, uint32_t*, struct mill_error*);
+int32_t mill_prof_finding_query(struct mill_prof_view*, uint32_t, struct mill_prof_finding*, struct mill_error*);
+int32_t mill_prof_mark(struct mill_prof*, const char*, uint64_t, struct mill_error*);
+int32_t mill_prof_open(struct mill_context*, const char*, uint64_t, const struct mill_prof_opts*, struct mill_prof**, struct mill_error*);
+int32_t mill_prof_overhead(struct mill_prof*, struct mill_prof_overhead_info*, struct mill_error*);
+int32_t mill_prof_query(struct mill_prof_view*, const char*, uint64_t, struct mill_prof_result**, struct mill_error*);
+int32_t mill_prof_range_pop(struct mill_prof*, struct mill_error*);
+int32_t mill_prof_range_push(struct mill_prof*, const char*, uint64_t, struct mill_error*);
+void mill_prof_release(struct mill_prof*);
+int32_t mill_prof_result_column(struct mill_prof_result*, uint32_t, struct mill_prof_column*, struct mill_error*);
+void mill_prof_result_release(struct mill_prof_result*);
+void mill_prof_result_retain(struct mill_prof_result*);
+int32_t mill_prof_result_shape(struct mill_prof_result*, uint32_t*, uint64_t*, struct mill_error*);
+void mill_prof_retain(struct mill_prof*);
+int32_t mill_prof_set(struct mill_prof*, const char*, uint64_t, double, struct mill_error*);
+int32_t mill_prof_set_calibration(struct mill_prof*, const char*, uint64_t, struct mill_error*);
+int32_t mill_prof_snapshot(struct mill_prof*, struct mill_prof_view**, struct mill_error*);
+int32_t mill_prof_start(struct mill_prof*, struct mill_error*);
+int32_t mill_prof_step(struct mill_prof*, struct mill_error*);
+int32_t mill_prof_stop(struct mill_prof*, struct mill_error*);
+void mill_prof_view_release(struct mill_prof_view*);
+void mill_prof_view_retain(struct mill_prof_view*);
+int32_t mill_prof_view_summary(struct mill_prof_view*, struct mill_prof_summary*, struct mill_error*);
+int32_t mill_prof_whatif(struct mill_prof_view*, const struct mill_prof_change*, struct mill_prof_prediction*, struct mill_error*);
 int32_t mill_relu(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_relu_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_reshape(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
@@ -339,6 +371,7 @@ static any_function volatile functions[] = {
     (any_function)mill_exec_set_deterministic,
     (any_function)mill_exec_set_generator,
     (any_function)mill_exec_set_order,
+    (any_function)mill_exec_set_staging,
     (any_function)mill_exec_set_tag,
     (any_function)mill_exec_set_tape,
     (any_function)mill_exec_wait,
@@ -444,6 +477,36 @@ static any_function volatile functions[] = {
     (any_function)mill_plugin_count,
     (any_function)mill_plugin_query,
     (any_function)mill_pow,
+    (any_function)mill_prof_capability_count,
+    (any_function)mill_prof_capability_query,
+    (any_function)mill_prof_create,
+    (any_function)mill_prof_export,
+    (any_function)mill_prof_export_file,
+    (any_function)mill_prof_finding_evidence,
+    (any_function)mill_prof_finding_facts,
+    (any_function)mill_prof_finding_query,
+    (any_function)mill_prof_mark,
+    (any_function)mill_prof_open,
+    (any_function)mill_prof_overhead,
+    (any_function)mill_prof_query,
+    (any_function)mill_prof_range_pop,
+    (any_function)mill_prof_range_push,
+    (any_function)mill_prof_release,
+    (any_function)mill_prof_result_column,
+    (any_function)mill_prof_result_release,
+    (any_function)mill_prof_result_retain,
+    (any_function)mill_prof_result_shape,
+    (any_function)mill_prof_retain,
+    (any_function)mill_prof_set,
+    (any_function)mill_prof_set_calibration,
+    (any_function)mill_prof_snapshot,
+    (any_function)mill_prof_start,
+    (any_function)mill_prof_step,
+    (any_function)mill_prof_stop,
+    (any_function)mill_prof_view_release,
+    (any_function)mill_prof_view_retain,
+    (any_function)mill_prof_view_summary,
+    (any_function)mill_prof_whatif,
     (any_function)mill_relu,
     (any_function)mill_relu_backward,
     (any_function)mill_reshape,

@@ -66,15 +66,19 @@ void release_handle(Kind kind, void* handle) {
     case Kind::loader: release_as(handle, mill_loader_release); break;
     case Kind::file: release_as(handle, mill_file_release); break;
     case Kind::writer: release_as(handle, mill_trace_writer_release); break;
+    case Kind::prof: release_as(handle, mill_prof_release); break;
+    case Kind::prof_view: release_as(handle, mill_prof_view_release); break;
+    case Kind::prof_result: release_as(handle, mill_prof_result_release); break;
     case Kind::none:
     case Kind::count: break;
   }
 }
 
 const char* kind_name(Kind kind) {
-  static const char* const names[] = {
-      "none", "error", "context", "exec",      "stream",    "event",  "future", "tensor",
-      "call", "tape",  "group",   "optimizer", "generator", "loader", "file",   "writer"};
+  static const char* const names[] = {"none",   "error",     "context",   "exec",       "stream",
+                                      "event",  "future",    "tensor",    "call",       "tape",
+                                      "group",  "optimizer", "generator", "loader",     "file",
+                                      "writer", "prof",      "prof_view", "prof_result"};
   return names[static_cast<size_t>(kind)];
 }
 
@@ -291,6 +295,22 @@ void* Fixture::make_unseen(Kind kind) {
           mill_trace_writer_open(context_, path("writer.json"), MILL_NTS, &out, nullptr);
       return finish(status, out);
     }
+    case Kind::prof: {
+      mill_prof* out = nullptr;
+      const mill_status status = mill_prof_create(context_, nullptr, &out, nullptr);
+      return finish(status, out);
+    }
+    case Kind::prof_view: {
+      mill_prof_view* out = nullptr;
+      const mill_status status = mill_prof_snapshot(made<mill_prof>(), &out, nullptr);
+      return finish(status, out);
+    }
+    case Kind::prof_result: {
+      mill_prof_result* out = nullptr;
+      const mill_status status =
+          mill_prof_query(made<mill_prof_view>(), "select * from ops", MILL_NTS, &out, nullptr);
+      return finish(status, out);
+    }
     case Kind::none:
     case Kind::count: break;
   }
@@ -393,6 +413,7 @@ const Entries& entries() {
     Entries out;
     add_core_entries(out);
     add_work_entries(out);
+    add_profiler_entries(out);
     add_op_entries(out);
     return out;
   }();

@@ -36,6 +36,9 @@ enum class Kind {
   loader,
   file,
   writer,
+  prof,
+  prof_view,
+  prof_result,
   count
 };
 
@@ -57,6 +60,9 @@ constexpr Kind kind_of() {
   if constexpr (std::is_same_v<U, mill_loader>) return Kind::loader;
   if constexpr (std::is_same_v<U, mill_file>) return Kind::file;
   if constexpr (std::is_same_v<U, mill_trace_writer>) return Kind::writer;
+  if constexpr (std::is_same_v<U, mill_prof>) return Kind::prof;
+  if constexpr (std::is_same_v<U, mill_prof_view>) return Kind::prof_view;
+  if constexpr (std::is_same_v<U, mill_prof_result>) return Kind::prof_result;
   return Kind::none;
 }
 
@@ -338,6 +344,7 @@ const Entries& entries();
 void add_op_entries(Entries& to);
 void add_core_entries(Entries& to);
 void add_work_entries(Entries& to);
+void add_profiler_entries(Entries& to);
 
 // The names in api/gen/symbols.txt.
 std::vector<std::string> exported_names();

@@ -95,7 +95,7 @@ void operator delete[](void* p, const std::nothrow_t&) noexcept {
 namespace mill_test {
 namespace {
 
-constexpr uint64_t kMost = 400;  // no call comes near so many allocations
+constexpr uint64_t kMost = 4000;  // no call comes near so many allocations
 
 class OutOfMemory : public testing::TestWithParam<const Entry*> {
  protected:

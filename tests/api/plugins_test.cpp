@@ -5,9 +5,17 @@
 #include <map>
 
 #include "api/refusal.h"
+#include "millrace/plugin.h"
 
 namespace mill_test {
 namespace {
+
+// As the messages write them.
+const std::string kNext = "ABI " + std::to_string(MILL_PLUGIN_ABI + 1);
+const std::string kBefore = "ABI " + std::to_string(MILL_PLUGIN_ABI_OLDEST - 1);
+const std::string kThis = "this one is of " + std::to_string(int{MILL_PLUGIN_ABI});
+const std::string kServed =
+    std::to_string(int{MILL_PLUGIN_ABI_OLDEST}) + " to " + std::to_string(int{MILL_PLUGIN_ABI});
 
 std::string planted(const char* name) {
   return std::string(MILL_TEST_PLUGINS "/") + name + ".so";
@@ -94,9 +102,10 @@ TEST_F(Plugins, WithoutThePartsOfOneAreRefused) {
 }
 
 TEST_F(Plugins, OfAnotherAgeAreRefused) {
-  refuse_device(planted("too_new"), MILL_E_TOO_NEW, {"too_new.so", "ABI 2", "this one is of 1"});
-  refuse_device(planted("says_too_new"), MILL_E_TOO_NEW, {"says_too_new.so", "ABI 2"});
-  refuse_device(planted("too_old"), MILL_E_UNSUPPORTED, {"too_old.so", "ABI 0", "1 to 1"});
+  refuse_device(planted("too_new"), MILL_E_TOO_NEW, {"too_new.so", kNext.c_str(), kThis.c_str()});
+  refuse_device(planted("says_too_new"), MILL_E_TOO_NEW, {"says_too_new.so", kNext.c_str()});
+  refuse_device(planted("too_old"), MILL_E_UNSUPPORTED,
+                {"too_old.so", kBefore.c_str(), kServed.c_str()});
 }
 
 TEST_F(Plugins, ThatCannotWorkHereSayWhy) {
@@ -144,7 +153,8 @@ TEST_F(Plugins, SpecsThatNameNoDevice) {
   refuse_device("sim:nonsense=1", MILL_E_ARG, {"sim", "nonsense=1"});
   refuse_device("sim:ideal,nonsense=1", MILL_E_ARG, {"sim", "nonsense"});
   refuse_device("two words", MILL_E_ARG, {"two words", "letters"});
-  refuse_device("profiler", MILL_E_IO, {"libmillrace_profiler.so"});
+  refuse_device("profiler", MILL_E_UNSUPPORTED,
+                {"libmillrace_profiler.so", "exports no mill_plugin_open"});
   for (const std::string& text :
        {std::string("\xff"), std::string("sim:\xc3\x28"), planted("faulty") + ":\xed\xa0\x80"})
     refuse_device(text, MILL_E_ARG, {"device is not UTF-8"});
@@ -168,9 +178,9 @@ TEST_F(Plugins, EveryRefusalIsListedWithItsReason) {
   const std::map<std::string, std::pair<mill_status, const char*>> expected = {
       {planted("exports_nothing"), {MILL_E_UNSUPPORTED, "exports no mill_plugin_open"}},
       {planted("no_note"), {MILL_E_UNSUPPORTED, "no note"}},
-      {planted("too_new"), {MILL_E_TOO_NEW, "ABI 2"}},
-      {planted("says_too_new"), {MILL_E_TOO_NEW, "ABI 2"}},
-      {planted("too_old"), {MILL_E_UNSUPPORTED, "ABI 0"}},
+      {planted("too_new"), {MILL_E_TOO_NEW, kNext.c_str()}},
+      {planted("says_too_new"), {MILL_E_TOO_NEW, kNext.c_str()}},
+      {planted("too_old"), {MILL_E_UNSUPPORTED, kBefore.c_str()}},
       {planted("refuses"), {MILL_E_UNSUPPORTED, "no such hardware"}},
       {planted("says_nothing"), {MILL_E_UNSUPPORTED, "no reason"}},
       {planted("short_struct"), {MILL_E_UNSUPPORTED, "24 bytes"}},

@@ -11,6 +11,14 @@ from pathlib import Path
 
 LEVELS = ["base", "trace", "memory", "device", "tensor", "dispatch", "ops", "autograd"]
 TOP = ["optim", "data", "graph", "io"]  # above autograd, beside one another
+# The profiler's rooms; those of one rank stand beside one another.
+PROFILER = {
+    room: rank
+    for rank, rooms in enumerate(
+        [["base"], ["timeline"], ["health", "import", "replay"], ["rules"], ["session"], ["query"], ["export"], ["plugin"]]
+    )
+    for room in rooms
+}
 RANK = {**{room: rank for rank, room in enumerate(LEVELS)}, **{room: len(LEVELS) for room in TOP}}
 SOURCES = {".c", ".cc", ".cpp", ".h", ".hpp", ".inl", ".cu", ".cuh"}
 HARD_LIMIT = 800
@@ -92,6 +100,15 @@ def allowed(source, target):
         if target.startswith("tests/") or not public:
             return None
         return "tests of the ABI may include only api/include"
+    if folder == "profiler" and target.startswith("profiler/"):
+        mine, theirs = source.split("/")[1], target.split("/")[1]
+        if mine == theirs:
+            return None
+        if "cli" in (mine, theirs):
+            return "profiler/cli may include only api/include and its own folder, and nobody includes it"
+        if PROFILER.get(theirs, 99) >= PROFILER.get(mine, -1):
+            return f"profiler/{mine} may not include profiler/{theirs}: the include climbs"
+        return None
     own = "/".join(source.split("/")[:2]) if folder == "samples" else folder
     return None if target.startswith(own + "/") else f"{folder} may include only api/include and its own folder"
 

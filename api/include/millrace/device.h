@@ -66,14 +66,16 @@ MILL_API MILL_SINCE(1) mill_status
 MILL_API MILL_SINCE(1) mill_status
     mill_device_charge(mill_context* context, uint32_t device, int64_t ns, mill_error* err);
 
-/* Begins or ends the keeping of what the device does.
+/* Begins or ends the keeping of what the device does. what: MILL_TIMELINE_WORK, with or without
+ * MILL_TIMELINE_CALLS; 0 ends it.
  * Errors: MILL_E_ARG, MILL_E_UNSUPPORTED (the device has no timeline), MILL_E_BAD_HANDLE,
  * MILL_E_MEMORY. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
-    mill_device_timeline(mill_context* context, uint32_t device, mill_bool on, mill_error* err);
+    mill_device_timeline(mill_context* context, uint32_t device, uint32_t what, mill_error* err);
 
-/* Takes finished records out, in order of their start; one that still runs holds back those that
- * started after it. An array output; out_lost (may be NULL): how many did not fit the device's
+/* Takes finished records out, work in order of its start (what still runs holds back what started
+ * after it), then calls in order of their end. Any thread; it does not disturb a modelled time. An
+ * array output; out_lost (may be NULL): how many did not fit the device's
  * memory for them. Errors: MILL_E_ARG, MILL_E_UNSUPPORTED, MILL_E_BAD_HANDLE, MILL_E_MEMORY.
  * Since: 1 */
 MILL_API MILL_SINCE(1) mill_status

@@ -53,6 +53,15 @@ MILL_API MILL_SINCE(1) mill_status
 MILL_API MILL_SINCE(1) mill_status
     mill_exec_set_tag(mill_exec* exec, const char* tag, mill_error* err);
 
+/* Copies from ordinary host memory to the exec's device go through a ring of so much page-locked
+ * memory, which is allocated now: the call then copies in host memory and returns, and the link is
+ * used at its full rate while the host goes on. 0, the default: each such call waits for its copy.
+ * What does not fit a quarter of the ring goes in pieces. Without effect where the device is inline
+ * or has no pinned memory. Errors: MILL_E_ARG (less than 4096 and not 0), MILL_E_BAD_HANDLE,
+ * MILL_E_BUSY, MILL_E_MEMORY (the ring is as before). Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_exec_set_staging(mill_exec* exec, uint64_t bytes, mill_error* err);
+
 /* MILL_ORDER_...
  * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status

@@ -70,6 +70,7 @@
 #include "millrace/op_numbers.h"
 #include "millrace/ops.h"
 #include "millrace/optim.h"
+#include "millrace/profiler.h"
 #include "millrace/random.h"
 #include "millrace/tape.h"
 #include "millrace/tensor.h"

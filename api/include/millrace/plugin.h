@@ -28,8 +28,8 @@ extern "C" {
 #endif
 
 enum mill_plugin_versions {
-  MILL_PLUGIN_ABI = 1,           /* what this header describes */
-  MILL_PLUGIN_ABI_OLDEST = 1,    /* the oldest plugin ABI that an engine of this header serves */
+  MILL_PLUGIN_ABI = 2,           /* what this header describes */
+  MILL_PLUGIN_ABI_OLDEST = 2,    /* the oldest plugin ABI that an engine of this header serves */
   MILL_PLUGIN_NOTE_TYPE = 0x4d50 /* of the ELF note */
 };
 
@@ -118,6 +118,9 @@ struct mill_host_services {
   mill_status (*cpu_kernel)(void* self, int32_t op, const int32_t* dtypes, uint32_t n_in,
                             uint32_t n_out, mill_kernel* out,
                             const mill_host_services** out_services, mill_kernel_error* error);
+  /* The number of the op call that the calling thread is inside of, as trace records have it; 0:
+   * none, or nothing is traced. For timeline records of calls. May be NULL. */
+  uint64_t (*op_instance)(void* self);
 };
 
 enum mill_kernel_flags {
@@ -299,10 +302,12 @@ typedef struct mill_collective_functions {
 typedef struct mill_timeline_functions {
   uint32_t size;
   uint32_t reserved;
-  mill_status (*start)(void* self, mill_kernel_error* error);
+  /* what: MILL_TIMELINE_... */
+  mill_status (*start)(void* self, uint32_t what, mill_kernel_error* error);
   mill_status (*stop)(void* self, mill_kernel_error* error);
-  /* Hands over finished records in order of start, at most `capacity`, and how many were lost since
-   * the last time. */
+  /* Hands over finished records, work in order of start, at most `capacity`, and how many were lost
+   * since the last time. Less than `capacity`: there is no more. Called by any thread: of a device
+   * whose time is modelled it neither takes time nor a turn. */
   mill_status (*drain)(void* self, mill_timeline_record* out, uint64_t capacity,
                        uint64_t* out_count, uint64_t* out_lost, mill_kernel_error* error);
   int64_t (*now)(void* self);

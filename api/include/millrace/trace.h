@@ -9,7 +9,9 @@
  * TIME. All times are nanoseconds of CLOCK_MONOTONIC, as mill_trace_clock gives them, so they
  * can be compared with any other source that uses that clock. Where the CPU's counter is stable
  * the engine stamps records with it and converts them at the drain, between two readings of both
- * clocks; a time is then off by at most some tens of nanoseconds.
+ * clocks; a time is then off by at most some tens of nanoseconds. Records of an exec, a wait or a
+ * copy on a device whose time is modelled carry that device's time instead, and say so in `clock`:
+ * they stand beside the device's timeline, not beside other records.
  */
 #ifndef MILL_TRACE_H
 #define MILL_TRACE_H
@@ -83,17 +85,22 @@ enum mill_record_memories {
 
 /* One record. 128 bytes, frozen; a field that a kind does not use is 0.
  *   instance   OP: the op call's number, unique in the context. Others: the op call it happened in
- *   forward    of an op run by a backward pass: the instance of the forward op it differentiates
+ *   forward    of an op run by a backward pass: the instance of the forward op it differentiates.
+ *              Of a copy from a tensor: the storage id of that tensor
  *   tensor     tensor id: of an op, its first output; of a copy, the tensor that is not the host's
  *   storage    storage id of that tensor, or of the allocation
  *   bytes      OP: bytes read and written, by the op's cost rule. Others: bytes moved or allocated
+ *   flops      OP: by the op's cost rule. Of a copy from a tensor: where in its storage, in bytes
+ *   clock      0: CLOCK_MONOTONIC; else the number of the device whose modelled time it is
+ *   tensor_version   how often that tensor had been written; of a copy from a tensor, that one
  *   step       how many steps the exec had finished: the number, from 0, of the step it happened in
  *   op         OP: op number. Others: that of the op it happened in
  *   scope      string id of the path of the open trace scopes, "outer/inner"
  *   exec_id    exec number, from 1; 0: no exec, as in a release, a callback or a loader's thread
  *   dtypes     byte 0 (bits 0 to 7): of the first output; bytes 1, 2, 3: of the first three inputs
  *   memory     byte 0: kind of the memory allocated, freed or read, MILL_RECORD_MEMORY_...;
- *              byte 1: kind of the memory written; bytes 2 and 3: the devices of both. Of a loader
+ *              byte 1: kind of the memory written; bytes 2 and 3: the devices of both. Where
+ *              no memory is meant only byte 2, the device of the exec. Of a loader
  *              that fills a batch: the dataset's and what the rows are gathered into; of one that
  *              is asked for a batch: what its rows were gathered into and the batch's */
 typedef struct mill_trace_record {
@@ -104,18 +111,19 @@ typedef struct mill_trace_record {
   uint64_t tensor;
   uint64_t storage;
   uint64_t bytes;
-  uint64_t flops;   /* floating-point operations, by the op's cost rule */
+  uint64_t flops;
   uint64_t wait_ns; /* see the kinds */
   uint64_t step;
-  uint32_t version; /* MILL_RECORD_VERSION */
-  int32_t kind;     /* MILL_RECORD_... */
+  uint16_t version; /* MILL_RECORD_VERSION */
+  uint16_t clock;
+  int32_t kind; /* MILL_RECORD_... */
   int32_t op;
   int32_t status; /* what the op or call returned */
   uint32_t scope;
   uint32_t stream; /* stream number, unique in the context */
   uint32_t exec_id;
-  uint32_t thread;         /* the operating system's thread id */
-  uint32_t tensor_version; /* how often that tensor had been written */
+  uint32_t thread; /* the operating system's thread id */
+  uint32_t tensor_version;
   uint32_t dtypes;
   uint32_t memory;
   uint32_t detail; /* see the kinds */
@@ -125,7 +133,35 @@ enum mill_timeline_kinds {
   MILL_TIMELINE_KERNEL = 1,
   MILL_TIMELINE_COPY = 2,
   MILL_TIMELINE_FILL = 3,
-  MILL_TIMELINE_HOST = 4 /* a host function in a stream */
+  MILL_TIMELINE_HOST = 4, /* a host function in a stream */
+  MILL_TIMELINE_CALL = 5  /* a call of the host into the device's runtime: MILL_CALL_... */
+};
+
+/* What mill_device_timeline keeps: bits. */
+enum mill_timeline_bits {
+  MILL_TIMELINE_WORK = 1, /* what the device does */
+  MILL_TIMELINE_CALLS = 2 /* the host's calls too */
+};
+
+/* What a host call asks for. Never renumbered. */
+enum mill_call_kinds {
+  MILL_CALL_LAUNCH = 1,
+  MILL_CALL_COPY = 2,
+  MILL_CALL_FILL = 3,
+  MILL_CALL_EVENT_RECORD = 4,
+  MILL_CALL_EVENT_WAIT = 5, /* a stream's wait for an event: the host goes on */
+  MILL_CALL_SYNC_EVENT = 6, /* the host waits */
+  MILL_CALL_SYNC_STREAM = 7,
+  MILL_CALL_SYNC_DEVICE = 8,
+  MILL_CALL_QUERY = 9,
+  MILL_CALL_ALLOCATE = 10,
+  MILL_CALL_FREE = 11,
+  MILL_CALL_HOST_ALLOCATE = 12, /* page-locked memory */
+  MILL_CALL_HOST_FREE = 13,
+  MILL_CALL_MODULE_LOAD = 14,
+  MILL_CALL_CREATE = 15, /* a stream or an event */
+  MILL_CALL_GRAPH_LAUNCH = 16,
+  MILL_CALL_HOST_FUNCTION = 17
 };
 
 enum mill_copy_kinds {
@@ -134,13 +170,15 @@ enum mill_copy_kinds {
   MILL_COPY_DEVICE_TO_DEVICE = 3
 };
 
-/* One thing that a device did, on the clock that mill_device_now reads. 104 bytes. */
+/* One thing that a device did, or that it was asked to, on the clock that mill_device_now reads.
+ * 128 bytes. */
 typedef struct mill_timeline_record {
   uint32_t kind;        /* MILL_TIMELINE_... */
   uint32_t copy_kind;   /* of a copy: MILL_COPY_... */
   const char* name;     /* of a kernel; valid until destroy */
   uint64_t stream;      /* number of its queue; streams that wrap one share it */
-  uint64_t correlation; /* the number of the call that caused it, counted per device */
+  uint64_t correlation; /* the number of the call that caused it, counted per device; of a call
+                           that causes nothing, 0 */
   int64_t submit_ns;
   int64_t ready_ns; /* when everything before it was done */
   int64_t start_ns;
@@ -148,6 +186,10 @@ typedef struct mill_timeline_record {
   uint64_t bytes;
   uint64_t flops;
   uint32_t host_memory; /* of a copy: MILL_RECORD_MEMORY_PINNED or MILL_RECORD_MEMORY_PAGEABLE */
+  uint32_t call;        /* of a call: MILL_CALL_... */
+  uint64_t instance;  /* of a call: number of the op call that it was made in, as records have it */
+  uint64_t waits_for; /* of a wait for an event: correlation of the event's record */
+  uint32_t thread;    /* of a call: the operating system's thread id */
   uint32_t reserved;
 } mill_timeline_record;
 

@@ -142,7 +142,14 @@ enum mill_struct_types {
   MILL_STRUCT_OP_SCHEMA = 6,
   MILL_STRUCT_ATTR_SCHEMA = 7,
   MILL_STRUCT_PLUGIN_INFO = 8,
-  MILL_STRUCT_AUGMENT_ARGS = 9
+  MILL_STRUCT_AUGMENT_ARGS = 9,
+  MILL_STRUCT_PROF_OPTS = 10,
+  MILL_STRUCT_PROF_CAPABILITY = 11,
+  MILL_STRUCT_PROF_OVERHEAD = 12,
+  MILL_STRUCT_PROF_SUMMARY = 13,
+  MILL_STRUCT_PROF_FINDING = 14,
+  MILL_STRUCT_PROF_CHANGE = 15,
+  MILL_STRUCT_PROF_PREDICTION = 16
 };
 
 /* Handles: each is a pointer to a struct that only the library knows. */
@@ -160,6 +167,9 @@ typedef struct mill_optimizer mill_optimizer;
 typedef struct mill_generator mill_generator;
 typedef struct mill_loader mill_loader;
 typedef struct mill_file mill_file;
+typedef struct mill_prof mill_prof;
+typedef struct mill_prof_view mill_prof_view;
+typedef struct mill_prof_result mill_prof_result;
 
 /* One attribute of a generic op call. 40 bytes, frozen. `id` is the attribute's ordinal in its op's
  * row; `kind` says which field holds it: i (int, dtype), f (float), or p and n (ints: n int64_t,

@@ -51,7 +51,7 @@ KernelWork work_of(const gpu::cost& cost) {
 
 Device::Device(const Profile& profile, const DeviceOptions& options, const mill_host_services* host)
     : host_(host),
-      timing_(profile),
+      timing_(profile, host),
       async_(options.async),
       space_(options.memory_bytes != 0 ? options.memory_bytes
                                        : static_cast<uint64_t>(profile.memory_bytes)) {

@@ -420,9 +420,17 @@ void HostClock::charge(Time duration) {
 }
 
 Time HostClock::now() {
-  const Member& me = member();
+  for (const Local::Binding* it = Local::mine().first; it != nullptr; it = it->next) {
+    if (it->state != state_) continue;
+    const std::lock_guard lock(state_->mutex);
+    return it->member->clock;
+  }
   const std::lock_guard lock(state_->mutex);
-  return me.clock;
+  return state_->highest();
+}
+
+std::unique_lock<std::mutex> HostClock::hold() const {
+  return std::unique_lock(state_->mutex);
 }
 
 HostClock::ThreadId HostClock::id() {

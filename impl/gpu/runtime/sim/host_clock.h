@@ -112,7 +112,11 @@ class HostClock {
   void end_step();
   // Declared work of the calling thread, before it is done: others need not wait for it.
   void charge(Time duration);
+  // The caller's clock. A thread that is not known does not become so by asking: it sees the
+  // highest clock.
   Time now();
+  // Keeps every call out, for whoever looks at devices without being one of the threads.
+  std::unique_lock<std::mutex> hold() const;
 
   ThreadId id();  // the caller's
 

@@ -188,13 +188,13 @@ mill_status resolve(void* self, int32_t op, const int32_t* dtypes, uint32_t n_in
 
 // ---- time
 
-mill_status timeline_start(void* self, mill_kernel_error* error) {
+mill_status timeline_start(void* self, uint32_t what, mill_kernel_error* error) {
   if (of(self).async()) {
     return gpu::refuse(error, MILL_E_UNSUPPORTED,
                        "a device on the real clock (async=1) keeps no timeline");
   }
   return guarded(error, [&] {
-    of(self).timing().start_timeline();
+    of(self).timing().start_timeline(what);
     return mill_status{MILL_OK};
   });
 }

@@ -1,6 +1,10 @@
 #include "gpu/runtime/sim/timing.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cstddef>
+#include <utility>
 
 #include "gpu/guard.h"
 
@@ -28,8 +32,9 @@ ClockOptions options_of(const Profile& profile) {
 
 }  // namespace
 
-Timing::Timing(const Profile& profile)
+Timing::Timing(const Profile& profile, const mill_host_services* host)
     : profile_(profile),
+      services_(host),
       clock_(options_of(profile)),
       // What one thread of the program hands to another is not seen here.
       order_(OrderOptions{.host_calls_are_ordered = true}) {}
@@ -43,8 +48,10 @@ StreamOrder::ActorId Timing::actor(HostClock::ThreadId id) {
 }
 
 Queue Timing::add_queue(uint64_t tag) {
-  const HostClock::Turn turn = host_.call(call_cost(profile_, Call::stream_create));
-  return {clock_.create_stream(tag), order_.add_stream(tag)};
+  const Time cost = call_cost(profile_, Call::stream_create);
+  const HostClock::Turn turn = host_.call(cost);
+  note({.what = MILL_CALL_CREATE, .start = turn.now() - cost, .end = turn.now()});
+  return {clock_.create_stream(tag), order_.add_stream(tag), tag};
 }
 
 void Timing::remove_queue(const Queue& queue) {
@@ -54,8 +61,10 @@ void Timing::remove_queue(const Queue& queue) {
 }
 
 EventTime Timing::add_event() {
-  const HostClock::Turn turn = host_.call(call_cost(profile_, Call::event_create));
-  return {clock_.create_event(), order_.add_event(), false};
+  const Time cost = call_cost(profile_, Call::event_create);
+  const HostClock::Turn turn = host_.call(cost);
+  note({.what = MILL_CALL_CREATE, .start = turn.now() - cost, .end = turn.now()});
+  return {clock_.create_event(), order_.add_event(), false, 0};
 }
 
 void Timing::remove_event(const EventTime& event) {
@@ -90,15 +99,22 @@ mill_status Timing::check(StreamOrder::ActorId who, const char* name,
 
 mill_status Timing::kernel(const Queue& queue, const char* name, const KernelWork& work,
                            std::span<const Touch> touches, mill_kernel_error* error) {
-  const HostClock::Turn turn = host_.call(call_cost(profile_, Call::launch));
+  const Time cost = call_cost(profile_, Call::launch);
+  const HostClock::Turn turn = host_.call(cost);
   order_.submit(queue.actor, actor(turn.id()));
   put(kernel_operation(profile_, work), queue, turn, name);
+  note({.what = MILL_CALL_LAUNCH,
+        .start = turn.now() - cost,
+        .end = turn.now(),
+        .queue = &queue,
+        .correlation = calls_});
   return check(queue.actor, name, touches, error);
 }
 
 mill_status Timing::copy(const Queue& queue, int32_t kind, bool pinned, uint64_t bytes,
                          std::span<const Touch> touches, mill_kernel_error* error) {
-  HostClock::Turn turn = host_.call(call_cost(profile_, Call::copy));
+  const Time cost = call_cost(profile_, Call::copy);
+  HostClock::Turn turn = host_.call(cost);
   const StreamOrder::ActorId host = actor(turn.id());
   order_.submit(queue.actor, host);
   Operation operation = kind == MILL_COPY_DEVICE_TO_DEVICE ? device_copy_operation(profile_, bytes)
@@ -111,44 +127,83 @@ mill_status Timing::copy(const Queue& queue, int32_t kind, bool pinned, uint64_t
                                                         : "copy to the host";
   put(operation, queue, turn, name);
   const mill_status status = check(queue.actor, name, touches, error);
-  if (pinned || kind == MILL_COPY_DEVICE_TO_DEVICE) return status;
-  order_.host_wait_stream(host, queue.actor);
-  turn.wait(clock_, clock_.last_of(queue.clock), 0);
+  HostCall call{.what = MILL_CALL_COPY,
+                .start = turn.now() - cost,
+                .end = turn.now(),
+                .queue = &queue,
+                .correlation = calls_,
+                .bytes = bytes};
+  if (!pinned && kind != MILL_COPY_DEVICE_TO_DEVICE) {
+    order_.host_wait_stream(host, queue.actor);
+    turn.wait(clock_, clock_.last_of(queue.clock), 0);
+    call.end = host_.now();
+  }
+  note(call);
   return status;
 }
 
 mill_status Timing::fill(const Queue& queue, uint64_t bytes, std::span<const Touch> touches,
                          mill_kernel_error* error) {
-  const HostClock::Turn turn = host_.call(call_cost(profile_, Call::fill));
+  const Time cost = call_cost(profile_, Call::fill);
+  const HostClock::Turn turn = host_.call(cost);
   order_.submit(queue.actor, actor(turn.id()));
   put(fill_operation(profile_, bytes), queue, turn, "fill");
+  note({.what = MILL_CALL_FILL,
+        .start = turn.now() - cost,
+        .end = turn.now(),
+        .queue = &queue,
+        .correlation = calls_,
+        .bytes = bytes});
   return check(queue.actor, "fill", touches, error);
 }
 
 void Timing::host_function(const Queue& queue) {
-  const HostClock::Turn turn = host_.call(call_cost(profile_, Call::host_function));
+  const Time cost = call_cost(profile_, Call::host_function);
+  const HostClock::Turn turn = host_.call(cost);
   put(host_operation(profile_), queue, turn, "host function");
+  note({.what = MILL_CALL_HOST_FUNCTION,
+        .start = turn.now() - cost,
+        .end = turn.now(),
+        .queue = &queue,
+        .correlation = calls_});
 }
 
 void Timing::record(EventTime& event, const Queue& queue) {
-  const HostClock::Turn turn = host_.call(call_cost(profile_, Call::event_record));
+  const Time cost = call_cost(profile_, Call::event_record);
+  const HostClock::Turn turn = host_.call(cost);
   order_.record(event.order, queue.actor, actor(turn.id()));
   put(record_operation(event.clock), queue, turn, nullptr);
   event.recorded = true;
+  event.correlation = calls_;
+  note({.what = MILL_CALL_EVENT_RECORD,
+        .start = turn.now() - cost,
+        .end = turn.now(),
+        .queue = &queue,
+        .correlation = calls_});
 }
 
 void Timing::wait_event(const Queue& queue, const EventTime& event) {
-  const HostClock::Turn turn = host_.call(call_cost(profile_, Call::event_wait));
+  const Time cost = call_cost(profile_, Call::event_wait);
+  const HostClock::Turn turn = host_.call(cost);
   order_.wait(queue.actor, event.order, actor(turn.id()));
   const EventId events[1] = {event.clock};
   put(wait_operation(events), queue, turn, nullptr);
+  note({.what = MILL_CALL_EVENT_WAIT,
+        .start = turn.now() - cost,
+        .end = turn.now(),
+        .queue = &queue,
+        .correlation = calls_,
+        .waits_for = event.correlation});
 }
 
 bool Timing::event_done(const EventTime& event) {
   HostClock::Turn turn = host_.call(0);
   if (!event.recorded) return true;
+  const Time start = turn.now();
   const bool done =
       turn.poll(clock_, clock_.recorded_by(event.clock), call_cost(profile_, Call::query));
+  note(
+      {.what = MILL_CALL_QUERY, .start = start, .end = turn.now(), .waits_for = event.correlation});
   if (done) order_.host_wait_event(actor(turn.id()), event.order);
   return done;
 }
@@ -157,11 +212,16 @@ bool Timing::event_wait(const EventTime& event, uint64_t timeout_ns) {
   HostClock::Turn turn = host_.call(0);
   if (!event.recorded) return true;
   const StreamOrder::ActorId host = actor(turn.id());
+  const Time start = turn.now();
   const Time deadline = timeout_ns >= static_cast<uint64_t>(to_ns(kEndOfTime))
                             ? kEndOfTime + 1
                             : after(turn.now(), from_ns(static_cast<int64_t>(timeout_ns)));
   const bool done =
       turn.wait(clock_, clock_.recorded_by(event.clock), call_cost(profile_, Call::sync), deadline);
+  note({.what = MILL_CALL_SYNC_EVENT,
+        .start = start,
+        .end = host_.now(),
+        .waits_for = event.correlation});
   if (done) {
     const HostClock::Turn again = host_.call(0);
     order_.host_wait_event(host, event.order);
@@ -171,8 +231,10 @@ bool Timing::event_wait(const EventTime& event, uint64_t timeout_ns) {
 
 bool Timing::queue_done(const Queue& queue) {
   HostClock::Turn turn = host_.call(0);
+  const Time start = turn.now();
   const bool done =
       turn.poll(clock_, clock_.last_of(queue.clock), call_cost(profile_, Call::query));
+  note({.what = MILL_CALL_QUERY, .start = start, .end = turn.now(), .queue = &queue});
   if (done) order_.host_wait_stream(actor(turn.id()), queue.actor);
   return done;
 }
@@ -180,7 +242,9 @@ bool Timing::queue_done(const Queue& queue) {
 void Timing::queue_wait(const Queue& queue) {
   HostClock::Turn turn = host_.call(0);
   order_.host_wait_stream(actor(turn.id()), queue.actor);
+  const Time start = turn.now();
   turn.wait(clock_, clock_.last_of(queue.clock), call_cost(profile_, Call::sync));
+  note({.what = MILL_CALL_SYNC_STREAM, .start = start, .end = host_.now(), .queue = &queue});
 }
 
 bool Timing::elapsed(const EventTime& from, const EventTime& to, double* out_ns) {
@@ -193,16 +257,26 @@ bool Timing::elapsed(const EventTime& from, const EventTime& to, double* out_ns)
 }
 
 void Timing::call(Call kind) {
-  const HostClock::Turn turn = host_.call(call_cost(profile_, kind));
+  const Time cost = call_cost(profile_, kind);
+  const HostClock::Turn turn = host_.call(cost);
+  note({.what = kind == Call::pinned_allocate ? MILL_CALL_HOST_ALLOCATE
+                : kind == Call::pinned_free   ? MILL_CALL_HOST_FREE
+                                              : MILL_CALL_ALLOCATE,
+        .start = turn.now() - cost,
+        .end = turn.now()});
 }
 
 void Timing::allocated(uint64_t begin, uint64_t bytes) {
-  const HostClock::Turn turn = host_.call(call_cost(profile_, Call::allocate));
+  const Time cost = call_cost(profile_, Call::allocate);
+  const HostClock::Turn turn = host_.call(cost);
+  note({.what = MILL_CALL_ALLOCATE, .start = turn.now() - cost, .end = turn.now(), .bytes = bytes});
   order_.allocate(begin, begin + bytes);
 }
 
 mill_status Timing::freed(uint64_t begin, uint64_t bytes, mill_kernel_error* error) {
-  const HostClock::Turn turn = host_.call(call_cost(profile_, Call::free));
+  const Time cost = call_cost(profile_, Call::free);
+  const HostClock::Turn turn = host_.call(cost);
+  note({.what = MILL_CALL_FREE, .start = turn.now() - cost, .end = turn.now(), .bytes = bytes});
   reports_.clear();
   order_.free(begin, begin + bytes, actor(turn.id()), "free", ++calls_, &reports_);
   order_.forget(begin, begin + bytes);
@@ -242,52 +316,90 @@ void Timing::work(int64_t ns, uint64_t bytes) {
   host_.charge(after(from_ns(ns), moving));
 }
 
-void Timing::start_timeline() {
-  const HostClock::Turn turn = host_.call(0);
+void Timing::keep(const HostCall& call) {
+  mill_timeline_record record{};
+  record.kind = MILL_TIMELINE_CALL;
+  record.call = call.what;
+  record.submit_ns = record.ready_ns = record.start_ns = to_ns(call.start);
+  record.end_ns = to_ns(call.end);
+  if (call.queue) record.stream = call.queue->tag;
+  record.correlation = call.correlation;
+  record.waits_for = call.waits_for;
+  record.bytes = call.bytes;
+  record.thread = static_cast<uint32_t>(gettid());
+  if (services_ && services_->size >= offsetof(mill_host_services, op_instance) + sizeof(void*) &&
+      services_->op_instance)
+    record.instance = services_->op_instance(services_->self);
+  const std::lock_guard lock(kept_);
+  if (host_calls_.size() < kTimelineRecords) {
+    host_calls_.push_back(record);
+  } else {
+    ++host_calls_lost_;
+  }
+}
+
+void Timing::start_timeline(uint32_t what) {
+  const std::unique_lock<std::mutex> held = host_.hold();
   clock_.set_log_capacity(kTimelineRecords);
+  calls_wanted_ = (what & MILL_TIMELINE_CALLS) != 0;
 }
 
 void Timing::stop_timeline() {
-  const HostClock::Turn turn = host_.call(0);
+  const std::unique_lock<std::mutex> held = host_.hold();
   clock_.set_log_capacity(0);
+  calls_wanted_ = false;
 }
 
+namespace {
+
+// False for what is no work.
+bool convert(const Record& from, mill_timeline_record& to) {
+  if (from.kind == OpKind::record || from.kind == OpKind::wait) return false;
+  to = {};
+  to.kind = from.kind == OpKind::kernel ? MILL_TIMELINE_KERNEL
+            : from.kind == OpKind::copy ? MILL_TIMELINE_COPY
+            : from.kind == OpKind::fill ? MILL_TIMELINE_FILL
+                                        : MILL_TIMELINE_HOST;
+  to.copy_kind = from.kind != OpKind::copy               ? 0
+                 : from.engine == Engine::host_to_device ? MILL_COPY_HOST_TO_DEVICE
+                 : from.engine == Engine::device_to_host ? MILL_COPY_DEVICE_TO_HOST
+                                                         : MILL_COPY_DEVICE_TO_DEVICE;
+  to.name = from.name;
+  to.stream = from.stream;
+  to.correlation = from.correlation;
+  to.submit_ns = to_ns(from.submit);
+  to.ready_ns = to_ns(from.ready);
+  to.start_ns = to_ns(from.start);
+  to.end_ns = to_ns(from.end);
+  to.bytes = from.bytes;
+  to.flops = from.flops;
+  to.host_memory = from.detail == kPinned     ? MILL_RECORD_MEMORY_PINNED
+                   : from.detail == kPageable ? MILL_RECORD_MEMORY_PAGEABLE
+                                              : MILL_RECORD_MEMORY_NONE;
+  return true;
+}
+
+}  // namespace
+
 size_t Timing::drain(mill_timeline_record* out, size_t capacity, uint64_t* lost) {
-  const HostClock::Turn turn = host_.call(0);
-  // What is left out makes room for more: less than `capacity` means that there is no more.
-  drained_.resize(std::min<size_t>(capacity, 1024));
   size_t kept = 0;
-  size_t n = 0;
-  do {
-    n = clock_.drain(drained_.data(), std::min(capacity - kept, drained_.size()));
-    for (size_t k = 0; k < n; ++k) {
-      const Record& from = drained_[k];
-      if (from.kind == OpKind::record || from.kind == OpKind::wait) continue;
-      mill_timeline_record& to = out[kept++];
-      to = {};
-      to.kind = from.kind == OpKind::kernel ? MILL_TIMELINE_KERNEL
-                : from.kind == OpKind::copy ? MILL_TIMELINE_COPY
-                : from.kind == OpKind::fill ? MILL_TIMELINE_FILL
-                                            : MILL_TIMELINE_HOST;
-      to.copy_kind = from.kind != OpKind::copy               ? 0
-                     : from.engine == Engine::host_to_device ? MILL_COPY_HOST_TO_DEVICE
-                     : from.engine == Engine::device_to_host ? MILL_COPY_DEVICE_TO_HOST
-                                                             : MILL_COPY_DEVICE_TO_DEVICE;
-      to.name = from.name;
-      to.stream = from.stream;
-      to.correlation = from.correlation;
-      to.submit_ns = to_ns(from.submit);
-      to.ready_ns = to_ns(from.ready);
-      to.start_ns = to_ns(from.start);
-      to.end_ns = to_ns(from.end);
-      to.bytes = from.bytes;
-      to.flops = from.flops;
-      to.host_memory = from.detail == kPinned     ? MILL_RECORD_MEMORY_PINNED
-                       : from.detail == kPageable ? MILL_RECORD_MEMORY_PAGEABLE
-                                                  : MILL_RECORD_MEMORY_NONE;
-    }
-  } while (n > 0 && kept < capacity);
-  *lost = clock_.take_lost();
+  {
+    const std::unique_lock<std::mutex> held = host_.hold();
+    // What is left out makes room for more: less than `capacity` means that there is no more.
+    drained_.resize(std::min<size_t>(capacity, 1024));
+    size_t n = 0;
+    do {
+      n = clock_.drain(drained_.data(), std::min(capacity - kept, drained_.size()));
+      for (size_t k = 0; k < n; ++k) kept += convert(drained_[k], out[kept]) ? 1 : 0;
+    } while (n > 0 && kept < capacity);
+    *lost = clock_.take_lost();
+  }
+  const std::lock_guard lock(kept_);
+  while (kept < capacity && !host_calls_.empty()) {
+    out[kept++] = host_calls_.front();
+    host_calls_.pop_front();
+  }
+  *lost += std::exchange(host_calls_lost_, 0);
   return kept;
 }
 

@@ -3,8 +3,10 @@
 // memory.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
+#include <mutex>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -22,12 +24,14 @@ namespace mill::sim {
 struct Queue {
   StreamId clock = 0;
   StreamOrder::ActorId actor = 0;
+  uint64_t tag = 0;
 };
 
 struct EventTime {
   EventId clock = 0;
   StreamOrder::EventId order = 0;
   bool recorded = false;
+  uint64_t correlation = 0;  // of the call that recorded it last
 };
 
 // Memory that an operation reads or writes.
@@ -57,7 +61,8 @@ class Semaphore {
 // is on the clock all the same. Throws std::bad_alloc.
 class Timing {
  public:
-  explicit Timing(const Profile& profile);
+  // host: asked for the op that a call is made in; may be null.
+  explicit Timing(const Profile& profile, const mill_host_services* host = nullptr);
 
   const Profile& profile() const { return profile_; }
 
@@ -97,7 +102,8 @@ class Timing {
   int64_t now_ns() { return to_ns(host_.now()); }
   HostClock& host() { return host_; }
 
-  void start_timeline();
+  // Neither takes time nor a turn: any thread may look. what: MILL_TIMELINE_...
+  void start_timeline(uint32_t what);
   void stop_timeline();
   size_t drain(mill_timeline_record* out, size_t capacity, uint64_t* lost);
 
@@ -108,8 +114,25 @@ class Timing {
   // Of the first of reports_.
   mill_status say_race(mill_kernel_error* error) const;
   void put(Operation operation, const Queue& queue, const HostClock::Turn& turn, const char* name);
+  // A call of the host from `start` to `end`, if somebody wants to know. Not inside a turn where
+  // end is later than the turn's now.
+  struct HostCall {
+    uint32_t what = 0;
+    Time start = 0;
+    Time end = 0;
+    const Queue* queue = nullptr;
+    uint64_t correlation = 0;
+    uint64_t waits_for = 0;
+    uint64_t bytes = 0;
+  };
+  void note(const HostCall& call) {
+    if (calls_wanted_.load(std::memory_order_relaxed)) [[unlikely]]
+      keep(call);
+  }
+  void keep(const HostCall& call);
 
   const Profile profile_;
+  const mill_host_services* const services_;
   HostClock host_;
   // Everything below is used inside turns only.
   VirtualClock clock_;
@@ -118,6 +141,11 @@ class Timing {
   std::vector<OrderReport> reports_;
   std::vector<Record> drained_;
   uint64_t calls_ = 0;
+
+  std::atomic<bool> calls_wanted_{false};
+  std::mutex kept_;  // what follows; taken last
+  std::deque<mill_timeline_record> host_calls_;
+  uint64_t host_calls_lost_ = 0;
 };
 
 }  // namespace mill::sim

@@ -1,0 +1,173 @@
+#include "auto_profile.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "guard.h"
+#include "profiler_host.h"
+
+namespace mill::api {
+
+namespace {
+
+struct AutoProfile {
+  mill_context* context;  // not kept: its end is what is waited for
+  const mill_profiler_table* plugin;
+  void* session;
+  std::string path;
+};
+
+// Never destroyed: contexts may end after static destructors have run.
+struct Registry {
+  std::mutex mutex;
+  std::vector<AutoProfile> all;
+  int contexts = 0;
+  bool at_exit = false;
+  static Registry& of_process() {
+    static Registry* const registry = new Registry;  // NOLINT
+    return *registry;
+  }
+};
+
+void write_error(const std::string& path, const std::string& text) {
+  if (std::FILE* file = std::fopen((path + ".error").c_str(), "we")) {
+    std::fprintf(file, "%s\n", text.c_str());
+    std::fclose(file);
+  }
+}
+
+mill_status write_piece(void* file, const char* data, uint64_t bytes) {
+  return std::fwrite(data, 1, bytes, static_cast<std::FILE*>(file)) == bytes
+             ? mill_status{MILL_OK}
+             : mill_status{MILL_E_IO};
+}
+
+// Stops the session and writes what it has. In a forked child the session belongs to the parent.
+void finish(const AutoProfile& one) {
+  if (one.context->fork_generation != fork_generation()) return;
+  mill_kernel_error error{};
+  one.context->profile.end();
+  one.plugin->session_stop(one.session, &error);
+  void* view = nullptr;
+  mill_status status = one.plugin->session_snapshot(one.session, &view, &error);
+  if (status == MILL_OK) {
+    const std::string beside = one.path + ".new";
+    std::FILE* file = std::fopen(beside.c_str(), "we");
+    status =
+        file ? one.plugin->view_export(view, MILL_PROF_FORMAT_CHROME, "", write_piece, file, &error)
+             : mill_status{MILL_E_IO};
+    if (file && std::fclose(file) != 0) status = MILL_E_IO;
+    if (status == MILL_OK && std::rename(beside.c_str(), one.path.c_str()) != 0) status = MILL_E_IO;
+    one.plugin->view_destroy(view);
+  }
+  if (status != MILL_OK) {
+    write_error(one.path, error.text[0] != 0 ? std::string(error.text)
+                                             : "\"" + one.path + "\" cannot be written");
+  }
+  one.plugin->session_destroy(one.session);
+}
+
+void context_ends(mill_context* context) noexcept {
+  try {
+    Registry& registry = Registry::of_process();
+    const std::lock_guard lock(registry.mutex);
+    const auto found = std::find_if(registry.all.begin(), registry.all.end(),
+                                    [&](const AutoProfile& one) { return one.context == context; });
+    if (found == registry.all.end()) return;
+    const AutoProfile one = *found;
+    registry.all.erase(found);
+    finish(one);
+  } catch (...) {  // NOLINT(bugprone-empty-catch): without memory there is no trace
+  }
+}
+
+void process_ends() {
+  try {
+    Registry& registry = Registry::of_process();
+    const std::lock_guard lock(registry.mutex);
+    for (const AutoProfile& one : registry.all) finish(one);
+    registry.all.clear();
+  } catch (...) {  // NOLINT(bugprone-empty-catch)
+  }
+}
+
+struct Settings {
+  std::string path;
+  mill_prof_opts opts{};
+};
+
+Settings settings_of(const std::string& text, int number) {
+  Settings out;
+  out.opts.tier = 1;
+  out.opts.interval_ms = 10;
+  out.opts.store_bytes = uint64_t{256} << 20;
+  out.opts.budget = 1;
+  size_t at = text.find(',');
+  const std::string pattern = text.substr(0, at);
+  for (size_t k = 0; k < pattern.size(); ++k) {
+    const char next = pattern[k] == '%' && k + 1 < pattern.size() ? pattern[k + 1] : '\0';
+    if (next == 'p' || next == 'c') {
+      out.path += std::to_string(next == 'p' ? static_cast<int>(getpid()) : number);
+      ++k;
+    } else {
+      out.path += pattern[k];
+    }
+  }
+  while (at != std::string::npos) {
+    const size_t end = text.find(',', at + 1);
+    const std::string one = text.substr(at + 1, end == std::string::npos ? end : end - at - 1);
+    if (one.rfind("budget=", 0) == 0) {
+      const double share = std::strtod(one.c_str() + 7, nullptr);
+      if (share > 0) out.opts.budget = share;
+    } else if (one.rfind("store=", 0) == 0) {
+      const uint64_t bytes = std::strtoull(one.c_str() + 6, nullptr, 10);
+      if (bytes >= uint64_t{1} << 20) out.opts.store_bytes = bytes;
+    }
+    at = end;
+  }
+  return out;
+}
+
+}  // namespace
+
+void begin_auto_profile(mill_context& context) noexcept {
+  const char* const text = std::getenv("MILLRACE_PROF");
+  if (!text || text[0] == 0) return;
+  try {
+    Registry& registry = Registry::of_process();
+    const std::lock_guard lock(registry.mutex);
+    const Settings settings = settings_of(text, ++registry.contexts);
+    try {
+      const mill_profiler_table& plugin = need_profiler();
+      mill_kernel_error error{};
+      AutoProfile one{&context, &plugin, nullptr, settings.path};
+      mill_status status = plugin.session_create(&context, &settings.opts, &one.session, &error);
+      if (status == MILL_OK) {
+        registry.all.push_back(one);
+        status = plugin.session_start(one.session, &error);
+        if (status != MILL_OK) {
+          registry.all.pop_back();
+          plugin.session_destroy(one.session);
+        }
+      }
+      if (status != MILL_OK) {
+        write_error(settings.path, error.text);
+        return;
+      }
+      context.profile.begin(one.session, plugin.session_device_added);
+      context.ending = context_ends;
+      if (!registry.at_exit) registry.at_exit = std::atexit(process_ends) == 0;
+    } catch (const Error& error) {
+      write_error(settings.path, error.text());
+    }
+  } catch (...) {  // NOLINT(bugprone-empty-catch): without memory there is no trace
+  }
+}
+
+}  // namespace mill::api

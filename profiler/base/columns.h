@@ -1,0 +1,131 @@
+// Columnar tables: a struct of vectors of one length, described by a list of its columns, so that
+// appending, dropping, sorting, querying and exporting are written once.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+#include <vector>
+
+namespace mill::prof {
+
+// What the numbers of a column are.
+enum class Unit : uint8_t {
+  none,    // a plain number
+  ns,      // nanoseconds: a time or a length of time
+  bytes,   //
+  flops,   //
+  string,  // an id of the trace's Strings
+  row,     // a row of another table; kNoRow: none
+  device,  // an index into Trace::devices; kNoRow: none
+  thread,  // an index into Trace::threads
+  stream,  // an index into Trace::streams; kNoRow: none
+  code,    // an enumerator; code_text (trace.h) names it
+  flags,
+  ratio  // 0 to 1
+};
+
+struct ColumnInfo {
+  const char* name;
+  Unit unit;
+};
+
+inline constexpr uint32_t kNoRow = std::numeric_limits<uint32_t>::max();
+
+// T derives from Table<T> and has `template <class Self, class F> static void visit(Self& self,
+// F&& f)`, which calls f(const ColumnInfo&, vector) for each column.
+template <class T>
+class Table {
+ public:
+  uint32_t size() const { return rows_; }
+  bool empty() const { return rows_ == 0; }
+
+  // Appends a row whose links are kNoRow and whose other fields are 0; gives its number.
+  uint32_t add() {
+    T::visit(self(), [](const ColumnInfo& info, auto& column) {
+      using Value = typename std::remove_reference_t<decltype(column)>::value_type;
+      column.push_back(empty_value<Value>(info.unit));
+    });
+    return rows_++;
+  }
+  void reserve(size_t rows) {
+    T::visit(self(), [&](const ColumnInfo&, auto& column) { column.reserve(rows); });
+  }
+  void clear() { erase_front(rows_); }
+  // Links of other tables into this one are the caller's to mend.
+  void erase_front(uint32_t rows) {
+    T::visit(self(), [&](const ColumnInfo&, auto& column) {
+      column.erase(column.begin(), column.begin() + static_cast<std::ptrdiff_t>(rows));
+    });
+    rows_ -= rows;
+  }
+  // Row i becomes what row order[i] was; order has size() entries, each row once.
+  void permute(const std::vector<uint32_t>& order) {
+    T::visit(self(), [&](const ColumnInfo&, auto& column) {
+      std::remove_reference_t<decltype(column)> sorted;
+      sorted.reserve(column.capacity());
+      for (const uint32_t row : order) sorted.push_back(column[row]);
+      column.swap(sorted);
+    });
+  }
+  // Appends row `row` of another table of the same kind.
+  void append(const T& other, uint32_t row) {
+    // Both lists have the same columns in the same order.
+    std::vector<const void*> from;
+    T::visit(other, [&](const ColumnInfo&, const auto& column) { from.push_back(&column[row]); });
+    size_t k = 0;
+    T::visit(self(), [&](const ColumnInfo&, auto& column) {
+      using Value = typename std::remove_reference_t<decltype(column)>::value_type;
+      column.push_back(*static_cast<const Value*>(from[k++]));
+    });
+    ++rows_;
+  }
+  // Appends all rows of another table of the same kind.
+  void append(const T& other) {
+    std::vector<const void*> from;
+    T::visit(other, [&](const ColumnInfo&, const auto& column) { from.push_back(&column); });
+    size_t k = 0;
+    T::visit(self(), [&](const ColumnInfo&, auto& column) {
+      const auto& add = *static_cast<const std::remove_reference_t<decltype(column)>*>(from[k++]);
+      column.insert(column.end(), add.begin(), add.end());
+    });
+    rows_ += other.size();
+  }
+  // Memory that the rows take.
+  static constexpr uint64_t row_bytes() {
+    uint64_t bytes = 0;
+    T::row_bytes_of(&bytes);
+    return bytes;
+  }
+  uint64_t memory_bytes() const { return uint64_t{rows_} * row_bytes(); }
+
+ private:
+  T& self() { return static_cast<T&>(*this); }
+
+  template <class Value>
+  static constexpr Value empty_value(Unit unit) {
+    if constexpr (std::is_same_v<Value, uint32_t>) {
+      if (unit == Unit::row || unit == Unit::device || unit == Unit::stream) return kNoRow;
+    }
+    return Value{};
+  }
+
+  uint32_t rows_ = 0;
+};
+
+// MILL_PROF_TABLE(Name, LIST) with LIST(X) a list of X(type, name, Unit).
+#define MILL_PROF_MEMBER(type, name, unit) std::vector<type> name;
+#define MILL_PROF_VISIT(type, name, unit) f(ColumnInfo{#name, Unit::unit}, self.name);
+#define MILL_PROF_BYTES(type, name, unit) *bytes += sizeof(type);
+#define MILL_PROF_TABLE(Name, LIST)                                               \
+  struct Name : Table<Name> {                                                     \
+    LIST(MILL_PROF_MEMBER)                                                        \
+    template <class Self, class F>                                                \
+    static void visit(Self& self, F&& f) {                                        \
+      LIST(MILL_PROF_VISIT)                                                       \
+    }                                                                             \
+    static constexpr void row_bytes_of(uint64_t* bytes) { LIST(MILL_PROF_BYTES) } \
+  };
+
+}  // namespace mill::prof

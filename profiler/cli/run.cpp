@@ -1,0 +1,331 @@
+// millrace prof run: runs a program with its contexts recorded, then reports.
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "profiler/cli/commands.h"
+#include "profiler/cli/figures.h"
+#include "profiler/cli/view.h"
+#include "profiler/cli/whole_file.h"
+
+namespace mill::cli {
+
+namespace {
+
+constexpr Option kOptions[] = {
+    {"output", 'o', "FILE",
+     "keep the trace (FILE ends in .json or .json.gz) or a report (.html, .txt, .csv, .jsonl); of "
+     "several contexts each gets its own, FILE-2.html and so on"},
+    {"format", 'f', "FORMAT",
+     "of the report: text (the default), csv, json, chrome (the trace itself) or html"},
+    {"budget", 'b', "PERCENT",
+     "what recording may cost, of a step's time; 1 unless told, 100 for no limit"},
+    {"store", 's', "MB", "memory for records, the newest are kept; 256 unless told"},
+    {"top", 'n', "N", "findings, and rows of each table, in a text; 10 unless told"},
+    {"no-report", 0, nullptr, "keep the trace (-o) and print nothing"},
+};
+
+constexpr const char* kNotes =
+    "COMMAND is started with MILLRACE_PROF set: every context that it makes, in its own process "
+    "and\n"
+    "in those that it starts, is recorded and written out when the context ends. Its standard "
+    "input\n"
+    "and output are its own; the reports follow on the standard error, so that what the program\n"
+    "prints can still be piped. `--` before COMMAND is optional.\n\n"
+    "Exit status: that of COMMAND, 128 + n where signal n ended it, 127 where it was not found, "
+    "126\n"
+    "where it could not be started; 1 where it succeeded but its trace could not be read or "
+    "kept.\n\n"
+    "  millrace prof run -- ./train --epochs 1\n"
+    "  millrace prof run -o report.html -- python3 train.py\n";
+
+// ---- the program --------------------------------------------------------------------------------
+
+// What is passed on to the program. The terminal sends its own signals to both.
+constexpr int kForwarded[] = {SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH};
+
+[[noreturn]] void begin(const std::vector<std::string>& command, const sigset_t& mask,
+                        const struct sigaction& child_before, bool pipe_was_ignored, int report) {
+  std::vector<char*> words;
+  for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
+  if (!pipe_was_ignored) signal(SIGPIPE, SIG_DFL);
+  sigaction(SIGCHLD, &child_before, nullptr);
+  sigprocmask(SIG_SETMASK, &mask, nullptr);
+  execvp(words[0], words.data());
+  const int code = errno;
+  // The parent reads 0 bytes where this fails too, and then sees the exit status.
+  const ssize_t told = write(report, &code, sizeof code);
+  _exit(told == sizeof code && code == ENOENT ? 127 : 126);
+}
+
+struct Outcome {
+  int status = 0;   // as a shell gives it
+  int signal = 0;   // that ended the program
+  int failure = 0;  // errno, where it could not be started
+};
+
+// Waits for the program and hands signals on.
+Outcome wait_for(pid_t child, const sigset_t& signals) {
+  for (;;) {
+    int status = 0;
+    const pid_t done = waitpid(child, &status, WNOHANG);
+    if (done == child) {
+      if (WIFSIGNALED(status)) return {128 + WTERMSIG(status), WTERMSIG(status), 0};
+      return {WEXITSTATUS(status), 0, 0};
+    }
+    if (done < 0 && errno != EINTR)
+      throw Failure(std::string("cannot wait for the program: ") + std::strerror(errno));
+    siginfo_t info{};
+    const int number = sigwaitinfo(&signals, &info);
+    // From the terminal (SI_KERNEL) it has reached the whole process group.
+    if (number > 0 && number != SIGCHLD && info.si_code <= 0) kill(child, number);
+  }
+}
+
+Outcome run_program(const std::vector<std::string>& command, bool pipe_was_ignored) {
+  sigset_t signals;
+  sigset_t mask;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGCHLD);
+  for (const int number : kForwarded) sigaddset(&signals, number);
+  struct sigaction standard {};
+  struct sigaction child_before {};
+  standard.sa_handler = SIG_DFL;
+  sigaction(SIGCHLD, &standard, &child_before);
+  sigprocmask(SIG_BLOCK, &signals, &mask);
+
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0)
+    throw Failure(std::string("cannot make a pipe: ") + std::strerror(errno));
+  const pid_t child = fork();
+  if (child == 0) begin(command, mask, child_before, pipe_was_ignored, ends[1]);
+  close(ends[1]);
+  if (child < 0) {
+    close(ends[0]);
+    throw Failure(std::string("cannot start a process: ") + std::strerror(errno));
+  }
+  int code = 0;
+  ssize_t n = 0;
+  do n = read(ends[0], &code, sizeof code);
+  while (n < 0 && errno == EINTR);
+  close(ends[0]);
+  Outcome outcome = wait_for(child, signals);
+  if (n == sizeof code) outcome.failure = code;
+  sigprocmask(SIG_SETMASK, &mask, nullptr);
+  return outcome;
+}
+
+// ---- the traces ---------------------------------------------------------------------------------
+
+// A folder of its own, removed with what is in it.
+class Folder {
+ public:
+  Folder() {
+    const char* wanted = std::getenv("TMPDIR");
+    // MILLRACE_PROF separates its options by commas.
+    std::string base = wanted && *wanted && !std::strchr(wanted, ',') ? wanted : "/tmp";
+    path_ = base + "/millrace-prof.XXXXXX";
+    if (!mkdtemp(path_.data()))
+      throw Failure("cannot make a folder in \"" + safe_text(base) + "\": " + std::strerror(errno));
+  }
+  ~Folder() {
+    for (const std::string& file : files()) unlink(file.c_str());
+    rmdir(path_.c_str());
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::vector<std::string> files() const {
+    struct Close {
+      void operator()(DIR* listing) const { closedir(listing); }
+    };
+    std::vector<std::string> out;
+    const std::unique_ptr<DIR, Close> listing(opendir(path_.c_str()));
+    while (const dirent* one = listing ? readdir(listing.get()) : nullptr) {
+      const std::string name = one->d_name;
+      if (name != "." && name != "..") out.push_back(path_ + "/" + name);
+    }
+    return out;
+  }
+  // In the order in which they were finished.
+  std::vector<std::string> traces() const {
+    std::vector<std::pair<int64_t, std::string>> found;
+    for (const std::string& file : files()) {
+      struct stat about {};
+      const bool trace = file.ends_with(".json.gz") || file.ends_with(".json");
+      if (!trace || stat(file.c_str(), &about) != 0) continue;
+      found.emplace_back(int64_t{about.st_mtim.tv_sec} * 1000000000 + about.st_mtim.tv_nsec, file);
+    }
+    std::sort(found.begin(), found.end());
+    std::vector<std::string> out;
+    for (auto& one : found) out.push_back(std::move(one.second));
+    return out;
+  }
+
+ private:
+  std::string path_;
+};
+
+// The program's name, of letters that mean nothing in MILLRACE_PROF.
+std::string plain_name(const std::string& program) {
+  std::string name = program.substr(program.find_last_of('/') + 1).substr(0, 64);
+  for (char& c : name) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '.' || c == '-' || c == '_';
+    if (!plain) c = '_';
+  }
+  return name;
+}
+
+// "report.html", 1: "report-2.html".
+std::string numbered(const std::string& path, size_t index) {
+  if (index == 0) return path;
+  const size_t slash = path.find_last_of('/');
+  const size_t name = slash == std::string::npos ? 0 : slash + 1;
+  size_t dot = path.find('.', name + 1);
+  if (dot == std::string::npos) dot = path.size();
+  return path.substr(0, dot) + "-" + std::to_string(index + 1) + path.substr(dot);
+}
+
+struct Wish {
+  std::string file;
+  const Format* format = nullptr;
+  bool keep_trace = false;
+  bool report = true;
+  uint64_t top = 10;
+};
+
+Wish read_wish(const Arguments& arguments) {
+  Wish wish;
+  wish.file = arguments.value("output", "");
+  const auto name = arguments.value("format");
+  const Format* by_file = wish.file.empty() ? nullptr : format_of_file(wish.file);
+  wish.format = name ? &find_format(*name) : by_file ? by_file : &find_format("text");
+  wish.keep_trace = wish.format->number == MILL_PROF_FORMAT_CHROME;
+  wish.report = !arguments.has("no-report");
+  wish.top = arguments.natural("top", 10, 1000000);
+  if (!wish.report && wish.file.empty())
+    throw UsageError("--no-report without -o would leave nothing");
+  if (wish.file.empty() && !wish.format->for_terminals)
+    throw UsageError(std::string(wish.format->name) + " needs a file: -o FILE");
+  return wish;
+}
+
+// What the engine is told, but for the path.
+std::string engine_options(const Arguments& arguments) {
+  std::string text;
+  if (const auto budget = arguments.value("budget")) {
+    // "2" and "2%" both mean two percent.
+    const double percent = arguments.figure("budget", 1) * (budget->ends_with('%') ? 100 : 1);
+    if (percent <= 0)
+      throw UsageError("--budget is " + safe_text(*budget) + ", it must be above 0");
+    text += printf_text(",budget=%.6g", percent / 100);
+  }
+  if (arguments.has("store")) {
+    const uint64_t megabytes = arguments.natural("store", 256, uint64_t{1} << 20);
+    if (megabytes == 0) throw UsageError("--store is 0, at least 1 MB is needed");
+    text += ",store=" + std::to_string(megabytes << 20);
+  }
+  return text;
+}
+
+// One trace, reported and kept as wished.
+void deliver(Console& console, const Wish& wish, const std::string& trace, size_t index,
+             size_t count) {
+  Output& err = console.err;
+  const std::string file = wish.file.empty() ? "" : numbered(wish.file, index);
+  // A report that goes to a file is not printed; beside a trace that is kept, it is.
+  const bool print = wish.report && (file.empty() || wish.keep_trace);
+  const bool need_view = print || (!file.empty() && !wish.keep_trace);
+  const std::string kept = wish.keep_trace && !file.empty() ? file : trace;
+  if (kept != trace) move_file(trace, file);
+  if (need_view) {
+    const View view(kept, {});
+    if (!print) {
+      write_report(view, *wish.format, file, "findings", wish.top, err);
+    } else {
+      if (count > 1)
+        err << "\n"
+            << err.paint(Colour::bold, printf_text("Context %zu of %zu", index + 1, count))
+            << "\n\n";
+      const Format& shown = wish.keep_trace ? find_format("text") : *wish.format;
+      write_report(view, shown, "", "findings", wish.top, err);
+    }
+  }
+  if (!file.empty()) err << "millrace: wrote " << safe_text(file) << "\n";
+}
+
+int run(Console& console, const Arguments& arguments) {
+  const Wish wish = read_wish(arguments);
+  const std::string options = engine_options(arguments);
+  const std::vector<std::string>& command = arguments.operands();
+  const Folder folder;
+  // A trace that is kept without .gz is written without.
+  const bool plain = wish.keep_trace && !wish.file.ends_with(".gz");
+  const std::string setting = folder.path() + "/" + plain_name(command.front()) + ".%p.%c.json" +
+                              (plain ? "" : ".gz") + options;
+  if (setenv("MILLRACE_PROF", setting.c_str(), 1) != 0) throw Failure("out of memory");
+  console.out.flush();
+  console.err.flush();
+  const Outcome outcome = run_program(command, console.pipe_was_ignored);
+  unsetenv("MILLRACE_PROF");
+  const std::string name = safe_text(command.front());
+  if (outcome.failure != 0) {
+    console.err << "millrace: cannot run \"" << name << "\": " << std::strerror(outcome.failure)
+                << "\n";
+    return outcome.failure == ENOENT ? 127 : 126;
+  }
+  const std::vector<std::string> traces = folder.traces();
+  Output& err = console.err;
+  if (traces.empty()) {
+    err << "millrace: " << name
+        << (outcome.signal != 0 ? printf_text(" was ended by signal %d (%s) and", outcome.signal,
+                                              strsignal(outcome.signal))
+                                : std::string())
+        << " left no trace: it made no Millrace context"
+        << (outcome.signal != 0 ? ", or was ended before it could write" : "")
+        << ", or its library has no profiler (`millrace info --check` tells)\n";
+    return outcome.status;
+  }
+  if (wish.report && (wish.file.empty() || wish.keep_trace)) err << "\n";
+  bool failed = false;
+  for (size_t k = 0; k < traces.size(); ++k) {
+    try {
+      deliver(console, wish, traces[k], k, traces.size());
+    } catch (const Failure& error) {
+      err << "millrace: the trace of " << name << ": " << error.what() << "\n";
+      failed = true;
+    }
+  }
+  return outcome.status == 0 && failed ? int{kFailed} : outcome.status;
+}
+
+}  // namespace
+
+Command run_command() {
+  return {"prof run",
+          "Runs a program that uses Millrace, records what it and its devices do, and reports what "
+          "held it back.",
+          "[--] COMMAND [ARGUMENT ...]",
+          1,
+          SIZE_MAX,
+          true,
+          kOptions,
+          kNotes,
+          run};
+}
+
+}  // namespace mill::cli

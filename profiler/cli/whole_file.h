@@ -1,0 +1,30 @@
+// A file that appears whole or not at all: written under a temporary name beside its own.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "profiler/cli/output.h"
+
+namespace mill::cli {
+
+class WholeFile {
+ public:
+  explicit WholeFile(std::string path);  // throws Failure
+  ~WholeFile();
+  WholeFile(const WholeFile&) = delete;
+  WholeFile& operator=(const WholeFile&) = delete;
+  Output& out() { return *out_; }
+  void commit();
+
+ private:
+  std::string path_;
+  std::string temporary_;
+  int descriptor_ = -1;
+  std::optional<Output> out_;
+};
+
+// Moves a file, to another file system too. Throws Failure.
+void move_file(const std::string& from, const std::string& to);
+
+}  // namespace mill::cli

@@ -1,0 +1,181 @@
+// I1: a program that waits for its next batch.
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "profiler/rules/rule_help.h"
+
+namespace mill::prof {
+
+using namespace rule;
+
+namespace {
+
+struct Waits {
+  std::map<uint32_t, std::vector<Interval>> of_thread;
+  std::vector<uint32_t> rows;
+  double raw_ns = 0;  // as the loader counted, under running kernels too
+};
+
+// Of the thread that runs the steps; of all where that one never asks.
+Waits loader_waits(const RuleInput& input) {
+  const Loader& loader = input.timeline.trace().loader;
+  const Interval window = input.timeline.window();
+  const uint32_t main = input.timeline.main_thread();
+  Waits waits;
+  const auto take = [&](bool main_only) {
+    for (uint32_t row = 0; row < loader.size(); ++row) {
+      if (loader.kind[row] != static_cast<uint8_t>(LoaderKind::next) || loader.wait[row] <= 0 ||
+          (main_only && loader.thread[row] != main))
+        continue;
+      Interval time = clip(loader.start[row], loader.end[row], window);
+      // The wait comes first; what follows it hands the batch over.
+      if (time.length() > loader.wait[row]) time.end = time.begin + loader.wait[row];
+      if (time.length() == 0) continue;
+      waits.of_thread[loader.thread[row]].push_back(time);
+      waits.rows.push_back(row);
+      waits.raw_ns += static_cast<double>(time.length());
+    }
+  };
+  take(true);
+  if (waits.rows.empty()) take(false);
+  return waits;
+}
+
+struct Fills {
+  uint64_t count = 0;
+  uint64_t threads = 0;
+  double ns = 0;  // of all workers together
+};
+
+Fills loader_fills(const RuleInput& input) {
+  const Loader& loader = input.timeline.trace().loader;
+  const Interval window = input.timeline.window();
+  Fills fills;
+  std::map<uint32_t, bool> threads;
+  for (uint32_t row = 0; row < loader.size(); ++row) {
+    if (loader.kind[row] != static_cast<uint8_t>(LoaderKind::fill)) continue;
+    const Interval time = clip(loader.start[row], loader.end[row], window);
+    if (time.length() == 0) continue;
+    ++fills.count;
+    fills.ns += static_cast<double>(time.length());
+    threads[loader.thread[row]] = true;
+  }
+  fills.threads = threads.size();
+  return fills;
+}
+
+}  // namespace
+
+// input% = (loader wait + device waiting for the host + exposed copies to the device) / step, each
+// instant once. A wait under a running kernel is no loss and does not count.
+void find_input(const RuleInput& input, std::vector<Finding>& out) {
+  const Trace& trace = input.timeline.trace();
+  const Interval window = input.timeline.window();
+  const Waits waits = loader_waits(input);
+  if (waits.rows.empty() || window.length() == 0) return;
+
+  IntervalSet busy;
+  IntervalSet kernel;
+  IntervalSet to_device;
+  const DeviceView* view = nullptr;
+  for (const DeviceView& one : input.timeline.devices()) {
+    if (!is_accelerator(trace, one.device)) continue;
+    if (view == nullptr) view = &one;
+    busy = busy.united(one.busy);
+    kernel = kernel.united(one.kernel);
+    to_device = to_device.united(one.to_device);
+  }
+  std::vector<Interval> all;
+  for (const auto& [thread, list] : waits.of_thread)
+    all.insert(all.end(), list.begin(), list.end());
+  const IntervalSet waiting(std::move(all));
+  const IntervalSet exposed = waiting.minus(busy);
+
+  // What the device still waits for after the batch is there, until its copy starts.
+  std::vector<Interval> after;
+  for (const Gap& gap : input.gaps) {
+    const bool for_copy =
+        gap.next < trace.work.size() &&
+        trace.work.copy_kind[gap.next] == static_cast<uint8_t>(CopyKind::host_to_device);
+    if (!for_copy || gap.causes[static_cast<size_t>(GapCause::loader)] == 0) continue;
+    const Ns begin = waiting.last_end(gap.end);
+    if (begin > gap.begin) after.push_back({begin, gap.end});
+  }
+  const IntervalSet handing = IntervalSet(std::move(after)).minus(exposed);
+  const IntervalSet copying = to_device.minus(kernel).minus(exposed).minus(handing);
+  const auto wait_ns = static_cast<double>(exposed.length());
+  const auto handing_ns = static_cast<double>(handing.length());
+  const auto copy_ns = static_cast<double>(copying.length());
+  const double share = share_of_window(input, wait_ns + handing_ns + copy_ns);
+  // Without a wait that matters the copies are all there is: T3 has them.
+  if (!(share >= input.limits.i1_moderate) ||
+      !(share_of_window(input, wait_ns) >= input.limits.min_saving_share))
+    return;
+
+  Finding finding;
+  finding.rule = RuleId::I1;
+  if (view != nullptr) finding.device = view->device;
+  for (const uint32_t row : waits.rows) add_evidence(finding, TableId::loader, row);
+  // One batch ahead by one worker: a wait shrinks by what else a step has to do.
+  const auto length = static_cast<double>(input.timeline.analysed().length());
+  const auto raw = static_cast<double>(waiting.length());
+  const double left = raw > 0 ? std::clamp((raw - (length - raw)) / raw, 0.0, 1.0) : 0;
+  for (const auto& [thread, list] : waits.of_thread) {
+    const IntervalSet times(list);
+    for (const Interval& part : times.parts()) {
+      finding.plan.host_time.push_back({thread, part, 0});
+      finding.plan_lower.host_time.push_back(
+          {thread, part, to_ns(std::round(static_cast<double>(part.length()) * left))});
+    }
+  }
+  const Fills fills = loader_fills(input);
+  const double steps = step_count(input);
+  finding.facts = {{"input_share", share, Unit::ratio},
+                   {"loader_wait_ns", wait_ns, Unit::ns},
+                   {"loader_wait_share", share_of_window(input, wait_ns), Unit::ratio},
+                   {"loader_wait_raw_ns", waits.raw_ns, Unit::ns},
+                   {"handing_over_ns", handing_ns, Unit::ns},
+                   {"exposed_copy_ns", copy_ns, Unit::ns},
+                   {"fills", static_cast<double>(fills.count), Unit::none},
+                   {"fill_ns", fills.ns, Unit::ns},
+                   {"workers", static_cast<double>(fills.threads), Unit::none}};
+  if (view != nullptr) {
+    const double use = share_of_window(input, static_cast<double>(kernel.length()));
+    finding.facts.push_back({"kernel_share", use, Unit::ratio});
+  }
+  // Enough workers to make a batch in the rest of a step; 1 where the loader has none.
+  const double rest = std::max(1.0, length - raw);
+  const double work = fills.count > 0 ? fills.ns : raw;
+  const double workers = std::clamp(std::ceil(work / rest), 1.0, 1024.0);
+  finding.fix = {"loader_workers", workers, false};
+  finding.saving.upper = exposed.length();
+  estimate(input, finding);
+  if (!finding.withheld && finding.severity != Severity::info)
+    finding.severity = share >= input.limits.i1_high ? Severity::high : Severity::medium;
+
+  const auto figure = [&](double ns) { return show_time(ns / steps); };
+  finding.title = "Input-bound: " + show_share(share) + " of the time goes into getting a batch";
+  std::string split = figure(wait_ns) + " waiting for the loader";
+  if (handing_ns > 0) split += ", " + figure(handing_ns) + " from the batch to its copy";
+  if (copy_ns > 0) split += ", " + figure(copy_ns) + " copying with no kernel running";
+  std::string how;
+  if (fills.count == 0) {
+    how = "No worker fills batches: they are read and decoded between the steps. Let " +
+          show_number(workers) + (workers > 1 ? " workers do it" : " worker do it") +
+          " while the device computes.";
+  } else {
+    how = show_number(static_cast<double>(fills.threads)) +
+          (fills.threads > 1 ? " workers take " : " worker takes ") +
+          show_time(fills.ns / static_cast<double>(fills.count)) + " for a batch. " +
+          (workers > static_cast<double>(fills.threads)
+               ? "With " + show_number(workers) + " they would keep up; or make a batch cheaper."
+               : "They are fast enough on average: let them work further ahead.");
+  }
+  finding.advice = "Of each " + show_time(length / steps) +
+                   (input.timeline.window_steps() > 0 ? " step: " : ": ") + split + ". " + how +
+                   " " + show_gain(input, finding);
+  out.push_back(std::move(finding));
+}
+
+}  // namespace mill::prof

@@ -1,0 +1,38 @@
+#include "profiler/session/analysis.h"
+
+#include <cmath>
+#include <utility>
+
+namespace mill::prof {
+
+std::unique_ptr<const Analysis> analyse(Trace trace, const AnalysisOptions& options) {
+  auto analysis = std::make_unique<Analysis>();
+  analysis->limits = options.limits;
+  analysis->own_cost = options.own_cost;
+  analysis->own_cost_ns = options.own_cost_ns;
+  analysis->budget = options.budget;
+
+  const LinkCounts counts = link(trace);
+  analysis->health = examine(trace, counts, options.health);
+  analysis->links = LinkModel::of(trace, options.calibration);
+  analysis->timeline = std::make_unique<const Timeline>(std::move(trace), counts, options.timeline);
+
+  const Timeline& timeline = *analysis->timeline;
+  if (timeline.window_steps() == 0 && !timeline.trace().work.empty()) {
+    HealthItem item;
+    item.code = HealthCode::no_steps;
+    item.text =
+        "No steps were marked or found, so figures are of the whole recording, its start "
+        "included.";
+    add_item(analysis->health, std::move(item));
+  }
+  const double shortest = options.limits.g1_min_gap_ns;
+  analysis->gaps =
+      find_gaps(timeline, shortest < 9e18 ? static_cast<Ns>(std::ceil(shortest)) : INT64_MAX);
+  analysis->replay = std::make_unique<const Replay>(timeline);
+  analysis->findings = run_rules(analysis->input(), options.joint);
+  analysis->joint_saving = joint_saving(analysis->input(), analysis->findings, options.joint);
+  return analysis;
+}
+
+}  // namespace mill::prof

@@ -1,0 +1,41 @@
+// The engine as a session sees it: the host table's functions with errors as texts.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "millrace/profiler_plugin.h"
+#include "profiler/session/record_store.h"
+#include "profiler/timeline/trace.h"
+
+namespace mill::prof {
+
+class Engine final : public RecordNames {
+ public:
+  Engine(const mill_profiler_host& host, mill_context* context) : host_(host), context_(context) {}
+
+  std::string engine_text(uint32_t id) override;
+  std::string op_name(int32_t op) override;
+  std::string thread_name(uint32_t thread) override;
+
+  // Every device of the context, in order of its number.
+  std::vector<DeviceInfo> devices() const;
+  uint64_t mask() const;
+  mill_status set_mask(uint64_t mask, std::string* why) const;
+  // Whether the device has a timeline at all.
+  bool has_timeline(uint32_t device) const;
+  // false: the device keeps no timeline, *why says why.
+  bool watch(uint32_t device, bool on, std::string* why) const;
+  // Appends what is finished; gives how many records were lost since the last time.
+  uint64_t drain(std::vector<mill_trace_record>& to) const;
+  uint64_t drain(uint32_t device, std::vector<mill_timeline_record>& to) const;
+  bool memory(uint32_t device, mill_memory_stats* out) const;
+  Ns now() const;  // CLOCK_MONOTONIC
+
+ private:
+  const mill_profiler_host& host_;
+  mill_context* context_;
+};
+
+}  // namespace mill::prof

@@ -1,0 +1,102 @@
+// A session: a thread that takes records out of the engine's rings and the devices' timelines, or a
+// trace that was read from a file.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "profiler/session/analysis.h"
+#include "profiler/session/budget.h"
+#include "profiler/session/engine.h"
+#include "profiler/session/record_store.h"
+
+namespace mill::prof {
+
+class Session {
+ public:
+  virtual ~Session() = default;
+  virtual mill_status start(std::string* why) = 0;
+  virtual mill_status stop(std::string* why) = 0;
+  virtual void device_added() {}
+  virtual void overhead(mill_prof_overhead_info* info) = 0;
+  virtual std::unique_ptr<const Analysis> snapshot() = 0;
+
+  // Thresholds by name, and figures of the link: (pinned|pageable)_to_(device|host)_bytes_per_s
+  // and ..._latency_ns, host_copy_bytes_per_s, stream_bytes_per_s.
+  bool set(const std::string& name, double value, std::string* why);
+  bool read_calibration(const std::string& path, std::string* why, bool* readable);
+
+ protected:
+  AnalysisOptions options_;
+  std::unique_ptr<LinkModel> calibration_;  // what options_ points to; null: none
+};
+
+class LiveSession final : public Session {
+ public:
+  LiveSession(const mill_profiler_host& host, mill_context* context, const mill_prof_opts& opts);
+  ~LiveSession() override;
+
+  mill_status start(std::string* why) override;
+  mill_status stop(std::string* why) override;
+  void device_added() override;
+  void overhead(mill_prof_overhead_info* info) override;
+  std::unique_ptr<const Analysis> snapshot() override;
+
+ private:
+  void run();
+  // Watches devices that were not there before; the first one whose time is modelled gives the
+  // session its clock. Takes the store's lock.
+  void meet_devices();
+  // How many records came. Takes the store's lock.
+  size_t drain_once();
+  void sample(Ns now);
+  void control();
+
+  Engine engine_;
+  const mill_prof_opts opts_;
+  std::thread thread_;
+  std::mutex wake_mutex_;
+  std::condition_variable wake_;
+  bool stopping_ = false;  // wake_mutex_
+
+  std::mutex mutex_;  // what follows
+  std::unique_ptr<RecordStore> store_;
+  std::vector<mill_trace_record> records_;
+  std::vector<mill_timeline_record> timeline_;
+  uint32_t met_ = 0;  // devices that were looked at
+  std::vector<uint32_t> watched_;
+  std::unique_ptr<BudgetController> budget_;
+  std::vector<Interval> recorded_;
+  bool recording_ = false;
+  bool modelled_ = false;
+  bool running_ = false;
+  uint64_t mask_before_ = 0;
+  uint64_t lost_ = 0;
+  Ns next_sample_ = 0;
+  uint64_t collector_ns_ = 0;  // CPU time of the thread
+  Ns started_ = 0;
+  Ns ran_ = 0;  // in earlier starts
+};
+
+// Of a file.
+class FileSession final : public Session {
+ public:
+  FileSession(Trace trace, const mill_prof_opts& opts);
+  mill_status start(std::string* why) override;
+  mill_status stop(std::string* why) override;
+  void overhead(mill_prof_overhead_info* info) override;
+  std::unique_ptr<const Analysis> snapshot() override;
+
+ private:
+  const Trace trace_;
+};
+
+// What two readings of the clock and the writing of one record take here, in nanoseconds.
+double measure_record_ns();
+
+}  // namespace mill::prof

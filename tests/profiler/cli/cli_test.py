@@ -1,0 +1,632 @@
+"""Tries the built `millrace` command as its users would: output, exit statuses, signals, bad input.
+
+    cli_test.py COMMAND [CASE ...]      COMMAND: the executable; CASE: only the tests with such a name
+
+Beside the command's library lie the plugins. MILL_TEST_DATA names the folder of recorded traces; without it the tests
+on those are skipped. Prints "N passed, N failed, N skipped" last; exit status 1 if one failed.
+"""
+import gzip
+import json
+import math
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+COMMAND = Path(sys.argv[1] if len(sys.argv) > 1 else "millrace").resolve()
+DATA = os.environ.get("MILL_TEST_DATA")
+WORK = Path(tempfile.mkdtemp(prefix="millrace-cli."))
+BASE = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "MILLRACE_PROF", "TMPDIR")}
+
+
+class Skip(Exception):
+    pass
+
+
+def call(*arguments, given="", environment=None, limit=300):
+    """Exit status (negative: signal), standard output, standard error."""
+    run = subprocess.run([str(COMMAND), *map(str, arguments)], input=given.encode(), capture_output=True,
+                         env={**BASE, **(environment or {})}, timeout=limit, cwd=WORK)
+    return run.returncode, run.stdout.decode(), run.stderr.decode()
+
+
+def same(got, wanted, what=""):
+    assert got == wanted, f"{what or 'value'} is {got!r}, not {wanted!r}"
+
+
+def holds(text, *parts):
+    for part in parts:
+        assert part in text, f"no {part!r} in:\n{text}"
+
+
+def fails(arguments, status, *parts, environment=None):
+    """The call ends with that status, says why in one sentence, and prints nothing else."""
+    code, out, err = call(*arguments, environment=environment)
+    same(code, status, f"exit status of {arguments}")
+    same(out, "", "standard output")
+    assert err.startswith("millrace: ") and err.count("\n") == 1, f"not one sentence:\n{err}"
+    holds(err, *parts)
+
+
+# ---- traces that are made here --------------------------------------------------------------------------------------
+
+
+def trace(steps=12, kernel_us=300, gap_us=100, jitter=(0, 3, 1, 4, 2), copy_us=0, names=("gemm", "relu")):
+    """Chrome events as PyTorch's profiler writes them: `steps` steps, each a launch and a kernel of every name, and a
+    copy from pageable memory before them if copy_us is not 0."""
+    events, now, number = [], 1000.0, 1
+
+    def add(name, category, start, duration, tid, pid=1, **args):
+        events.append({"ph": "X", "name": name, "cat": category, "ts": round(start, 3), "dur": round(duration, 3),
+                       "pid": pid, "tid": tid, "args": args})
+
+    for step in range(steps):
+        begin, free = now, now
+        if copy_us:
+            add("cudaMemcpyAsync", "cuda_runtime", now, copy_us + 6, 1, correlation=number)
+            add("Memcpy HtoD (Pageable -> Device)", "gpu_memcpy", now + 5, copy_us, 7, pid=0, correlation=number,
+                device=0, stream=7, bytes=int(copy_us * 10000))
+            events[-1]["args"]["memory bandwidth (GB/s)"] = 10.0
+            now += copy_us + 8
+            free = now
+            number += 1
+        for name in names:
+            add("aten::" + name, "cpu_op", now, 12, 1)
+            add("cudaLaunchKernel", "cuda_runtime", now + 2, 5, 1, correlation=number)
+            start = max(free, now + 9)
+            length = kernel_us + jitter[step % len(jitter)]
+            add(name, "kernel", start, length, 7, pid=0, correlation=number, device=0, stream=7)
+            free = start + length
+            now += 15
+            number += 1
+        add("cudaDeviceSynchronize", "cuda_runtime", now, free - now + 3, 1)
+        now = free + gap_us
+        add(f"ProfilerStep#{step}", "user_annotation", begin, now - begin, 1)
+    return {"schemaVersion": 1, "displayTimeUnit": "ms",
+            "deviceProperties": [{"id": 0, "name": "Made-up GPU", "totalGlobalMem": 1 << 34}], "traceEvents": events}
+
+
+def written(name, **options):
+    path = WORK / name
+    if not path.exists():
+        text = json.dumps(trace(**options))
+        path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    return path
+
+
+def need_profiler():
+    _, out, _ = call("info", "--json")
+    if not json.loads(out)["profiler"]["loaded"]:
+        raise Skip("the library has no profiler plugin")
+
+
+def need_sim():
+    _, out, _ = call("info", "--json")
+    if not any(p["name"] == "sim" and p["ok"] for p in json.loads(out)["plugins"]):
+        raise Skip("there is no simulated device")
+
+
+def recorded(name):
+    if not DATA:
+        raise Skip("MILL_TEST_DATA names no folder of recorded traces")
+    need_profiler()
+    found = [p for p in sorted((Path(DATA) / "traces").rglob("*")) if p.name.startswith(name) and ".json" in p.name]
+    if not found:
+        raise Skip(f"no trace {name} in {DATA}")
+    return found[0]
+
+
+# ---- the command itself ---------------------------------------------------------------------------------------------
+
+
+def test_help_and_version():
+    code, out, err = call("help")
+    same((code, err), (0, ""))
+    holds(out, "info", "prof report", "prof run", "prof diff", "prof calibrate", "--version")
+    assert "bench" not in out, "lists a command that does not exist"
+    same(call("--help")[:2], (0, out))
+    for command in (["info"], ["prof", "report"], ["prof", "run"], ["prof", "diff"], ["prof", "calibrate"]):
+        code, text, _ = call(*command, "--help")
+        same(code, 0)
+        holds(text, "usage: millrace " + " ".join(command), "-h, --help")
+        same(call("help", *command)[:2], (0, text), "help " + " ".join(command))
+        long = [line for line in text.splitlines() if len(line) > 100]
+        assert not long, f"longer than 100 columns: {long}"
+    code, out, _ = call("--version")
+    same(code, 0)
+    assert re.fullmatch(r"millrace \d+\.\d+\.\d+\n", out), out
+    code, out, err = call()
+    same((code, out), (2, ""))
+    holds(err, "usage: millrace")
+    code, out, err = call("prof")
+    same((code, out), (2, ""))
+    holds(err, "usage: millrace prof")
+
+
+def test_wrong_words_are_named_and_mended():
+    fails(["inof"], 2, '"inof"', 'did you mean "info"')
+    fails(["report", "x"], 2, 'did you mean "prof report"')
+    fails(["prof", "reprot", "x"], 2, 'did you mean "prof report"')
+    fails(["frobnicate"], 2, "millrace help")
+    fails(["info", "--jsn"], 2, "--json")
+    fails(["info", "-x"], 2, "-x")
+    fails(["info", "stray"], 2, '"stray"')
+    fails(["prof", "report"], 2, "TRACE")
+    fails(["prof", "diff", "one"], 2, "A B")
+    fails(["prof", "run"], 2, "COMMAND")
+    fails(["prof", "report", "x", "--format", "htm"], 2, '"html"')
+    fails(["prof", "report", "x", "--format"], 2, "FORMAT")
+    fails(["prof", "report", "x", "--top", "-3"], 2, "--top")
+    fails(["prof", "report", "x", "--what-if", "pined"], 2, '"pinned"')
+    fails(["prof", "report", "x", "--what-if", "kernels=0x"], 2, "above 0")
+    fails(["prof", "report", "x", "--what-if", "findings=0"], 2, "from 1")
+    fails(["prof", "report", "x", "-q", "tables", "-t", "work"], 2, "only one")
+    fails(["prof", "run", "--no-report", "--", "true"], 2, "-o")
+    fails(["prof", "run", "--budget", "x", "--", "true"], 2, "--budget")
+
+
+def test_names_cannot_drive_the_terminal():
+    code, _, err = call("prof", "report", "a\033]0;title\a\n\u202eb.json")
+    same(code, 1)
+    assert not re.search("[\033\a\u202e]", err) and err.count("\n") == 1, repr(err)
+
+
+def test_output_that_nobody_reads():
+    reader, writer = os.pipe()
+    os.close(reader)
+    run = subprocess.run([COMMAND, "help"], stdout=writer, stderr=subprocess.PIPE, env=BASE)
+    os.close(writer)
+    same((run.returncode, run.stderr), (141, b""), "of a closed pipe")
+    if Path("/dev/full").exists():
+        with open("/dev/full", "w") as full:
+            run = subprocess.run([COMMAND, "help"], stdout=full, stderr=subprocess.PIPE, text=True, env=BASE)
+        same(run.returncode, 1)
+        holds(run.stderr, "standard output", "No space left")
+
+
+def on_terminal(arguments, environment):
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execve(COMMAND, [str(COMMAND), *arguments], {**BASE, "TERM": "xterm", **environment})
+    text = b""
+    try:
+        while piece := os.read(fd, 65536):
+            text += piece
+    except OSError:
+        pass
+    os.close(fd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text.decode()
+
+
+def test_colours_are_for_terminals():
+    code, text = on_terminal(["info"], {})
+    same(code, 0)
+    holds(text, "\033[1m")
+    for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        assert "\033[" not in on_terminal(["info"], environment)[1], environment
+    assert "\033[" not in call("info")[1], "colours in a pipe"
+
+
+# ---- info -----------------------------------------------------------------------------------------------------------
+
+
+def test_info_as_json():
+    code, out, err = call("info", "--json", "--device", "no_such_plugin",
+                          environment={"CUDA_VISIBLE_DEVICES": "3\udcff"})
+    same((code, err), (0, ""))
+    info = json.loads(out)
+    same(sorted(info), ["checks", "devices", "environment", "libraries", "library", "plugins", "profiler", "schema",
+                        "system"])
+    same(info["schema"], 1)
+    same(info["library"]["version"], call("--version")[1].split()[1])
+    same([d["spec"] for d in info["devices"]], ["cpu", "no_such_plugin"])
+    assert info["devices"][0]["ok"] and not info["devices"][1]["ok"] and info["devices"][1]["reason"]
+    assert any("libmillrace.so" in f["path"] for f in info["libraries"])
+    same(info["system"]["cpus_allowed"], len(os.sched_getaffinity(0)))
+    holds(info["system"]["kernel"], os.uname().release)
+    same(info["environment"]["CUDA_VISIBLE_DEVICES"], "3\ufffd", "what is no UTF-8")
+    same(info["environment"]["MILLRACE_PROF"], None)
+
+
+def test_info_as_text():
+    code, out, err = call("info")
+    same((code, err), (0, ""))
+    holds(out, "Millrace", "Profiler", "Devices", "Device plugins", "Loaded files", "Machine", "Environment", "glibc")
+    if not any(len(str(p)) > 70 for p in COMMAND.parents):
+        words = [line for line in out.splitlines() if len(line) > 100 and " " in line[24:]]
+        assert not words, f"wider than 100 columns: {words}"
+
+
+def test_info_check():
+    code, out, _ = call("info", "--check", "--device", "no_such_plugin")
+    same(code, 1)
+    lines = out.splitlines()
+    assert all(re.match(r"(ok   |warn |fail ) ?\S|      \S", line) for line in lines), out
+    holds(out, "fail  device no_such_plugin: ")
+    grades = [c["grade"] for c in json.loads(call("info", "--json")[1])["checks"]]
+    code, out, _ = call("info", "--check")
+    same(code, 1 if "fail" in grades else 0, "exit status of " + out)
+
+
+def test_info_names_a_refused_plugin():
+    library = json.loads(call("info", "--json")[1])["library"]["path"]
+    folder = WORK / "broken"
+    folder.mkdir()
+    for file in Path(library).parent.glob("libmillrace*.so*"):
+        if "sim" not in file.name and "cuda" not in file.name:
+            shutil.copy(file, folder / file.name, follow_symlinks=True)
+    shutil.copy(library, folder / "libmillrace.so.0.1")
+    (folder / "libmillrace_broken.so").write_bytes(b"\x7fELF no plugin")
+    environment = {"LD_PRELOAD": str(folder / "libmillrace.so.0.1"), "LD_LIBRARY_PATH": str(folder)}
+    code, out, _ = call("info", "--check", environment=environment)
+    if "libmillrace_broken.so" not in out:
+        raise Skip("the loader does not take the other library")
+    same(code, 1)
+    holds(out, "fail  plugin libmillrace_broken.so: ")
+
+
+# ---- reports --------------------------------------------------------------------------------------------------------
+
+
+def test_report_of_what_cannot_be_read():
+    need_profiler()
+    fails(["prof", "report", WORK / "nothing.json"], 1, "nothing.json")
+    fails(["prof", "report", WORK], 1)
+    (WORK / "text.json").write_text("It was a dark and stormy night.\n")
+    fails(["prof", "report", WORK / "text.json"], 1, "text.json")
+    (WORK / "empty.json").write_text("")
+    fails(["prof", "report", WORK / "empty.json"], 1, "empty.json")
+
+
+def test_report_without_a_plugin():
+    if json.loads(call("info", "--json")[1])["profiler"]["loaded"]:
+        raise Skip("there is a profiler plugin")
+    fails(["prof", "report", written("plain.json")], 1, "profiler")
+
+
+def test_report_as_text():
+    need_profiler()
+    path = written("plain.json")
+    code, out, err = call("prof", "report", path)
+    same((code, err), (0, ""))
+    wide = [line for line in out.splitlines() if len(line) > 100]
+    assert not wide, f"wider than 100 columns: {wide}"
+    holds(out, "gemm")
+    assert "\033" not in out
+    code, zipped, _ = call("prof", "report", written("plain.json.gz"))
+    same(code, 0)
+    holds(zipped, "gemm")
+
+
+def test_report_in_every_format():
+    need_profiler()
+    path = written("plain.json")
+    code, out, _ = call("prof", "report", path, "-f", "json")
+    same(code, 0)
+    rows = [json.loads(line) for line in out.splitlines()]
+    same(sum(r["table"] == "work" for r in rows), 24, "pieces of work")
+    code, out, _ = call("prof", "report", path, "-f", "csv", "-t", "kernels")
+    same(code, 0)
+    same(len(out.split("\r\n")) - 1, 25, "lines of the kernels' table")
+    code, out, _ = call("prof", "report", path, "-f", "chrome")
+    same(code, 0)
+    assert json.loads(out)["traceEvents"]
+    code, out, err = call("prof", "report", path, "-o", "report.html")
+    same((code, out, err), (0, "", ""))
+    holds((WORK / "report.html").read_text(), "<html")
+    same(call("prof", "report", path, "-o", "back.json")[0], 0)
+    same(call("prof", "report", WORK / "back.json")[0], 0, "reading back what was exported")
+    fails(["prof", "report", path, "-o", WORK / "no" / "folder.html"], 1, "folder.html")
+    fails(["prof", "report", path, "-f", "csv", "-t", "kernal"], 1, "kernal")
+    assert not list(WORK.glob("*.html.*")), "a temporary file stayed"
+    code, text = on_terminal(["prof", "report", str(path), "-f", "html"], {})
+    same(code, 2)
+    holds(text, "-o")
+
+
+def test_queries():
+    need_profiler()
+    path = written("plain.json")
+    # 12 steps of one gemm and one relu of 300 us and 0, 3, 1, 4, 2 us in turn: 12 * 300 + 2 * 10 + 0 + 3 = 3623 us.
+    query = "select name, count, sum(duration_ns) from kernels group by name order by name"
+    code, out, _ = call("prof", "report", path, "-q", query, "-f", "csv")
+    same(code, 0)
+    same(out.split("\r\n")[1:], ["gemm,12,3623000", "relu,12,3623000", ""])
+    code, out, _ = call("prof", "report", path, "-q", query)
+    same(code, 0)
+    lines = out.splitlines()
+    same(len(lines), 3)
+    same(lines[1].split(), ["gemm", "12", "3623000"])
+    same(len({len(line) for line in lines}), 1, "widths of the lines")
+    fails(["prof", "report", path, "-q", "select nme from kernels"], 1, "nme")
+    fails(["prof", "report", path, "-q", "select"], 1)
+    code, out, _ = call("prof", "report", path, "-q", "select name from kernels limit 1", "-o", "answer.txt")
+    same((code, out), (0, ""))
+    same((WORK / "answer.txt").read_text(), "name\ngemm\n")
+
+
+def test_queries_list_what_there_is():
+    need_profiler()
+    path = written("plain.json")
+    holds(call("prof", "report", path, "-q", "tables")[1], "kernels", "steps")
+    holds(call("prof", "report", path, "-q", "columns steps")[1], "kernel_ns")
+
+
+def test_settings():
+    need_profiler()
+    path = written("plain.json")
+    same(call("prof", "report", path, "--set", "g1_min_gap_ns=20us", "--set", "t3_min_share=2%")[0], 0)
+    fails(["prof", "report", path, "--set", "g1_min_gap=20us"], 2, "g1_min_gap_ns")
+    fails(["prof", "report", path, "--set", "g1_min_gap_ns"], 2, "NAME=VALUE")
+    fails(["prof", "report", path, "--calibration", WORK / "none.json"], 1, "none.json")
+
+
+def test_what_if():
+    need_profiler()
+    path = written("plain.json")
+    code, out, _ = call("prof", "report", path, "-w", "kernels=2x", "-f", "json")
+    same(code, 0)
+    answer = json.loads(out)
+    same(answer["changes"], ["kernels=2x"])
+    # Each step holds two kernels of 300 us to 304 us in a row: half of that is saved, the rest stays.
+    per_step = (answer["before_ns"] - answer["after_ns"]) / answer["steps"]
+    assert 295e3 <= per_step <= 310e3, per_step
+    code, out, _ = call("prof", "report", path, "-w", "kernels=2x")
+    same(code, 0)
+    holds(out, "before", "after", "saves", "per step")
+    fails(["prof", "report", path, "-w", "findings=999"], 2, "999")
+
+
+def test_refused_recordings():
+    need_profiler()
+    made = trace()
+    # Launches without a single piece of device work: somebody watched the wrong process.
+    made["traceEvents"] = [e for e in made["traceEvents"] if e["cat"] != "kernel"]
+    path = WORK / "refused.json"
+    path.write_text(json.dumps(made))
+    code, out, err = call("prof", "report", path)
+    same(code, 3)
+    assert out and err.startswith("millrace: "), err
+    same(call("prof", "report", path, "-w", "kernels=2x")[0], 3)
+
+
+# ---- diff -----------------------------------------------------------------------------------------------------------
+
+
+def test_diff_tells_change_from_noise():
+    need_profiler()
+    a, b = written("plain.json"), written("same.json", jitter=(4, 0, 3, 2, 1))
+    code, out, err = call("prof", "diff", a, b)
+    same((code, err), (0, ""))
+    holds(out, "No difference beyond noise", "noise")
+    slow = written("slow.json", kernel_us=330)
+    code, out, _ = call("prof", "diff", a, slow)
+    same(code, 0)
+    holds(out, "B differs from A by", "slower")
+    wide = [line for line in out.splitlines() if len(line) > 100]
+    assert not wide, f"wider than 100 columns: {wide}"
+    code, out, _ = call("prof", "diff", a, slow, "-f", "json")
+    same(code, 0)
+    answer = json.loads(out)
+    # Two kernels a step, each 30 us longer, one after the other.
+    step = answer["step"]
+    same(step["verdict"], "slower")
+    assert abs(step["difference_ns"] - 60000) < 1500, step
+    assert step["low_ns"] <= step["difference_ns"] <= step["high_ns"] and step["p"] < 0.01, step
+    # Both sides spread alike, so the test has 12 + 12 - 2 degrees of freedom: Student's table says 2.0739.
+    reach = 2.0739 * math.sqrt((step["a"]["stddev_ns"] ** 2 + step["b"]["stddev_ns"] ** 2) / 12)
+    same((step["a"]["steps"], step["b"]["steps"]), (12, 12))
+    assert abs((step["high_ns"] - step["low_ns"]) / 2 - reach) < 0.002 * reach, (step, reach)
+    kernels = {k["name"]: k for k in answer["kernels"]}
+    same(sorted(kernels), ["gemm", "relu"])
+    for kernel in kernels.values():
+        same((kernel["calls_a"], kernel["calls_b"], kernel["verdict"]), (1, 1, "slower"))
+        assert abs(kernel["difference_ns"] - 30000) < 1500, kernel
+    kernel_part = next(p for p in answer["parts"] if p["name"] == "kernel")
+    assert abs(kernel_part["difference_ns"] - 60000) < 1500, kernel_part
+
+
+def test_diff_of_what_came_and_went():
+    need_profiler()
+    a, b = written("copies.json", copy_us=400), written("renamed.json", names=("gemm", "gelu"))
+    code, out, _ = call("prof", "diff", a, b, "-f", "json")
+    same(code, 0)
+    answer = json.loads(out)
+    kernels = {k["name"]: (k["calls_a"], k["calls_b"], k["verdict"]) for k in answer["kernels"]}
+    same(kernels["relu"], (1, 0, "faster"))
+    same(kernels["gelu"], (0, 1, "slower"))
+    same([c["bytes_a"] for c in answer["copies"]], [4000000])
+    same([c["bytes_b"] for c in answer["copies"]], [0])
+    states = {(f["rule"], f["state"]) for f in answer["findings"]}
+    assert any(state == "gone" for _, state in states), f"no finding about the copies is gone: {states}"
+    holds(call("prof", "diff", a, b)[1], "gone", "new")
+
+
+def test_diff_of_what_cannot_be_read():
+    need_profiler()
+    fails(["prof", "diff", written("plain.json"), WORK / "nothing.json"], 1, "nothing.json")
+    fails(["prof", "diff", written("plain.json"), written("plain.json"), "-f", "html"], 2, "html")
+
+
+# ---- run ------------------------------------------------------------------------------------------------------------
+
+
+def test_run_passes_everything_through():
+    code, out, err = call("prof", "run", "--", "sh", "-c", "cat; echo to stderr >&2; exit 5", given="through\n")
+    same((code, out), (5, "through\n"))
+    holds(err, "to stderr\n", "left no trace")
+    same(call("prof", "run", "sh", "-c", "exit 7")[0], 7, "without --")
+    code, _, err = call("prof", "run", "--", WORK / "no-such-program")
+    same(code, 127)
+    holds(err, "no-such-program", "No such file")
+    (WORK / "plain.txt").write_text("no program")
+    same(call("prof", "run", "--", WORK / "plain.txt")[0], 126)
+    code, _, err = call("prof", "run", "--", "sh", "-c", "kill -KILL $$")
+    same(code, 137)
+    holds(err, "signal 9")
+    # SIGPIPE is what the program had before, not what the command uses for itself.
+    same(call("prof", "run", "--", "sh", "-c", "kill -PIPE $$; exit 3")[0], 141)
+
+
+def test_run_hands_signals_on():
+    script = "trap 'echo caught; exit 9' TERM; echo ready; while :; do sleep 0.05; done"
+    run = subprocess.Popen([COMMAND, "prof", "run", "--", "sh", "-c", script], stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True, env=BASE)
+    same(run.stdout.readline(), "ready\n")
+    run.send_signal(signal.SIGTERM)
+    out, _ = run.communicate(timeout=60)
+    same((run.returncode, out), (9, "caught\n"))
+
+
+def test_run_sets_and_cleans():
+    folder = WORK / "temporary"
+    folder.mkdir()
+    code, out, _ = call("prof", "run", "--budget", "2", "--store", "64", "--", "sh", "-c", 'echo "$MILLRACE_PROF"',
+                        environment={"TMPDIR": str(folder)})
+    same(code, 0)
+    path, *options = out.strip().split(",")
+    assert path.startswith(str(folder)) and "%p" in path and "%c" in path, path
+    same(options, ["budget=0.02", f"store={64 << 20}"])
+    same(list(folder.iterdir()), [], "what stayed behind")
+
+
+PROGRAM = """
+import ctypes, os, sys
+library = ctypes.CDLL(sys.argv[1])
+context = ctypes.c_void_p()
+assert library.mill_context_create(None, ctypes.byref(context), None) == 0
+execution = ctypes.c_void_p()
+library.mill_exec_create.argtypes = [ctypes.c_void_p, ctypes.c_uint32] + [ctypes.c_void_p] * 3
+assert library.mill_exec_create(context, 0, None, ctypes.byref(execution), None) == 0
+dims = (ctypes.c_int64 * 2)(256, 256)
+make = library.mill_tensor_create
+make.argtypes = [ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_void_p]
+add = library.mill_add
+add.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_void_p] * 2
+tensor = ctypes.c_void_p()
+assert make(execution, 12, dims, 2, ctypes.byref(tensor), None) == 0
+for step in range(20):
+    for _ in range(10):
+        out = ctypes.c_void_p()
+        assert add(execution, tensor, tensor, ctypes.byref(out), None) == 0
+        library.mill_tensor_release(out)
+    library.mill_trace_step.argtypes = [ctypes.c_void_p] * 2
+    assert library.mill_trace_step(execution, None) == 0
+for release, handle in ((library.mill_tensor_release, tensor), (library.mill_exec_release, execution),
+                        (library.mill_context_release, context)):
+    release.argtypes = [ctypes.c_void_p]
+    release(handle)
+print("done")
+"""
+
+
+def test_run_reports_a_program():
+    need_profiler()
+    library = json.loads(call("info", "--json")[1])["library"]["path"]
+    program = WORK / "program.py"
+    program.write_text(PROGRAM)
+    if b"MILLRACE_PROF" not in Path(library).read_bytes():
+        raise Skip("this library does not look at MILLRACE_PROF")
+    code, out, err = call("prof", "run", "--", sys.executable, program, library)
+    same((code, out), (0, "done\n"))
+    holds(err, "add")
+    code, out, err = call("prof", "run", "-o", "kept.json.gz", "--no-report", "--", sys.executable, program,
+                          library)
+    same((code, out), (0, "done\n"))
+    same(err.count("\n"), 1, err)
+    code, out, _ = call("prof", "report", WORK / "kept.json.gz", "-q", "select count from ops", "-f", "csv")
+    same((code, out), (0, "count\r\n200\r\n"))
+    same(call("prof", "run", "-o", "kept.html", "--", sys.executable, program, library)[0], 0)
+    holds((WORK / "kept.html").read_text(), "<html")
+
+
+# ---- calibrate ------------------------------------------------------------------------------------------------------
+
+
+def test_calibrate_reads_a_model_exactly():
+    need_sim()
+    code, out, err = call("prof", "calibrate", "--device", "sim:h200-sxm", "--quick", "-o", "link.json")
+    same((code, err), (0, ""))
+    holds(out, "Modelled, not measured", "16 MiB", "triad")
+    figures = json.loads((WORK / "link.json").read_text())
+    lines = {(line["kind"], line["memory"]): line for line in figures["lines"]}
+    same(len(lines), 4)
+    # The profile: 1,500 ns and 55.6 GB/s of pinned memory both ways, 6,000 and 7,000 ns of pageable.
+    for kind in ("host_to_device", "device_to_host"):
+        pinned = lines[kind, "pinned"]
+        assert abs(pinned["alpha_ns"] - 1500) < 15 and abs(pinned["bytes_per_s"] - 55.6e9) < 0.556e9, pinned
+        assert lines[kind, "pageable"]["bytes_per_s"] < pinned["bytes_per_s"]
+        assert pinned["bytes_per_s_low"] <= pinned["bytes_per_s"]
+    assert abs(lines["host_to_device", "pageable"]["alpha_ns"] - 6000) < 60
+    assert abs(lines["device_to_host", "pageable"]["alpha_ns"] - 7000) < 70
+    assert abs(figures["host_copy_bytes_per_s"] - 12e9) < 0.36e9, figures["host_copy_bytes_per_s"]
+    assert figures["stream_bytes_per_s"] > 0
+    # Both directions share the link, so each is slower than alone.
+    assert 0 < figures["both_directions"]["to_device_bytes_per_s"] < 55.6e9
+
+
+def test_calibration_is_taken():
+    need_profiler()
+    (WORK / "given.json").write_text(json.dumps({"millrace_link_calibration": 1, "lines": [
+        {"device": None, "kind": "host_to_device", "memory": "pinned", "alpha_ns": 1500, "bytes_per_s": 5e10}]}))
+    query = "select kind, memory, bytes_per_s from links where source = 'calibration'"
+    code, out, err = call("prof", "report", written("plain.json"), "-c", WORK / "given.json", "-q", query, "-f",
+                          "csv")
+    same((code, err), (0, ""))
+    kind, memory, rate = out.split("\r\n")[1].split(",")
+    same((memory, float(rate)), ("pinned", 5e10))
+    (WORK / "wrong.json").write_text("{}")
+    fails(["prof", "report", written("plain.json"), "-c", WORK / "wrong.json"], 1, "wrong.json")
+
+
+def test_calibrate_without_a_device():
+    code, out, err = call("prof", "calibrate", "--device", "cpu", "--quick", "-o", "-")
+    same(code, 0)
+    same(json.loads(out)["lines"], [])
+    holds(err, "triad")
+    fails(["prof", "calibrate", "--device", "no_such_plugin", "--quick"], 1, "no_such_plugin")
+
+
+# ---- recorded traces ------------------------------------------------------------------------------------------------
+
+
+def test_recorded_resnet():
+    path = recorded("kineto_resnet50_workers0")
+    code, out, _ = call("prof", "report", path)
+    same(code, 0)
+    holds(out, "I1")
+    code, out, _ = call("prof", "report", path, "-q", "select count, sum(bytes) from transfers where "
+                        "host_memory = 'pageable' and copy_kind = 'host to device'", "-f", "csv")
+    same((code, out.split("\r\n")[1]), (0, "12,115607040"))
+
+
+def main():
+    wanted = sys.argv[2:]
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    for name, test in list(globals().items()):
+        if not name.startswith("test_") or wanted and not any(word in name for word in wanted):
+            continue
+        began = time.monotonic()
+        try:
+            test()
+            counts["passed"] += 1
+        except Skip as reason:
+            counts["skipped"] += 1
+            print(f"cli_test: {name}: skipped: {reason}")
+        except Exception as error:  # whatever it is, the others still run
+            counts["failed"] += 1
+            print(f"cli_test: {name}: {type(error).__name__}: {error}")
+        if time.monotonic() - began > 20:
+            print(f"cli_test: {name}: took {time.monotonic() - began:.0f} s")
+    shutil.rmtree(WORK, ignore_errors=True)
+    print(", ".join(f"{n} {what}" for what, n in counts.items()))
+    return 1 if counts["failed"] else 0
+
+
+sys.exit(main())

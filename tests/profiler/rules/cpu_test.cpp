@@ -1,0 +1,188 @@
+// C1 and O1.
+#include <gtest/gtest.h>
+
+#include "profiler/rules/rule_case.h"
+
+namespace mill::prof::test {
+namespace {
+
+// Ten steps of 100 us on a CPU with four threads: add for `add` us and `bytes`, the rest matmul.
+Trace cpu_steps(Ns add, uint64_t bytes) {
+  Builder b;
+  b.trace.devices[0].kind = DeviceKind::cpu;
+  b.trace.devices[0].host_threads = 4;
+  for (int k = 0; k < 10; ++k) {
+    const Ns t = k * 100 * us;
+    const uint32_t row = b.op("add", t, t + add);
+    b.trace.ops.bytes[row] = bytes;
+    const uint32_t rest = b.op("matmul", t + add, t + 100 * us);
+    b.trace.ops.bytes[rest] = 1000;
+    b.step(k, t, t + 100 * us);
+  }
+  return std::move(b.trace);
+}
+
+void count(Trace& trace, const char* name, Ns time, double value) {
+  const uint32_t row = trace.counters.add();
+  trace.counters.time[row] = time;
+  trace.counters.name[row] = trace.strings.intern(name);
+  trace.counters.value[row] = value;
+}
+
+// 160,000 bytes in 10 us are 16 GB/s: exactly 80 % of 20 GB/s.
+TEST(MemoryBound, BeginsAtItsShareOfTheBandwidth) {
+  RuleCase at(cpu_steps(10 * us, 160000));
+  at.links.stream_bytes_per_s = 20e9;
+  const auto findings = at.run(find_cpu);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(findings[0].rule, RuleId::C1);
+  EXPECT_NEAR(fact(findings[0], "bytes_per_s"), 16e9, 1);
+  EXPECT_EQ(fact(findings[0], "share"), 0.1);
+  EXPECT_EQ(findings[0].severity, Severity::info);
+  EXPECT_EQ(findings[0].saving.expected, 0);
+  EXPECT_TRUE(says(findings[0].advice, "add")) << findings[0].advice;
+  RuleCase under(cpu_steps(10 * us, 159000));
+  under.links.stream_bytes_per_s = 20e9;
+  EXPECT_TRUE(under.run(find_cpu).empty());
+}
+
+TEST(MemoryBound, IsMoreThanANoteOnlyInLargeOps) {
+  RuleCase large(cpu_steps(31 * us, 31 * 16000));
+  large.links.stream_bytes_per_s = 20e9;
+  auto findings = large.run(find_cpu);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(findings[0].severity, Severity::low);
+  RuleCase small(cpu_steps(30 * us, 30 * 16000));
+  small.links.stream_bytes_per_s = 20e9;
+  findings = small.run(find_cpu);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(findings[0].severity, Severity::info);
+}
+
+TEST(MemoryBound, IsSilentWithoutAFigureToCompareWith) {
+  RuleCase c(cpu_steps(31 * us, 31 * 16000));
+  EXPECT_TRUE(c.run(find_cpu).empty());
+}
+
+// An op that only calls another has that one's bytes, not its own time.
+TEST(MemoryBound, CountsInnerOpsOnly) {
+  Trace trace = cpu_steps(10 * us, 160000);
+  for (int k = 0; k < 10; ++k) {
+    const uint32_t outer = trace.ops.add();
+    trace.ops.start[outer] = k * 100 * us;
+    trace.ops.end[outer] = k * 100 * us + 10 * us;
+    trace.ops.kind[outer] = static_cast<uint8_t>(OpKind::op);
+    trace.ops.name[outer] = trace.strings.intern("residual");
+    trace.ops.device[outer] = 0;
+    trace.ops.bytes[outer] = 160000;
+  }
+  // Inner ops begin a little later, so that they lie in the outer ones.
+  for (uint32_t op = 0; op < 20; op += 2) trace.ops.start[op] += 1;
+  RuleCase c(std::move(trace));
+  c.links.stream_bytes_per_s = 20e9;
+  const auto findings = c.run(find_cpu);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_TRUE(says(findings[0].title, "add")) << findings[0].title;
+}
+
+// 1,000 us; four threads; a minor fault counts as 0.25 us: 324 of them are 81 us, over four threads
+// 20.25, that is, 2.025 %.
+TEST(PageFaults, FireAboveTheirShareOfTheTime) {
+  Trace trace = cpu_steps(10 * us, 0);
+  count(trace, "minor_faults", 0, 1000);
+  count(trace, "minor_faults", 999 * us, 1324);
+  RuleCase above(std::move(trace));
+  const auto findings = above.run(find_cpu);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(fact(findings[0], "minor_faults"), 324);
+  EXPECT_EQ(findings[0].saving.expected, 20250);
+  EXPECT_EQ(findings[0].saving.upper, 81000);
+  EXPECT_EQ(findings[0].saving.lower, 10125);
+  EXPECT_EQ(findings[0].severity, Severity::low);
+
+  Trace few = cpu_steps(10 * us, 0);
+  count(few, "minor_faults", 0, 1000);
+  count(few, "minor_faults", 999 * us, 1320);
+  RuleCase at(std::move(few));
+  EXPECT_TRUE(at.run(find_cpu).empty());
+}
+
+TEST(PageFaults, MajorOnesCostMore) {
+  Trace trace = cpu_steps(10 * us, 0);
+  count(trace, "major_faults", 0, 7);
+  count(trace, "major_faults", 999 * us, 9);
+  RuleCase c(std::move(trace));
+  const auto findings = c.run(find_cpu);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(findings[0].saving.expected, 25000);  // two of 50 us over four threads
+}
+
+// Four threads for 1,000 us: 4,000,000 ns of CPU time.
+TEST(IdlePool, FiresAboveItsShare) {
+  Trace busy = cpu_steps(10 * us, 0);
+  count(busy, "cpu_time_ns", 0, 0);
+  count(busy, "cpu_time_ns", 1000 * us, 2.81e6);
+  RuleCase under(std::move(busy));
+  EXPECT_TRUE(under.run(find_cpu).empty());
+
+  Trace idle = cpu_steps(10 * us, 0);
+  count(idle, "cpu_time_ns", 0, 0);
+  count(idle, "cpu_time_ns", 1000 * us, 2.79e6);
+  RuleCase above(std::move(idle));
+  const auto findings = above.run(find_cpu);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_NEAR(fact(findings[0], "idle_share"), 0.3025, 1e-9);
+  EXPECT_EQ(findings[0].severity, Severity::info);
+}
+
+TEST(IdlePool, IsNoFaultOfAHostThatFeedsADevice) {
+  Trace trace = cpu_steps(10 * us, 0);
+  count(trace, "cpu_time_ns", 0, 0);
+  count(trace, "cpu_time_ns", 1000 * us, 1e6);
+  Builder b;
+  b.trace = std::move(trace);
+  b.on(b.device(1)).work(WorkKind::kernel, "work", 0, 900 * us, kNoRow);
+  RuleCase c(std::move(b.trace));
+  EXPECT_TRUE(c.run(find_cpu).empty());
+}
+
+// ---- O1 -----------------------------------------------------------------------------------------
+
+TEST(OwnCost, MeasuredCostIsComparedWithTheBudget) {
+  RuleCase above(cpu_steps(10 * us, 0));
+  above.own_cost = 0.02;
+  const auto findings = above.run(find_overhead);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(findings[0].rule, RuleId::O1);
+  EXPECT_EQ(findings[0].saving.expected, 20 * us);  // 2 % of 1,000
+  EXPECT_EQ(findings[0].severity, Severity::low);
+  RuleCase at(cpu_steps(10 * us, 0));
+  at.own_cost = 0.01;
+  EXPECT_TRUE(at.run(find_overhead).empty());
+}
+
+// The tool says that it took 10 us of each step of 100, twice, at the same time.
+TEST(OwnCost, RecordedOverheadCountsOnce) {
+  Trace trace = cpu_steps(10 * us, 0);
+  for (int k = 0; k < 20; ++k) {
+    const uint32_t row = trace.overheads.add();
+    trace.overheads.start[row] = (k / 2) * 100 * us;
+    trace.overheads.end[row] = (k / 2) * 100 * us + 10 * us;
+    trace.overheads.thread[row] = 0;
+    trace.overheads.kind[row] = static_cast<uint8_t>(OverheadKind::profiler);
+  }
+  RuleCase c(std::move(trace));
+  const auto findings = c.run(find_overhead);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(fact(findings[0], "cost_share"), 0.1);
+  EXPECT_EQ(findings[0].saving.upper, 100 * us);
+  EXPECT_NEAR(static_cast<double>(findings[0].saving.expected), 100e3, 1e3);
+}
+
+TEST(OwnCost, IsSilentWhereNothingIsKnown) {
+  RuleCase c(cpu_steps(10 * us, 0));
+  EXPECT_TRUE(c.run(find_overhead).empty());
+}
+
+}  // namespace
+}  // namespace mill::prof::test

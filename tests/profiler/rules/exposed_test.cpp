@@ -1,0 +1,145 @@
+#include <gtest/gtest.h>
+
+#include "profiler/rules/transfer_setup.h"
+
+namespace mill::prof::test {
+namespace {
+
+constexpr int kSteps = 10;
+
+// Each step, on one stream: a pinned copy of `copy`, a kernel of `kernel`, a wait for it. Two calls
+// of 5 us come first.
+Builder serial_steps(Ns copy, Ns kernel, uint64_t bytes = 4 * MB) {
+  Builder b;
+  const Ns period = 5 * us + copy + kernel;
+  for (int k = 0; k < kSteps; ++k) {
+    const Ns t = k * period + ms;
+    b.step(k, t, t + period);
+    b.copy(CopyKind::host_to_device, Memory::pinned, bytes, t, t + 5 * us, t + 5 * us,
+           t + 5 * us + copy);
+    b.kernel("matmul", t + 10 * us, t + 5 * us + copy, t + period);
+    b.call(CallKind::sync_stream, "cudaStreamSynchronize", t + 10 * us, t + period);
+  }
+  return b;
+}
+
+TEST(Exposed, PrefetchingHidesAllButTheFirstCopy) {
+  const Scene scene(serial_steps(400 * us, 600 * us));
+  const std::vector<Finding> found = scene.find(find_exposed);
+  ASSERT_EQ(found.size(), 1u);
+  const Finding& t3 = found[0];
+  EXPECT_EQ(t3.rule, RuleId::T3);
+  EXPECT_EQ(t3.evidence_total, 10u);
+  EXPECT_DOUBLE_EQ(fact(t3, "exposed_ns"), 10 * 400e3);
+  EXPECT_EQ(t3.saving.upper, 10 * 400 * us);
+  // Steps of 1,005 us become 10 us of calls and 600 us of kernel, but the first: 9 x 395 us. The
+  // naive answer is all that is exposed, 10 x 400 us.
+  EXPECT_NEAR(static_cast<double>(t3.saving.expected), 9 * 395e3, 9 * 3.95e3);
+  EXPECT_LT(static_cast<double>(t3.saving.expected), 0.95 * fact(t3, "exposed_ns"));
+  EXPECT_DOUBLE_EQ(fact(t3, "extra_bytes"), 4e6);
+  EXPECT_TRUE(says(t3, "400 us of every 1.00 ms step"));
+  EXPECT_TRUE(says(t3, "4.00 MB of device memory"));
+  EXPECT_TRUE(says(t3, "Two steps ahead"));
+}
+
+TEST(Exposed, WhatIsLongerThanTheKernelsCannotBeHiddenBehindThem) {
+  const Scene scene(serial_steps(600 * us, 400 * us));
+  const std::vector<Finding> found = scene.find(find_exposed, RuleId::T3);
+  ASSERT_EQ(found.size(), 1u);
+  // The copies follow each other: 5 + 10 x 600 + 400 us instead of 10 x 1,005. That hides nine
+  // kernels of 400 us and nine starts of 5 us.
+  EXPECT_NEAR(static_cast<double>(found[0].saving.expected), 9 * 405e3, 9 * 8.1e3);
+  EXPECT_LT(static_cast<double>(found[0].saving.expected), 0.65 * 10 * 600e3);
+}
+
+TEST(Exposed, CopiesUnderKernelsAreSilent) {
+  Builder b;
+  for (int k = 0; k < kSteps; ++k) {
+    const Ns t = k * 1000 * us + ms;
+    b.step(k, t, t + 1000 * us);
+    b.on(0, 7).kernel("matmul", t + 5 * us, t + 5 * us, t + 1000 * us);
+    b.on(0, 8).copy(CopyKind::host_to_device, Memory::pinned, MB, t + 10 * us, t + 15 * us,
+                    t + 20 * us, t + 900 * us);
+    b.on(0, 7).call(CallKind::sync_stream, "cudaStreamSynchronize", t + 15 * us, t + 1000 * us);
+  }
+  EXPECT_TRUE(Scene(std::move(b)).find(find_exposed).empty());
+}
+
+TEST(Exposed, FiresAboveItsShareOnly) {
+  // 1/32 of a step of 3,200 us is 100 us.
+  Scene at(serial_steps(100 * us, 3095 * us));
+  at.limits.t3_min_share = 0.03125;
+  EXPECT_TRUE(at.find(find_exposed).empty());
+  Scene above(serial_steps(100 * us + 1, 3095 * us - 1));
+  above.limits.t3_min_share = 0.03125;
+  EXPECT_EQ(above.find(find_exposed).size(), 1u);
+}
+
+TEST(Exposed, CopiesThatOverlapEachOtherAreCountedOnce) {
+  Builder b = serial_steps(400 * us, 600 * us);
+  for (int k = 0; k < kSteps; ++k) {
+    const Ns t = k * 1005 * us + ms;
+    b.on(0, 8).copy(CopyKind::device_to_host, Memory::pinned, 4 * MB, t + 10 * us, t + 10 * us,
+                    t + 105 * us, t + 505 * us);
+  }
+  const Scene scene(std::move(b));
+  const std::vector<Finding> found = scene.find(find_exposed, RuleId::T3);
+  ASSERT_EQ(found.size(), 1u);
+  // To the device from 5 to 405 us, to the host from 105 to 505 us, a kernel from 405 us on: 400 us
+  // of the 800 us of copies are exposed.
+  EXPECT_DOUBLE_EQ(fact(found[0], "exposed_ns"), 10 * 400e3);
+  EXPECT_DOUBLE_EQ(fact(found[0], "exposed_to_host_ns"), 10 * 300e3);
+  EXPECT_DOUBLE_EQ(fact(found[0], "copy_ns"), 10 * 500e3);
+}
+
+// One stream: 300 us to the device, 300 us back, again and again; the host is far ahead.
+Builder turns(uint32_t engines, Ns down = 300 * us) {
+  Builder b;
+  b.trace.devices[0].copy_engines = engines;
+  for (int k = 0; k < kSteps; ++k) {
+    const Ns host = ms + k * 10 * us;
+    const Ns t = ms + 100 * us + k * (300 * us + down);
+    b.copy(CopyKind::host_to_device, Memory::pinned, 3 * MB, host, host + 5 * us, t, t + 300 * us);
+    b.copy(CopyKind::device_to_host, Memory::pinned, 3 * MB, host + 5 * us, host + 10 * us,
+           t + 300 * us, t + 300 * us + down);
+  }
+  const Ns end = ms + 100 * us + kSteps * (300 * us + down);
+  b.call(CallKind::sync_stream, "cudaStreamSynchronize", ms + 100 * us, end);
+  return b;
+}
+
+TEST(TakingTurns, DirectionsThatNeverOverlapCould) {
+  const Scene scene(turns(2));
+  const std::vector<Finding> found = scene.find(find_exposed, RuleId::T8);
+  ASSERT_EQ(found.size(), 1u);
+  // Uploads follow each other and each download runs beside the next upload: 11 x 300 us instead of
+  // 20 x 300. The naive answer is the shorter direction, 10 x 300 us.
+  EXPECT_NEAR(static_cast<double>(found[0].saving.expected), 9 * 300e3, 9 * 3e3);
+  EXPECT_EQ(found[0].saving.upper, 10 * 300 * us);
+  EXPECT_TRUE(says(found[0], "2 copy engines"));
+  EXPECT_TRUE(says(found[0], "stream 7"));
+}
+
+TEST(TakingTurns, OneCopyEngineCannotDoBoth) {
+  EXPECT_TRUE(Scene(turns(1)).find(find_exposed, RuleId::T8).empty());
+  EXPECT_EQ(Scene(turns(0)).find(find_exposed, RuleId::T8).size(), 1u);
+}
+
+TEST(TakingTurns, BothDirectionsMustBeBusyForMoreThanTheShare) {
+  // 10 x 20 us down of 100 us before the first copy and 10 x 320 us: 3,300 us.
+  Scene at(turns(2, 20 * us));
+  at.limits.t8_min_share = 200.0 / 3300.0;
+  EXPECT_TRUE(at.find(find_exposed, RuleId::T8).empty());
+  at.limits.t8_min_share = 199.0 / 3300.0;
+  EXPECT_EQ(at.find(find_exposed, RuleId::T8).size(), 1u);
+}
+
+TEST(TakingTurns, DirectionsThatOverlapAreSilent) {
+  Builder b = turns(2);
+  b.on(0, 8).copy(CopyKind::device_to_host, Memory::pinned, MB, ms, ms + 5 * us, ms + 150 * us,
+                  ms + 200 * us);
+  EXPECT_TRUE(Scene(std::move(b)).find(find_exposed, RuleId::T8).empty());
+}
+
+}  // namespace
+}  // namespace mill::prof::test

@@ -1,0 +1,140 @@
+#include <gtest/gtest.h>
+
+#include "profiler/rules/rule_case.h"
+
+namespace mill::prof::test {
+namespace {
+
+constexpr int kSteps = 10;
+
+// Wait for a batch, launch 5, kernel 100, for which the host waits.
+Trace waiting(Ns wait) {
+  Builder b;
+  const Ns period = wait + 105 * us;
+  for (int k = 0; k < kSteps; ++k) {
+    const Ns t = k * period;
+    if (wait > 0) b.loader_wait(t, t + wait);
+    b.kernel("work", t + wait + 5 * us, t + wait + 5 * us, t + period);
+    b.call(CallKind::sync_device, "cudaDeviceSynchronize", t + wait + 5 * us, t + period);
+    b.step(k, t, t + period);
+  }
+  return std::move(b.trace);
+}
+
+TEST(InputBound, SavesTheWait) {
+  RuleCase c(waiting(60 * us));
+  const auto findings = c.run(find_input);
+  const Finding* found = find_rule(findings, RuleId::I1);
+  ASSERT_NE(found, nullptr);
+  EXPECT_NEAR(static_cast<double>(found->saving.expected), 600e3, 6e3);
+  EXPECT_EQ(found->saving.lower, found->saving.expected) << "one batch ahead hides all of it";
+  EXPECT_EQ(found->saving.upper, 600 * us);
+  EXPECT_NEAR(fact(*found, "input_share"), 60.0 / 165, 1e-9);
+  EXPECT_EQ(fact(*found, "loader_wait_ns"), 600e3);
+  EXPECT_EQ(found->severity, Severity::high);
+  EXPECT_TRUE(says(found->advice, "1 worker")) << found->advice;
+}
+
+// A wait of 200 and 105 of other work: a worker that is one batch ahead is still 95 late.
+TEST(InputBound, HasALowerSavingForOneWorker) {
+  RuleCase c(waiting(200 * us));
+  const auto findings = c.run(find_input);
+  const Finding* found = find_rule(findings, RuleId::I1);
+  ASSERT_NE(found, nullptr);
+  EXPECT_NEAR(static_cast<double>(found->saving.expected), 2000e3, 20e3);
+  EXPECT_NEAR(static_cast<double>(found->saving.lower), 1050e3, 10.5e3);
+  EXPECT_EQ(found->fix.value, 2) << "200 of filling in 105 of other work needs two workers";
+}
+
+// 5.5 of 110.5 are 4.98 %; 5.6 of 110.6 are 5.06 %. 26.2 of 131.2 are 19.97 %, 26.3 are 20.03 %.
+TEST(InputBound, HasTwoClasses) {
+  RuleCase none(waiting(5500));
+  EXPECT_TRUE(none.run(find_input).empty());
+  RuleCase moderate(waiting(5600));
+  auto findings = moderate.run(find_input);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(findings[0].severity, Severity::medium);
+  RuleCase still(waiting(26200));
+  findings = still.run(find_input);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(findings[0].severity, Severity::medium);
+  RuleCase high(waiting(26300));
+  findings = high.run(find_input);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(findings[0].severity, Severity::high);
+}
+
+// The host waits for the next batch while the device computes: the loader's own sum says 57 %.
+TEST(InputBound, IsSilentWhereTheDeviceHasWork) {
+  Builder b;
+  const Ns period = 105 * us;
+  for (int k = 0; k < kSteps; ++k) {
+    const Ns t = k * period;
+    b.kernel("work", t + 5 * us, t + 5 * us, t + 105 * us);
+    b.loader_wait(t + 5 * us, t + 65 * us);
+    b.call(CallKind::sync_device, "cudaDeviceSynchronize", t + 65 * us, t + 105 * us);
+    b.step(k, t, t + period);
+  }
+  RuleCase c(std::move(b.trace));
+  EXPECT_TRUE(c.run(find_input).empty());
+}
+
+// Wait 60, copy 20 before the kernel of 100, and workers that fill.
+TEST(InputBound, SplitsWaitingFromCopyingFromFilling) {
+  Builder b;
+  const uint32_t worker = b.thread(2);
+  const Ns period = 200 * us;
+  for (int k = 0; k < kSteps; ++k) {
+    const Ns t = k * period;
+    b.by(0).loader_wait(t, t + 60 * us);
+    b.copy(CopyKind::host_to_device, Memory::pinned, 100000, t + 60 * us, t + 65 * us, t + 65 * us,
+           t + 85 * us);
+    b.kernel("work", t + 70 * us, t + 85 * us, t + 185 * us);
+    b.call(CallKind::sync_device, "cudaDeviceSynchronize", t + 70 * us, t + 185 * us);
+    b.step(k, t, t + period);
+    const uint32_t fill = b.trace.loader.add();
+    b.trace.loader.start[fill] = t;
+    b.trace.loader.end[fill] = t + 150 * us;
+    b.trace.loader.thread[fill] = worker;
+    b.trace.loader.kind[fill] = static_cast<uint8_t>(LoaderKind::fill);
+  }
+  RuleCase c(std::move(b.trace));
+  const auto findings = c.run(find_input);
+  ASSERT_EQ(findings.size(), 1u);
+  const Finding& found = findings[0];
+  EXPECT_EQ(fact(found, "loader_wait_ns"), 600e3);
+  EXPECT_EQ(fact(found, "exposed_copy_ns"), 200e3);
+  // From the batch at 60 to the copy at 65, where the gap before it is known from its beginning:
+  // at least in the nine steps after the first.
+  EXPECT_GE(fact(found, "handing_over_ns"), 45e3);
+  EXPECT_LE(fact(found, "handing_over_ns"), 50e3);
+  EXPECT_EQ(fact(found, "fill_ns"), 1500e3);
+  EXPECT_EQ(fact(found, "workers"), 1);
+  // 1,500 of filling in 2,000 - 600 of other work.
+  EXPECT_EQ(found.fix.value, 2);
+  EXPECT_TRUE(says(found.advice, "With 2 they would keep up")) << found.advice;
+}
+
+TEST(InputBound, OnACpuEveryWaitCounts) {
+  Builder b;
+  b.trace.devices[0].kind = DeviceKind::cpu;
+  for (int k = 0; k < kSteps; ++k) {
+    const Ns t = k * 100 * us;
+    b.loader_wait(t, t + 30 * us);
+    b.op("matmul", t + 30 * us, t + 100 * us);
+    b.step(k, t, t + 100 * us);
+  }
+  RuleCase c(std::move(b.trace));
+  const auto findings = c.run(find_input);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_NEAR(fact(findings[0], "input_share"), 0.30, 1e-9);
+  EXPECT_NEAR(static_cast<double>(findings[0].saving.expected), 300e3, 3e3);
+}
+
+TEST(InputBound, IsSilentWithoutALoader) {
+  RuleCase c(waiting(0));
+  EXPECT_TRUE(c.run(find_input).empty());
+}
+
+}  // namespace
+}  // namespace mill::prof::test
