@@ -123,135 +123,197 @@ struct StreamInfo {
 
 // ---- tables; every start, end and time is in ns on the trace's clock ----------------------------
 
+// clang-format off: it never comes to rest on these
+
 // Operators as a framework or the engine ran them on the host, and backward passes.
-#define MILL_PROF_OPS(X)                                                                         \
-  X(int64_t, start, ns)                                                                          \
-  X(int64_t, end, ns)                                                                            \
-  X(uint32_t, thread, thread)                                                                    \
-  X(uint32_t, name, string) X(uint8_t, kind, code) X(uint8_t, flags, flags)                      \
-      X(int32_t, number, none) X(uint32_t, device, device) /* of its exec; kNoRow: not known */  \
-      X(uint64_t, instance, none) /* number of the op call; 0: the source has none */            \
-      X(uint64_t, forward, none)  /* of an op of a backward pass: instance of the forward op */  \
-      X(uint64_t, bytes, bytes) X(uint64_t, flops, flops) X(uint64_t, tensor, none)              \
-          X(uint32_t, tensor_version, none) X(uint64_t, storage, none)                           \
-              X(uint32_t, dtypes, none) /* bytes 0 to 3: of the first output and three inputs */ \
-      X(uint32_t, exec, none) X(uint32_t, scope, string) X(int64_t, step, none)                  \
-          X(int32_t, status, none)                                                               \
-              X(uint32_t, parent, row) /* link: the op that it ran in, in Ops */                 \
-      X(uint32_t, forward_op, row)     /* link: in Ops */
+#define MILL_PROF_OPS(X)                                                                    \
+  X(int64_t, start, ns)                                                                     \
+  X(int64_t, end, ns)                                                                       \
+  X(uint32_t, thread, thread)                                                               \
+  X(uint32_t, name, string)                                                                 \
+  X(uint8_t, kind, code)                                                                    \
+  X(uint8_t, flags, flags)                                                                  \
+  X(int32_t, number, none)                                                                  \
+  X(uint32_t, device, device) /* of its exec; kNoRow: not known */                          \
+  X(uint64_t, instance, none) /* number of the op call; 0: the source has none */           \
+  X(uint64_t, forward, none)  /* of an op of a backward pass: instance of the forward op */ \
+  X(uint64_t, bytes, bytes)                                                                 \
+  X(uint64_t, flops, flops)                                                                 \
+  X(uint64_t, tensor, none)                                                                 \
+  X(uint32_t, tensor_version, none)                                                         \
+  X(uint64_t, storage, none)                                                                \
+  X(uint32_t, dtypes, none) /* bytes 0 to 3: of the first output and three inputs */        \
+  X(uint32_t, exec, none)                                                                   \
+  X(uint32_t, scope, string)                                                                \
+  X(int64_t, step, none)                                                                    \
+  X(int32_t, status, none)                                                                  \
+  X(uint32_t, parent, row)     /* link: the op that it ran in, in Ops */                    \
+  X(uint32_t, forward_op, row) /* link: in Ops */
 
 // Calls of the host into a device's runtime or driver.
-#define MILL_PROF_CALLS(X)                                                                         \
-  X(int64_t, start, ns)                                                                            \
-  X(int64_t, end, ns)                                                                              \
-  X(uint32_t, thread, thread)                                                                      \
-  X(uint32_t, name, string) X(uint8_t, kind, code) X(uint8_t, flags, flags)                        \
-      X(uint32_t, device, device)                                                                  \
-          X(uint32_t, stream, stream) /* kNoRow: the source does not say */                        \
-      X(uint64_t, correlation, none)                                                               \
-          X(uint64_t, waits_for,                                                                   \
-            none)                 /* of a wait for an event: correlation of its record; 0: none */ \
-      X(uint64_t, instance, none) /* of the op call that made it; 0: see op */                     \
-      X(uint64_t, bytes, bytes) X(int32_t, status, none)                                           \
-          X(uint32_t, op, row) /* link: innermost op, in Ops */                                    \
-      X(uint32_t, work, row)   /* link: its first piece of device work, in Work */
+#define MILL_PROF_CALLS(X)                                                                      \
+  X(int64_t, start, ns)                                                                         \
+  X(int64_t, end, ns)                                                                           \
+  X(uint32_t, thread, thread)                                                                   \
+  X(uint32_t, name, string)                                                                     \
+  X(uint8_t, kind, code)                                                                        \
+  X(uint8_t, flags, flags)                                                                      \
+  X(uint32_t, device, device)                                                                   \
+  X(uint32_t, stream, stream) /* kNoRow: the source does not say */                             \
+  X(uint64_t, correlation, none)                                                                \
+  X(uint64_t, waits_for, none) /* of a wait for an event: correlation of its record; 0: none */ \
+  X(uint64_t, instance, none)  /* of the op call that made it; 0: see op */                     \
+  X(uint64_t, bytes, bytes)                                                                     \
+  X(int32_t, status, none)                                                                      \
+  X(uint32_t, op, row)   /* link: innermost op, in Ops */                                       \
+  X(uint32_t, work, row) /* link: its first piece of device work, in Work */
 
 // What a device did. Ordered by (device, start) once linked.
-#define MILL_PROF_WORK(X)                                                                          \
-  X(int64_t, start, ns)                                                                            \
-  X(int64_t, end, ns)                                                                              \
-  X(int64_t, submit, ns)                                                                           \
-  X(int64_t, ready, ns) /* 0: the source does not say */                                           \
-      X(uint32_t, device, device) X(uint32_t, stream, stream) X(uint32_t, name, string)            \
-          X(uint8_t, kind, code) X(uint8_t, copy_kind, code) X(uint8_t, host_memory, code)         \
-              X(uint8_t, flags, flags)                                                             \
-                  X(uint32_t, peer, device) /* of a copy between devices: the target */            \
-      X(uint64_t, bytes, bytes) X(uint64_t, flops, flops) X(uint64_t, correlation, none)           \
-          X(uint64_t, instance, none) X(uint64_t, host_pointer, none) X(uint64_t, tensor, none)    \
-              X(uint32_t, tensor_version, none) X(uint64_t, storage, none)                         \
-                  X(uint32_t, copies, none) /* copies that one record stands for; 0 and 1: one */  \
-      X(uint64_t, graph_node, none) X(uint32_t, blocks, none) X(uint32_t, threads, none)           \
-          X(uint32_t, registers, none) X(uint32_t, shared_bytes, bytes) X(float, occupancy, ratio) \
-              X(uint32_t, call, row) /* link: the call that asked for it, in Calls */              \
-      X(uint32_t, op, row)           /* link: the op that it belongs to, in Ops */                 \
-      X(uint32_t, copy, row)         /* link: the engine's record of the copy, in Copies */
+#define MILL_PROF_WORK(X)                                                         \
+  X(int64_t, start, ns)                                                           \
+  X(int64_t, end, ns)                                                             \
+  X(int64_t, submit, ns)                                                          \
+  X(int64_t, ready, ns) /* 0: the source does not say */                          \
+  X(uint32_t, device, device)                                                     \
+  X(uint32_t, stream, stream)                                                     \
+  X(uint32_t, name, string)                                                       \
+  X(uint8_t, kind, code)                                                          \
+  X(uint8_t, copy_kind, code)                                                     \
+  X(uint8_t, host_memory, code)                                                   \
+  X(uint8_t, flags, flags)                                                        \
+  X(uint32_t, peer, device) /* of a copy between devices: the target */           \
+  X(uint64_t, bytes, bytes)                                                       \
+  X(uint64_t, flops, flops)                                                       \
+  X(uint64_t, correlation, none)                                                  \
+  X(uint64_t, instance, none)                                                     \
+  X(uint64_t, host_pointer, none)                                                 \
+  X(uint64_t, tensor, none)                                                       \
+  X(uint32_t, tensor_version, none)                                               \
+  X(uint64_t, storage, none)                                                      \
+  X(uint32_t, copies, none) /* copies that one record stands for; 0 and 1: one */ \
+  X(uint64_t, graph_node, none)                                                   \
+  X(uint32_t, blocks, none)                                                       \
+  X(uint32_t, threads, none)                                                      \
+  X(uint32_t, registers, none)                                                    \
+  X(uint32_t, shared_bytes, bytes)                                                \
+  X(float, occupancy, ratio)                                                      \
+  X(uint32_t, call, row) /* link: the call that asked for it, in Calls */         \
+  X(uint32_t, op, row)   /* link: the op that it belongs to, in Ops */            \
+  X(uint32_t, copy, row) /* link: the engine's record of the copy, in Copies */
 
 // Copies as the engine asked for them; start to end is the engine's call.
-#define MILL_PROF_COPIES(X)                                                                        \
-  X(int64_t, start, ns)                                                                            \
-  X(int64_t, end, ns)                                                                              \
-  X(uint32_t, thread, thread)                                                                      \
-  X(uint8_t, from, code) X(uint8_t, to, code) X(uint8_t, flags, flags)                             \
-      X(uint32_t, from_device, device) X(uint32_t, to_device, device) X(uint64_t, bytes, bytes)    \
-          X(uint64_t, tensor, none) X(uint32_t, tensor_version, none) X(uint64_t, storage, none)   \
-              X(uint64_t, source, none) /* of a copy from a tensor: id of its storage ... */       \
-      X(uint64_t, source_offset,                                                                   \
-        bytes) /* ... where in it; tensor_version is then that tensor's */                         \
-      X(uint64_t, instance, none) X(uint32_t, exec, none) X(uint32_t, stream, stream)              \
-          X(uint32_t, scope, string) X(int64_t, step, none) X(int32_t, status, none)               \
-              X(uint32_t, op,                                                                      \
-                row)         /* link: the op that made the tensor (of one that leaves a device) */ \
-      X(uint32_t, work, row) /* link: in Work */
+#define MILL_PROF_COPIES(X)                                                                     \
+  X(int64_t, start, ns)                                                                         \
+  X(int64_t, end, ns)                                                                           \
+  X(uint32_t, thread, thread)                                                                   \
+  X(uint8_t, from, code)                                                                        \
+  X(uint8_t, to, code)                                                                          \
+  X(uint8_t, flags, flags)                                                                      \
+  X(uint32_t, from_device, device)                                                              \
+  X(uint32_t, to_device, device)                                                                \
+  X(uint64_t, bytes, bytes)                                                                     \
+  X(uint64_t, tensor, none)                                                                     \
+  X(uint32_t, tensor_version, none)                                                             \
+  X(uint64_t, storage, none)                                                                    \
+  X(uint64_t, source, none)         /* of a copy from a tensor: id of its storage ... */        \
+  X(uint64_t, source_offset, bytes) /* ... where in it; tensor_version is then that tensor's */ \
+  X(uint64_t, instance, none)                                                                   \
+  X(uint32_t, exec, none)                                                                       \
+  X(uint32_t, stream, stream)                                                                   \
+  X(uint32_t, scope, string)                                                                    \
+  X(int64_t, step, none)                                                                        \
+  X(int32_t, status, none)                                                                      \
+  X(uint32_t, op, row)   /* link: the op that made the tensor (of one that leaves a device) */  \
+  X(uint32_t, work, row) /* link: in Work */
 
 // Where the engine says that the host waited.
-#define MILL_PROF_SYNCS(X)                                                          \
-  X(int64_t, start, ns)                                                             \
-  X(int64_t, end, ns)                                                               \
-  X(uint32_t, thread, thread)                                                       \
-  X(uint8_t, kind, code) X(uint64_t, tensor, none) X(uint64_t, storage, none)       \
-      X(uint64_t, bytes, bytes) X(uint64_t, instance, none) X(uint32_t, exec, none) \
-          X(uint32_t, scope, string) X(int64_t, step, none)
+#define MILL_PROF_SYNCS(X)    \
+  X(int64_t, start, ns)       \
+  X(int64_t, end, ns)         \
+  X(uint32_t, thread, thread) \
+  X(uint8_t, kind, code)      \
+  X(uint64_t, tensor, none)   \
+  X(uint64_t, storage, none)  \
+  X(uint64_t, bytes, bytes)   \
+  X(uint64_t, instance, none) \
+  X(uint32_t, exec, none)     \
+  X(uint32_t, scope, string)  \
+  X(int64_t, step, none)
 
 // Allocator events: of the engine's allocator, or of a framework's.
-#define MILL_PROF_ALLOCATIONS(X)                                                                   \
-  X(int64_t, start, ns)                                                                            \
-  X(int64_t, end, ns)                                                                              \
-  X(uint32_t, thread, thread)                                                                      \
-  X(uint8_t, kind, code) X(uint8_t, how, code) X(uint8_t, memory, code)                            \
-      X(uint32_t, device, device) X(uint64_t, bytes, bytes) X(uint64_t, storage, none)             \
-          X(uint64_t, instance, none) X(int32_t, number, none) /* of the op that it happened in */ \
-      X(uint32_t, op, row)                                     /* link: in Ops */                  \
-      X(uint32_t, scope, string) X(int64_t, step, none)
+#define MILL_PROF_ALLOCATIONS(X)                               \
+  X(int64_t, start, ns)                                        \
+  X(int64_t, end, ns)                                          \
+  X(uint32_t, thread, thread)                                  \
+  X(uint8_t, kind, code)                                       \
+  X(uint8_t, how, code)                                        \
+  X(uint8_t, memory, code)                                     \
+  X(uint32_t, device, device)                                  \
+  X(uint64_t, bytes, bytes)                                    \
+  X(uint64_t, storage, none)                                   \
+  X(uint64_t, instance, none)                                  \
+  X(int32_t, number, none) /* of the op that it happened in */ \
+  X(uint32_t, op, row)     /* link: in Ops */                  \
+  X(uint32_t, scope, string)                                   \
+  X(int64_t, step, none)
 
 // A program that waits for its next batch, and workers that make one.
-#define MILL_PROF_LOADER(X)                                                                    \
-  X(int64_t, start, ns)                                                                        \
-  X(int64_t, end, ns)                                                                          \
-  X(int64_t, wait, ns) /* of start to end, waiting */                                          \
-  X(uint32_t, thread, thread)                                                                  \
-  X(uint8_t, kind, code) X(uint64_t, bytes, bytes) X(uint8_t, from, code) X(uint8_t, to, code) \
-      X(uint32_t, exec, none) X(int64_t, step, none)
+#define MILL_PROF_LOADER(X)                           \
+  X(int64_t, start, ns)                               \
+  X(int64_t, end, ns)                                 \
+  X(int64_t, wait, ns) /* of start to end, waiting */ \
+  X(uint32_t, thread, thread)                         \
+  X(uint8_t, kind, code)                              \
+  X(uint64_t, bytes, bytes)                           \
+  X(uint8_t, from, code)                              \
+  X(uint8_t, to, code)                                \
+  X(uint32_t, exec, none)                             \
+  X(int64_t, step, none)
 
 // Steps as they were marked. analysis steps: timeline.h.
 #define MILL_PROF_MARKED_STEPS(X) \
   X(int64_t, start, ns)           \
   X(int64_t, end, ns)             \
   X(int64_t, number, none)        \
-  X(uint32_t, thread, thread) X(uint32_t, exec, none) X(int64_t, loader_wait, ns)
+  X(uint32_t, thread, thread)     \
+  X(uint32_t, exec, none)         \
+  X(int64_t, loader_wait, ns)
 
 // Named parts of the host's time, nested per thread; of a mark start = end.
-#define MILL_PROF_RANGES(X) \
-  X(int64_t, start, ns)     \
-  X(int64_t, end, ns) X(uint32_t, thread, thread) X(uint32_t, name, string) X(uint8_t, kind, code)
+#define MILL_PROF_RANGES(X)   \
+  X(int64_t, start, ns)       \
+  X(int64_t, end, ns)         \
+  X(uint32_t, thread, thread) \
+  X(uint32_t, name, string)   \
+  X(uint8_t, kind, code)
 
 // Time that the tools and the runtime took for themselves. Never joined to ops.
 #define MILL_PROF_OVERHEADS(X) \
   X(int64_t, start, ns)        \
   X(int64_t, end, ns)          \
   X(uint32_t, thread, thread)  \
-  X(uint32_t, device, device) X(uint8_t, kind, code) X(uint32_t, name, string)
+  X(uint32_t, device, device)  \
+  X(uint8_t, kind, code)       \
+  X(uint32_t, name, string)
 
 // Pages that moved between host and device by themselves.
-#define MILL_PROF_MANAGED(X)                                                  \
-  X(int64_t, start, ns)                                                       \
-  X(int64_t, end, ns)                                                         \
-  X(uint32_t, device, device)                                                 \
-  X(uint8_t, kind, code) X(uint64_t, bytes, bytes) X(uint64_t, address, none) \
-      X(uint64_t, tensor, none)
+#define MILL_PROF_MANAGED(X)  \
+  X(int64_t, start, ns)       \
+  X(int64_t, end, ns)         \
+  X(uint32_t, device, device) \
+  X(uint8_t, kind, code)      \
+  X(uint64_t, bytes, bytes)   \
+  X(uint64_t, address, none)  \
+  X(uint64_t, tensor, none)
 
 // A value that something had from `time` on, such as "minor_faults" or "reserved_bytes".
 #define MILL_PROF_COUNTERS(X) \
-  X(int64_t, time, ns) X(uint32_t, name, string) X(uint32_t, device, device) X(double, value, none)
+  X(int64_t, time, ns)        \
+  X(uint32_t, name, string)   \
+  X(uint32_t, device, device) \
+  X(double, value, none)
+
+// clang-format on
 
 MILL_PROF_TABLE(Ops, MILL_PROF_OPS)
 MILL_PROF_TABLE(Calls, MILL_PROF_CALLS)

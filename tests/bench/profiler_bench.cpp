@@ -15,14 +15,27 @@
 
 namespace {
 
-#define FUNCTIONS(X)                                                                         \
-  X(mill_error_create)                                                                       \
-  X(mill_error_message)                                                                      \
-  X(mill_context_create) X(mill_exec_create) X(mill_fill) X(mill_add) X(mill_tensor_release) \
-      X(mill_trace_step) X(mill_prof_create) X(mill_prof_start) X(mill_prof_stop)            \
-          X(mill_prof_snapshot) X(mill_prof_overhead) X(mill_prof_release)                   \
-              X(mill_prof_view_release) X(mill_prof_view_summary) X(mill_prof_export)        \
-                  X(mill_prof_open)
+// clang-format off
+#define FUNCTIONS(X) \
+  X(mill_error_create) \
+  X(mill_error_message) \
+  X(mill_context_create) \
+  X(mill_exec_create) \
+  X(mill_fill) \
+  X(mill_add) \
+  X(mill_tensor_release) \
+  X(mill_trace_step) \
+  X(mill_prof_create) \
+  X(mill_prof_start) \
+  X(mill_prof_stop) \
+  X(mill_prof_snapshot) \
+  X(mill_prof_overhead) \
+  X(mill_prof_release) \
+  X(mill_prof_view_release) \
+  X(mill_prof_view_summary) \
+  X(mill_prof_export) \
+  X(mill_prof_open)
+// clang-format on
 
 #define POINTER(name) decltype(&::name) name = nullptr;
 struct Api {
