@@ -18,6 +18,10 @@ void op_name(mill_context* context, int32_t op, char* text, uint64_t capacity) {
   }
 }
 
+mill_status session_mask(mill_context* context, uint64_t mask) {
+  return guard("profiler session", nullptr, [&] { context->set_session_mask(mask); });
+}
+
 const mill_device_limits* device_limits(mill_context* context, uint32_t index) {
   return index < context->devices.size() ? &context->devices[index].limits() : nullptr;
 }
@@ -28,8 +32,7 @@ mill_bool device_inline(mill_context* context, uint32_t index) {
 
 constexpr mill_profiler_host kHost = {sizeof(mill_profiler_host),
                                       MILL_PROFILER_ABI,
-                                      mill_trace_set_mask,
-                                      mill_trace_get_mask,
+                                      session_mask,
                                       mill_trace_clock,
                                       mill_trace_drain,
                                       mill_trace_string,

@@ -220,9 +220,17 @@ int32_t mill_context::find_tag(const char* name) {
 
 void mill_context::set_trace_mask(uint64_t mask) {
   tracer.set_mask(mask);
-  for (uint32_t k = 0; k < devices.size(); ++k) {
-    devices[k].allocator().tell_every_block((mask & MILL_TRACE_ALLOCATIONS) != 0);
-  }
+  tell_allocators();
+}
+
+void mill_context::set_session_mask(uint64_t mask) {
+  tracer.set_session_mask(mask);
+  tell_allocators();
+}
+
+void mill_context::tell_allocators() {
+  const bool told = (tracer.mask() & MILL_TRACE_ALLOCATIONS) != 0;
+  for (uint32_t k = 0; k < devices.size(); ++k) devices[k].allocator().tell_every_block(told);
 }
 
 uint32_t mill_context::tag(const char* name) {

@@ -115,6 +115,7 @@ struct mill_context : mill::Handle {
   uint32_t custom_count() const { return n_custom_.load(std::memory_order_acquire); }
   // Throws what Tracer::set_mask throws; the mask is then as before.
   void set_trace_mask(uint64_t mask);
+  void set_session_mask(uint64_t mask);
   uint32_t tag(const char* name);
   int32_t find_tag(const char* name);  // -1: never set
   const char* tag_name(uint32_t tag);  // null when there is none; lives as long as the context
@@ -124,6 +125,7 @@ struct mill_context : mill::Handle {
   const mill::OpRow& custom_row(int32_t op) const;
 
   void add_device(std::unique_ptr<mill::Device> device);
+  void tell_allocators();
 
   std::mutex device_mutex_;  // one device is added at a time
   std::vector<std::unique_ptr<mill::HostServices>> services_;

@@ -49,6 +49,17 @@ void Tracer::set_mask(uint64_t mask) {
          static_cast<unsigned long long>(mask & ~kKnownTraceBits));
   }
   const std::lock_guard lock(mutex_);
+  apply(mask | session_mask_);
+  program_mask_ = mask;
+}
+
+void Tracer::set_session_mask(uint64_t mask) {
+  const std::lock_guard lock(mutex_);
+  apply(program_mask_ | mask);
+  session_mask_ = mask;
+}
+
+void Tracer::apply(uint64_t mask) {
   if ((mask & MILL_TRACE_NVTX) != 0) nvtx_.arm();
   if (mask != 0 && map_.empty()) {
     map_.reserve();

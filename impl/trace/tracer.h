@@ -63,8 +63,10 @@ class Tracer {
 
   // Acquire, so that whoever sees a bit also sees the rings made for it. Free on x86.
   uint64_t mask() const { return mask_.load(std::memory_order_acquire); }
-  // Throws Error (MILL_E_ARG, MILL_E_UNSUPPORTED), std::bad_alloc; the mask is then as before.
+  // What the program wants, and what a profiler session wants beside it: mask() is both. Throw
+  // Error (MILL_E_ARG, MILL_E_UNSUPPORTED), std::bad_alloc; the mask is then as before.
   void set_mask(uint64_t mask);
+  void set_session_mask(uint64_t mask);
 
   const TraceClock& clock() const { return clock_; }
   uint64_t now() const { return clock_.now(); }
@@ -98,6 +100,7 @@ class Tracer {
     lane->free.store(true, std::memory_order_release);
   }
   void arm(TraceLane& lane, uint64_t mask) const;
+  void apply(uint64_t mask);  // under the lock
   Totals sum() const;
   uint64_t dropped() const;
   void to_ns(mill_trace_record& record) const;
@@ -115,6 +118,8 @@ class Tracer {
   std::unique_ptr<SharedRing<mill_trace_record>> shared_owner_;
   ClockMap map_;
   uint64_t armed_ = 0;  // all bits that were ever set
+  uint64_t program_mask_ = 0;
+  uint64_t session_mask_ = 0;
   uint64_t reported_lost_ = 0;
   uint32_t execs_ = 0;
   std::size_t next_lane_ = 0;

@@ -73,14 +73,8 @@ std::vector<DeviceInfo> Engine::devices() const {
   return out;
 }
 
-uint64_t Engine::mask() const {
-  uint64_t mask = 0;
-  host_.trace_get_mask(context_, &mask, nullptr);
-  return mask;
-}
-
 mill_status Engine::set_mask(uint64_t mask, std::string* why) const {
-  const mill_status status = host_.trace_set_mask(context_, mask, nullptr);
+  const mill_status status = host_.session_mask(context_, mask);
   if (status != MILL_OK && why)
     *why = "the trace's mask could not be set, status " + std::to_string(status);
   return status;

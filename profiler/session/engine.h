@@ -21,7 +21,7 @@ class Engine final : public RecordNames {
 
   // Every device of the context, in order of its number.
   std::vector<DeviceInfo> devices() const;
-  uint64_t mask() const;
+  // What the session wants recorded; 0: nothing.
   mill_status set_mask(uint64_t mask, std::string* why) const;
   // Whether the device has a timeline at all.
   bool has_timeline(uint32_t device) const;

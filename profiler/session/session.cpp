@@ -214,7 +214,6 @@ mill_status LiveSession::start(std::string* why) {
     if (!budget_) budget_ = std::make_unique<BudgetController>(opts_.budget, kUndisturbed);
     records_.reserve(16384);
     timeline_.reserve(1024);
-    mask_before_ = engine_.mask();
     // What is left of earlier recordings is not this session's.
     for (int k = 0; k < kMostDrains; ++k) {
       records_.clear();
@@ -224,7 +223,7 @@ mill_status LiveSession::start(std::string* why) {
     watched_.clear();
     met_ = 0;
     meet_devices();
-    const mill_status status = engine_.set_mask(mask_before_ | MILL_TRACE_RECORDS, why);
+    const mill_status status = engine_.set_mask(MILL_TRACE_RECORDS, why);
     if (status != MILL_OK) {
       for (const uint32_t device : watched_) engine_.watch(device, false, nullptr);
       return status;
@@ -246,7 +245,7 @@ mill_status LiveSession::start(std::string* why) {
   } catch (...) {
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     const std::lock_guard lock(mutex_);
-    engine_.set_mask(mask_before_, nullptr);
+    engine_.set_mask(0, nullptr);
     for (const uint32_t device : watched_) engine_.watch(device, false, nullptr);
     running_ = false;
     *why = "no thread could be started";
@@ -297,7 +296,7 @@ mill_status LiveSession::stop(std::string*) {
   wake_.notify_all();
   if (thread_.joinable()) thread_.join();
   const std::lock_guard lock(mutex_);
-  engine_.set_mask(mask_before_, nullptr);
+  engine_.set_mask(0, nullptr);
   const Ns now = engine_.now();
   if (recording_ && !recorded_.empty()) recorded_.back().end = now;
   recording_ = false;
@@ -401,7 +400,7 @@ void LiveSession::control() {
   if (modelled_) return;
   const bool want = budget_->want(engine_.now());
   if (want == recording_) return;
-  const uint64_t mask = want ? mask_before_ | MILL_TRACE_RECORDS : mask_before_ | MILL_TRACE_STEPS;
+  const uint64_t mask = want ? MILL_TRACE_RECORDS : MILL_TRACE_STEPS;
   if (!want) recorded_.back().end = engine_.now();
   if (engine_.set_mask(mask, nullptr) != MILL_OK) return;
   if (want) recorded_.push_back({engine_.now(), INT64_MAX});

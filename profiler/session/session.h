@@ -75,7 +75,6 @@ class LiveSession final : public Session {
   bool recording_ = false;
   bool modelled_ = false;
   bool running_ = false;
-  uint64_t mask_before_ = 0;
   uint64_t lost_ = 0;
   Ns next_sample_ = 0;
   uint64_t collector_ns_ = 0;  // CPU time of the thread

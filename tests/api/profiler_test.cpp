@@ -178,6 +178,20 @@ TEST_F(Profiler, RangesMarksAndStepsOfAnyThread) {
   EXPECT_EQ(ask(view, "select * from marked_steps").rows, 3u);  // the first mark begins the first
 }
 
+TEST_F(Profiler, GoesOnWhenTheProgramSetsItsMask) {
+  mill_prof* const prof = session();
+  mill_tensor* const x = f.tensor({8, 8});
+  ASSERT_EQ(mill_prof_start(prof, f.err()), MILL_OK);
+  ASSERT_EQ(mill_trace_set_mask(f.context(), MILL_TRACE_OP_STATS, f.err()), MILL_OK);
+  work(f.exec(), x, 10);
+  ASSERT_EQ(mill_trace_set_mask(f.context(), 0, f.err()), MILL_OK);
+  work(f.exec(), x, 5);
+  ASSERT_EQ(mill_prof_stop(prof, f.err()), MILL_OK);
+  const Rows rows = ask(snapshot(prof), "select count from ops");
+  ASSERT_EQ(rows.rows, 1u);
+  EXPECT_EQ(rows.numbers.at("count")[0], 30);
+}
+
 TEST_F(Profiler, PutsTheMaskBack) {
   mill_prof* const prof = session();
   ASSERT_EQ(mill_trace_set_mask(f.context(), MILL_TRACE_OP_STATS, f.err()), MILL_OK);

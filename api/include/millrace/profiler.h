@@ -11,8 +11,9 @@
  * health first, then steps, findings ranked by what their fix would save, and tables that can be
  * queried. Views do not change; sessions go on.
  *
- * While a session runs, mill_trace_drain and mill_device_drain belong to it, as does the mask. One
- * session of a context runs at a time. Every text that a function points to belongs to the object
+ * While a session runs, mill_trace_drain and mill_device_drain belong to it; what the program sets
+ * by mill_trace_set_mask is recorded beside what the session wants. One session of a context runs
+ * at a time. Every text that a function points to belongs to the object
  * that it was asked of and lives as long. Times are nanoseconds on the session's clock: that of the
  * first device with modelled time if there is one, else CLOCK_MONOTONIC, else the file's. */
 #ifndef MILL_PROFILER_H
@@ -96,10 +97,10 @@ MILL_API MILL_SINCE(1) void mill_prof_release(mill_prof* prof);
  * from a file), MILL_E_FORKED, MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status mill_prof_start(mill_prof* prof, mill_error* err);
 
-/* Ends recording, takes what is still in the rings, and puts the trace's mask back. Work that a
- * device has not finished by then is counted as such: wait for it before (mill_exec_wait).
- * Errors: MILL_E_ARG, MILL_E_STATE (it does not run), MILL_E_FORKED, MILL_E_BAD_HANDLE.
- * Since: 1 */
+/* Ends recording and takes what is still in the rings; the trace's mask is the program's again.
+ * Work that a device has not finished by then is counted as such: wait for it before
+ * (mill_exec_wait). Errors: MILL_E_ARG, MILL_E_STATE (it does not run), MILL_E_FORKED,
+ * MILL_E_BAD_HANDLE. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status mill_prof_stop(mill_prof* prof, mill_error* err);
 
 /* Sets a threshold of a rule ("t3_min_share", "g1_min_gap_ns", ...: docs/profiler.md lists them) or

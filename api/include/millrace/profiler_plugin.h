@@ -29,8 +29,8 @@ enum mill_profiler_versions { MILL_PROFILER_ABI = 1 };
 typedef struct mill_profiler_host {
   uint32_t size;
   uint32_t abi;
-  mill_status (*trace_set_mask)(mill_context* context, uint64_t mask, mill_error* err);
-  mill_status (*trace_get_mask)(mill_context* context, uint64_t* out_mask, mill_error* err);
+  /* What the session wants recorded, beside what the program wants (mill_trace_set_mask). */
+  mill_status (*session_mask)(mill_context* context, uint64_t mask);
   mill_status (*trace_clock)(mill_context* context, uint64_t* out_now_ns, mill_error* err);
   mill_status (*trace_drain)(mill_context* context, mill_trace_record* records, uint32_t capacity,
                              uint32_t* out_count, uint64_t* out_lost, mill_error* err);

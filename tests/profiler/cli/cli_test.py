@@ -618,7 +618,7 @@ def main():
             counts["passed"] += 1
         except Skip as reason:
             counts["skipped"] += 1
-            print(f"cli_test: {name}: skipped: {reason}")
+            print(f"skipped: {name}: {reason}")
         except Exception as error:  # whatever it is, the others still run
             counts["failed"] += 1
             print(f"cli_test: {name}: {type(error).__name__}: {error}")
