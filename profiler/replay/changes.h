@@ -20,7 +20,7 @@ enum ChangeFlags : uint8_t {
 // A copy that goes ahead of its step.
 struct Ahead {
   uint32_t node = 0;
-  uint32_t source = 0;      // a copy of the step in which it is asked for now
+  uint32_t source = 0;      // a copy of the step in which the plan asks for it
   uint32_t before = kNone;  // the copy that went ahead before it on the same engine
   uint32_t limit = kNone;   // in Changes::limits: when a buffer is free
   uint32_t stays = kNone;   // the last copy before it on its engine that does not go ahead
