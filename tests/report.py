@@ -12,6 +12,7 @@ from pathlib import Path
 
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.MULTILINE)
 RUNNING = re.compile(r"^\[ RUN +\] (\S+)", re.MULTILINE)
+SKIP_REASON = re.compile(r"^(?:\w+: )?skipped: *(.+)$", re.MULTILINE)
 SKIP_LINE = re.compile(r"^skip(?:ped)?:? *(.*)$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -71,7 +72,10 @@ def count_run(reports):
                 count.failed.append((name, "its report cannot be read"))
         elif own and passed:
             count.passed += int(own[-1][0])
-            count.skipped += [(name, "see its output")] * int(own[-1][2])
+            skipped = int(own[-1][2])
+            reasons = SKIP_REASON.findall(output)[:skipped]
+            count.skipped += [(name, reason) for reason in reasons]
+            count.skipped += [(name, "see its output")] * (skipped - len(reasons))
         elif passed:
             count.passed += 1
         elif status == "notrun" and (skipped is not None and failure is None) and "SKIP" in (skipped.get("message") or "SKIP"):

@@ -41,24 +41,23 @@ class Table {
   uint32_t size() const { return rows_; }
   bool empty() const { return rows_ == 0; }
 
-  // Appends a row whose links are kNoRow and whose other fields are 0; gives its number.
+  // Appends a row whose links are kNoRow and whose other fields are 0; gives its number. One that
+  // finds no memory changes nothing.
   uint32_t add() {
-    T::visit(self(), [](const ColumnInfo& info, auto& column) {
+    T::visit(self(), [this](const ColumnInfo& info, auto& column) {
       using Value = typename std::remove_reference_t<decltype(column)>::value_type;
-      column.push_back(empty_value<Value>(info.unit));
+      // An earlier one may have found memory for its first columns only.
+      if (column.size() == rows_) column.push_back(empty_value<Value>(info.unit));
     });
     return rows_++;
   }
   void reserve(size_t rows) {
     T::visit(self(), [&](const ColumnInfo&, auto& column) { column.reserve(rows); });
   }
-  void clear() { erase_front(rows_); }
-  // Links of other tables into this one are the caller's to mend.
-  void erase_front(uint32_t rows) {
-    T::visit(self(), [&](const ColumnInfo&, auto& column) {
-      column.erase(column.begin(), column.begin() + static_cast<std::ptrdiff_t>(rows));
-    });
-    rows_ -= rows;
+  // Keeps the memory.
+  void clear() {
+    T::visit(self(), [](const ColumnInfo&, auto& column) { column.clear(); });
+    rows_ = 0;
   }
   // Row i becomes what row order[i] was; order has size() entries, each row once.
   void permute(const std::vector<uint32_t>& order) {
@@ -69,26 +68,16 @@ class Table {
       column.swap(sorted);
     });
   }
-  // Appends row `row` of another table of the same kind.
-  void append(const T& other, uint32_t row) {
-    // Both lists have the same columns in the same order.
-    std::vector<const void*> from;
-    T::visit(other, [&](const ColumnInfo&, const auto& column) { from.push_back(&column[row]); });
-    size_t k = 0;
-    T::visit(self(), [&](const ColumnInfo&, auto& column) {
-      using Value = typename std::remove_reference_t<decltype(column)>::value_type;
-      column.push_back(*static_cast<const Value*>(from[k++]));
-    });
-    ++rows_;
-  }
   // Appends all rows of another table of the same kind.
   void append(const T& other) {
+    // Both lists have the same columns in the same order.
     std::vector<const void*> from;
     T::visit(other, [&](const ColumnInfo&, const auto& column) { from.push_back(&column); });
     size_t k = 0;
     T::visit(self(), [&](const ColumnInfo&, auto& column) {
       const auto& add = *static_cast<const std::remove_reference_t<decltype(column)>*>(from[k++]);
-      column.insert(column.end(), add.begin(), add.end());
+      column.resize(rows_);
+      column.insert(column.end(), add.begin(), add.begin() + std::ptrdiff_t{other.rows_});
     });
     rows_ += other.size();
   }

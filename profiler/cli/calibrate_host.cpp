@@ -5,7 +5,10 @@
 #include <barrier>
 #include <chrono>
 #include <cstring>
+#include <exception>
+#include <latch>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -39,17 +42,20 @@ double copy_rate(uint64_t bytes, int repeats) {
   return best;
 }
 
-double triad_rate(uint64_t bytes, uint32_t threads, int repeats) {
+// By as many of *threads as can be started, which it then says.
+double triad_rate(uint64_t bytes, uint32_t* threads, int repeats) {
   const size_t count = bytes / sizeof(double);
   const auto a = std::make_unique_for_overwrite<double[]>(count);
   const auto b = std::make_unique_for_overwrite<double[]>(count);
   const auto c = std::make_unique_for_overwrite<double[]>(count);
-  std::barrier together(static_cast<std::ptrdiff_t>(threads));
+  std::latch counted(1);
+  std::optional<std::barrier<>> together;
   double best = 0;
   Clock::time_point begin;
   const auto work = [&](uint32_t thread) {
-    const size_t first = count * thread / threads;
-    const size_t end = count * (thread + 1) / threads;
+    counted.wait();
+    const size_t first = count * thread / *threads;
+    const size_t end = count * (thread + 1) / *threads;
     // Who touches memory first has it near.
     for (size_t k = first; k < end; ++k) {
       a[k] = 0;
@@ -57,15 +63,15 @@ double triad_rate(uint64_t bytes, uint32_t threads, int repeats) {
       c[k] = 2;
     }
     for (int repeat = 0; repeat < repeats; ++repeat) {
-      together.arrive_and_wait();
+      together->arrive_and_wait();
       if (thread == 0) begin = Clock::now();
-      together.arrive_and_wait();
+      together->arrive_and_wait();
       double* __restrict to = a.get();
       const double* __restrict one = b.get();
       const double* __restrict two = c.get();
       const double scale = 3.0 + repeat;
       for (size_t k = first; k < end; ++k) to[k] = one[k] + scale * two[k];
-      together.arrive_and_wait();
+      together->arrive_and_wait();
       if (thread == 0) {
         const double seconds = seconds_since(begin);
         const volatile double* seen = to;
@@ -76,7 +82,14 @@ double triad_rate(uint64_t bytes, uint32_t threads, int repeats) {
   };
   {
     std::vector<std::jthread> others;
-    for (uint32_t thread = 1; thread < threads; ++thread) others.emplace_back(work, thread);
+    others.reserve(*threads);
+    try {
+      for (uint32_t thread = 1; thread < *threads; ++thread) others.emplace_back(work, thread);
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): those that run are enough
+    }
+    *threads = static_cast<uint32_t>(others.size()) + 1;
+    together.emplace(static_cast<std::ptrdiff_t>(*threads));
+    counted.count_down();
     work(0);
   }
   return best;
@@ -96,7 +109,7 @@ HostFigures measure_host(bool quick, uint64_t memory_bytes, uint32_t threads,
   if (memory_bytes > 0) bytes = std::min(bytes, std::max(memory_bytes / 12, uint64_t{8} << 20));
   out.triad_bytes = bytes;
   out.copy_bytes_per_s = copy_rate(bytes, quick ? 4 : 12);
-  out.triad_bytes_per_s = triad_rate(bytes, out.threads, quick ? 4 : 12);
+  out.triad_bytes_per_s = triad_rate(bytes, &out.threads, quick ? 4 : 12);
   return out;
 }
 

@@ -71,6 +71,9 @@ const Format& chosen_format(const Arguments& arguments, const std::string& file)
 int run(Console& console, const Arguments& arguments) {
   std::string file = arguments.value("output", "");
   if (file == "-") file.clear();
+  if (file.ends_with(".gz"))
+    throw UsageError("--output is \"" + safe_text(file) +
+                     "\", but reports are written without gzip: leave .gz out");
   const Format& format = chosen_format(arguments, file);
   const bool csv = format.number == MILL_PROF_FORMAT_CSV;
   const bool text = format.number == MILL_PROF_FORMAT_TEXT;
@@ -130,9 +133,11 @@ void write_report(const View& view, const Format& format, const std::string& fil
   const char* given = options.empty() ? nullptr : options.c_str();
   if (file.empty()) {
     view.print(out, format.number, given);
-  } else {
-    view.save(file, format.number, given);
+    return;
   }
+  WholeFile whole(file);
+  view.print(whole.out(), format.number, given);
+  whole.commit();
 }
 
 Command report_command() {

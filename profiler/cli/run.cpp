@@ -134,8 +134,13 @@ class Folder {
  public:
   Folder() {
     const char* wanted = std::getenv("TMPDIR");
-    // MILLRACE_PROF separates its options by commas.
-    std::string base = wanted && *wanted && !std::strchr(wanted, ',') ? wanted : "/tmp";
+    // In MILLRACE_PROF options follow commas, and % stands before what is put in.
+    std::string base = wanted && *wanted && !std::strpbrk(wanted, ",%") ? wanted : "/tmp";
+    // The program may change its folder before it writes.
+    if (char* const whole = realpath(base.c_str(), nullptr); whole) {
+      if (!std::strpbrk(whole, ",%")) base = whole;
+      std::free(whole);
+    }
     path_ = base + "/millrace-prof.XXXXXX";
     if (!mkdtemp(path_.data()))
       throw Failure("cannot make a folder in \"" + safe_text(base) + "\": " + std::strerror(errno));

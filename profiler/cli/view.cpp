@@ -37,13 +37,30 @@ void apply(mill_prof* prof, const std::string& setting, const Error& error) {
 struct Stream {
   Output* out;
   std::exception_ptr thrown;
+  std::string begun;  // of a line, for a terminal
 };
+
+// Names in a trace can hold anything, and a terminal obeys what it is sent.
+void print_piece(Stream& stream, std::string_view piece) {
+  if (!stream.out->terminal()) {
+    *stream.out << piece;
+    return;
+  }
+  for (size_t end = 0; (end = piece.find('\n')) != std::string_view::npos;) {
+    stream.begun += piece.substr(0, end);
+    if (stream.begun.ends_with('\r')) stream.begun.pop_back();
+    *stream.out << safe_text(stream.begun) << "\n";
+    stream.begun.clear();
+    piece.remove_prefix(end + 1);
+  }
+  stream.begun += piece;
+}
 
 // The library is C: what the output throws goes around it.
 mill_status write_piece(void* user, const char* data, uint64_t bytes) {
   auto* stream = static_cast<Stream*>(user);
   try {
-    *stream->out << std::string_view(data, bytes);
+    print_piece(*stream, std::string_view(data, bytes));
     return MILL_OK;
   } catch (...) {
     stream->thrown = std::current_exception();
@@ -140,16 +157,12 @@ std::vector<Finding> View::findings() const {
 }
 
 void View::print(Output& out, int32_t format, const char* options) const {
-  Stream stream{&out, nullptr};
+  Stream stream{&out, nullptr, {}};
   const mill_status status =
       mill_prof_export(view_.get(), format, options, write_piece, &stream, error_);
   if (stream.thrown) std::rethrow_exception(stream.thrown);
+  out << safe_text(stream.begun);
   check(status, error_);
-}
-
-void View::save(const std::string& path, int32_t format, const char* options) const {
-  check(mill_prof_export_file(view_.get(), format, options, path.data(), path.size(), error_),
-        error_);
 }
 
 // ---- formats ------------------------------------------------------------------------------------
@@ -200,7 +213,8 @@ void print_rows(Output& out, const Rows& rows, bool csv) {
     return;
   }
   // RFC 4180.
-  const auto quoted = [](std::string text) {
+  const auto quoted = [&](std::string text) {
+    if (out.terminal()) text = safe_text(text);
     if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
     for (size_t at = 0; (at = text.find('"', at)) != std::string::npos; at += 2)
       text.insert(at, 1, '"');

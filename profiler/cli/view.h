@@ -58,7 +58,6 @@ class View {
   std::vector<Finding> findings() const;
   // options may be NULL.
   void print(Output& out, int32_t format, const char* options) const;
-  void save(const std::string& path, int32_t format, const char* options) const;
   // Steps of the window, at least 1: what a figure of the window is divided by.
   uint32_t steps() const { return summary_.steps > 0 ? summary_.steps : 1; }
   const char* per_step() const { return summary_.steps > 0 ? " per step" : ""; }

@@ -4,7 +4,7 @@
 //   {"displayTimeUnit": "ns",
 //    "baseTimeNanoseconds": B,        every ts below is the trace's time minus B
 //    "millrace": {"format": 1, "source", "dialect", "cut_off", "whole_graphs",
-//                 "has_device_clock", "skipped", "unfinished",
+//                 "has_device_clock", "skipped", "other_clock", "unfinished",
 //                 "losses": [{"where", "lost"}], "notes": [text],
 //                 "recorded": [[begin, end]],                 ns, without B
 //                 "devices": [{"number", "name", "description", "kind": 0..2, "modelled",
@@ -33,14 +33,15 @@
 //                 a ratio that is no number is null
 // flags come without kExcluded, which is health's to say. The event's name is the row's where its
 // table has one ("unnamed": true in args of a slice where that is empty), else words for people. A
-// host event is on pid = process and tid = thread, or args.thread where it had to be drawn on
-// another lane. args.end, ns without B taken off, stands for start + dur where that is not the
-// row's end.
+// host event is on pid = process and tid = thread; args.process and args.thread have them where it
+// had to be drawn on another track: viewers nest slices, and take numbers of 32 bits. args.end, ns
+// without B taken off, stands for start + dur where that is not the row's end.
 
 #include <algorithm>
 #include <array>
 #include <numeric>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "profiler/export/chrome_args.h"
@@ -111,6 +112,8 @@ class ChromeExport {
     for (const TableColumns& table : tables_) depth.push_back(depth_of(table.table));
     const auto before = [&](const ChromeEvent& a, const ChromeEvent& b) {
       if (a.start != b.start) return a.start < b.start;
+      // A flow has to begin before it ends.
+      if ((a.table == kWork) != (b.table == kWork)) return b.table == kWork;
       if (a.end != b.end) return a.end > b.end;
       if (depth[a.table] != depth[b.table]) return depth[a.table] < depth[b.table];
       if (a.table != b.table) return a.table < b.table;
@@ -171,12 +174,14 @@ class ChromeExport {
   }
 
   void metadata() {
+    std::unordered_set<uint64_t> used;
+    for (const ChromeTrack& track : layout_.tracks()) {
+      if (!track.lane_ids.empty()) used.insert(track.process);
+    }
+    for (const uint32_t device : trace_.counters.device) used.insert(counter_process(device));
     uint64_t place = 0;
     for (const ChromeLayout::Process& process : layout_.processes()) {
-      const bool used = std::any_of(
-          layout_.tracks().begin(), layout_.tracks().end(),
-          [&](const ChromeTrack& t) { return t.process == process.id && !t.lane_ids.empty(); });
-      if (!used) continue;
+      if (!used.contains(process.id)) continue;
       meta("process_name", process.id, nullptr, "name");
       out_.text("", process.name);
       out_.put("}}");
@@ -305,13 +310,7 @@ class ChromeExport {
       args_.add("\"end\":");
       out_.integer(end);
     }
-    if (table.thread != nullptr && event.lane > 0) {
-      const uint32_t thread = table.thread[event.row];
-      if (thread < trace_.threads.size()) {
-        args_.add("\"thread\":");
-        out_.natural(trace_.threads[thread].number);
-      }
-    }
+    if (table.thread != nullptr) put_thread(table.thread[event.row], pid, tid);
     if (table.name != nullptr && trace_.strings.text(table.name[event.row]).empty())
       args_.add("\"unnamed\":true");
     for (const ArgColumn& column : table.args) args_.column(column, event.row);
@@ -328,13 +327,30 @@ class ChromeExport {
     }
   }
 
+  void put_thread(uint32_t thread, uint64_t pid, uint64_t tid) {
+    if (thread >= trace_.threads.size()) return;
+    const ThreadInfo& info = trace_.threads[thread];
+    if (info.process != pid) {
+      args_.add("\"process\":");
+      out_.natural(info.process);
+    }
+    if (info.number != tid) {
+      args_.add("\"thread\":");
+      out_.natural(info.number);
+    }
+  }
+
+  uint64_t counter_process(uint32_t device) const {
+    return device < trace_.devices.size() ? layout_.device_process(device) : layout_.host_process();
+  }
+
   void counter(const ChromeEvent& event) {
     const uint32_t device = trace_.counters.device[event.row];
     const bool known = device < trace_.devices.size();
     separate();
     out_.put("{\"ph\":\"C\",\"cat\":\"millrace.counters\",\"name\":");
     put_name(event, "\"\"");
-    place(known ? layout_.device_process(device) : layout_.host_process(), 0, event.start);
+    place(counter_process(device), 0, event.start);
     if (known) out_.count(",\"device\":", trace_.devices[device].number);
     out_.figure(",\"args\":{\"value\":", trace_.counters.value[event.row]);
     out_.put("}}");

@@ -134,9 +134,10 @@ void ChromeArgs::stream(const ArgColumn& column, uint32_t value, uint32_t row) {
   add(column.key);
   out_.natural(trace_.streams[value].number);
   const uint32_t device = trace_.streams[value].device;
-  if (column.device != nullptr && column.device[row] == device) return;
+  const bool known = device < trace_.devices.size();
+  if (known && column.device != nullptr && column.device[row] == device) return;
   add("\"stream_device\":");
-  if (device < trace_.devices.size()) {
+  if (known) {
     out_.natural(trace_.devices[device].number);
   } else {
     out_.put("-1");

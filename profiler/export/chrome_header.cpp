@@ -47,6 +47,7 @@ void chrome_header(Writer& out, const Trace& trace, Ns base) {
   out.flag(",\"whole_graphs\":", trace.whole_graphs);
   out.flag(",\"has_device_clock\":", trace.has_device_clock);
   out.count(",\"skipped\":", trace.skipped);
+  out.count(",\"other_clock\":", trace.other_clock);
   out.count(",\"unfinished\":", trace.unfinished);
   list(out, ",\"losses\":[", trace.losses, [&](const Loss& loss) {
     out.text("{\"where\":", loss.where);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <unordered_map>
 #include <unordered_set>
 
 namespace mill::prof {
@@ -12,6 +13,8 @@ namespace {
 // Numbers that stand for no thread, stream or process of the recording start here.
 constexpr uint64_t kOwnNumbers = uint64_t{1} << 20;
 constexpr uint64_t kNoNumber = UINT64_MAX;
+// Viewers hold the numbers of processes and threads in 32 bits, and take what does not fit for 0.
+constexpr uint64_t kMostNumber = UINT32_MAX;
 
 }  // namespace
 
@@ -50,14 +53,30 @@ ChromeLayout::ChromeLayout(const Trace& trace)
       devices_(trace.devices.size()),
       streams_(trace.streams.size()) {
   std::unordered_set<uint64_t> taken;
-  const auto free_number = [&](uint64_t wanted) {
-    uint64_t number = wanted;
-    for (uint64_t k = kOwnNumbers; !taken.insert(number).second; ++k) number = k;
-    return number;
+  uint64_t next = kOwnNumbers;
+  const auto own_number = [&] {
+    while (!taken.insert(next).second) ++next;
+    return next;
   };
+  const auto free_number = [&](uint64_t wanted) {
+    return wanted <= kMostNumber && taken.insert(wanted).second ? wanted : own_number();
+  };
+  // Numbers that can be shown are the recording's; the others take what these leave.
+  std::unordered_map<uint64_t, uint64_t> shown;
   for (const ThreadInfo& thread : trace.threads) {
-    if (!taken.insert(thread.process).second) continue;
-    processes_.push_back({thread.process, "process " + std::to_string(thread.process), "CPU"});
+    if (thread.process > kMostNumber) continue;
+    taken.insert(thread.process);
+    shown.emplace(thread.process, thread.process);
+  }
+  for (const ThreadInfo& thread : trace.threads) {
+    if (thread.process > kMostNumber && !shown.contains(thread.process))
+      shown.emplace(thread.process, own_number());
+  }
+  std::unordered_set<uint64_t> listed;
+  for (const ThreadInfo& thread : trace.threads) {
+    if (!listed.insert(thread.process).second) continue;
+    processes_.push_back(
+        {shown.at(thread.process), "process " + std::to_string(thread.process), "CPU"});
   }
   if (processes_.empty()) {
     taken.insert(0);
@@ -66,8 +85,8 @@ ChromeLayout::ChromeLayout(const Trace& trace)
   host_process_ = processes_.front().id;
 
   for (const ThreadInfo& thread : trace.threads) {
-    const uint32_t track = add_track(thread.process, thread_text(thread), thread.number);
-    tracks_[track].named = !thread.name.empty();
+    const uint32_t track = add_track(shown.at(thread.process), thread_text(thread), thread.number);
+    tracks_[track].named = !thread.name.empty() || thread.number > kMostNumber;
   }
   unknown_thread_ = add_track(host_process_, "unknown thread", kNoNumber);
 
@@ -93,6 +112,7 @@ ChromeLayout::ChromeLayout(const Trace& trace)
 }
 
 uint32_t ChromeLayout::add_track(uint64_t process, std::string name, uint64_t number) {
+  if (number > kMostNumber) number = kNoNumber;
   tracks_.push_back({.process = process, .name = std::move(name), .number = number});
   return static_cast<uint32_t>(tracks_.size() - 1);
 }

@@ -40,7 +40,7 @@ class Lane {
 struct ChromeTrack {
   uint64_t process = 0;
   std::string name;
-  uint64_t number = 0;               // the thread or stream; of lane 0
+  uint64_t number = 0;               // the thread or stream, where viewers take it; of lane 0
   bool named = true;                 // by more than that number
   std::vector<uint64_t> lane_ids{};  // tid of each lane, once numbered
   // The first lanes take whatever nests. A recording that fills them all has thousands of

@@ -61,7 +61,7 @@ class Composer {
     write_rows(scene_.drawable);
     uint64_t room = left(fixed);
     if (document_.column_bytes() > room) {
-      limits_ = {100, 100, 800, 200};
+      limits_ = {100, 100, 100, 800, 200};
       sum_up();
       write_summary();
       room = left(fixed);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <new>
 
@@ -33,7 +34,9 @@ bool all_equal(std::span<const T> values) {
 template <class T>
 Column pack_raw(std::string_view name, Unit unit, std::span<const T> values, Encoding encoding) {
   Column column{std::string(name), unit, Encoding::constant, false, 0, {}, {}};
-  if (all_equal(values) && encoding != Encoding::words) {
+  // JSON has no number for what is none.
+  const bool number = values.empty() || std::isfinite(static_cast<double>(values.front()));
+  if (all_equal(values) && number && encoding != Encoding::words) {
     column.constant = values.empty() ? 0 : static_cast<double>(values.front());
     return column;
   }
@@ -72,7 +75,9 @@ std::string deflate(std::string_view bytes) {
 
 Column pack_integers(std::string_view name, Unit unit, std::span<const int64_t> values,
                      bool ascending) {
-  constexpr int64_t kExact = int64_t{1} << 53;  // a double holds every integer up to it
+  // A double holds every integer up to 2^53, and the zigzag of a difference is up to four times as
+  // large as what differs.
+  constexpr int64_t kExact = int64_t{1} << 51;
   if (std::any_of(values.begin(), values.end(),
                   [](int64_t v) { return v > kExact || v < -kExact; })) {
     const std::vector<uint64_t> words(values.begin(), values.end());

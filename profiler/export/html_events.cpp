@@ -94,7 +94,7 @@ class SceneBuilder {
 
   uint32_t track(TrackKind kind, uint32_t index) {
     const size_t known = kind == TrackKind::thread ? trace_.threads.size() : trace_.devices.size();
-    if (index >= known) index = kNoRow;
+    if (index >= std::min<size_t>(known, kMostNamed)) index = kNoRow;
     const uint64_t key = uint64_t{index} << 8 | static_cast<uint64_t>(kind);
     const auto [found, added] = tracks_.try_emplace(key, scene_.tracks.size());
     if (added) scene_.tracks.push_back({kind, index, 0});
@@ -106,11 +106,14 @@ class SceneBuilder {
     const uint32_t track_index = track(kind, index);
     ++scene_.tracks[track_index].events;
     ++scene_.drawable;
-    Stack& stack = stacks_[uint64_t{track_index} << 32 | owner];
+    const auto key = [&] { return uint64_t{track_index} << 32 | owner; };
+    const bool full = scene_.lanes.size() >= kMostLanes;
+    if (full && section == kStreams && !stacks_.contains(key())) owner = kNoRow;
+    Stack& stack = stacks_[key()];
     size_t depth = 0;
     while (depth < stack.ends.size() && stack.ends[depth] > from) ++depth;
-    const bool full = scene_.lanes.size() >= kMostLanes && !stack.lanes.empty();
-    if (depth == stack.ends.size() && (depth >= kDeepest || full)) depth = stack.ends.size() - 1;
+    const bool shares = depth >= kDeepest || (full && !stack.lanes.empty());
+    if (depth == stack.ends.size() && shares) depth = stack.ends.size() - 1;
     if (depth == stack.ends.size()) {
       stack.ends.push_back(to);
       stack.lanes.push_back(static_cast<uint32_t>(scene_.lanes.size()));
@@ -135,7 +138,8 @@ class SceneBuilder {
       case kGaps: return "idle, by cause";
       default: break;
     }
-    if (owner >= trace_.streams.size()) return "no stream";
+    if (owner >= trace_.streams.size())
+      return scene_.lanes.size() >= kMostLanes ? "other streams" : "no stream";
     const StreamInfo& stream = trace_.streams[owner];
     const std::string number = std::to_string(stream.number);
     if (stream.name.empty()) return "stream " + number;

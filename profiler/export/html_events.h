@@ -42,6 +42,10 @@ std::string look_name(uint8_t look);
 
 enum class TrackKind : uint8_t { thread, device };
 
+// Threads, devices and streams that the page knows each; all others share a track, so that no
+// recording makes a page that no browser can lay out.
+inline constexpr uint32_t kMostNamed = 2000;
+
 struct Track {
   TrackKind kind = TrackKind::thread;
   uint32_t index = 0;  // into Trace::threads or Trace::devices; kNoRow: everybody else

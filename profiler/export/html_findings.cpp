@@ -174,9 +174,11 @@ void write_finding(Json& json, const Analysis& analysis, const Scene& scene, con
 
 void write_findings(Json& json, const Analysis& analysis, const Scene& scene,
                     const Limits& limits) {
+  const size_t shown = std::min<size_t>(analysis.findings.size(), limits.findings);
+  json.count("more_findings", analysis.findings.size() - shown);
   json.key("findings").begin_array();
-  for (const Finding& finding : analysis.findings) {
-    write_finding(json, analysis, scene, finding, limits);
+  for (size_t k = 0; k < shown; ++k) {
+    write_finding(json, analysis, scene, analysis.findings[k], limits);
   }
   json.end_array();
 }

@@ -9,6 +9,8 @@ namespace mill::prof::html {
 
 namespace {
 
+constexpr size_t kMostCurves = 48;
+
 struct Point {
   int64_t time = 0;
   double value = 0;
@@ -82,13 +84,11 @@ std::vector<Curve> allocation_curves(const Trace& trace, const Scene& scene) {
 }
 
 std::vector<Curve> counter_curves(const Trace& trace, const Scene& scene) {
-  constexpr size_t kMost = 32;  // curves
   const Counters& rows = trace.counters;
   std::map<std::pair<uint32_t, uint32_t>, Curve> curves;
   for (uint32_t r = 0; r < rows.size(); ++r) {
     const uint32_t device = rows.device[r] < trace.devices.size() ? rows.device[r] : kNoRow;
     const std::pair key{device, rows.name[r]};
-    if (curves.size() >= kMost && !curves.contains(key)) continue;
     Curve& curve = curves[key];
     curve.points.push_back(
         {std::clamp<int64_t>(scene.since_origin(rows.time[r]), 0, scene.length), rows.value[r]});
@@ -109,6 +109,9 @@ std::vector<Curve> counter_curves(const Trace& trace, const Scene& scene) {
 void write_memory(Json& json, const Analysis& analysis, const Scene& scene, const Limits& limits) {
   std::vector<Curve> curves = allocation_curves(analysis.trace(), scene);
   for (Curve& curve : counter_curves(analysis.trace(), scene)) curves.push_back(std::move(curve));
+  const size_t shown = std::min(curves.size(), kMostCurves);
+  json.count("more_curves", curves.size() - shown);
+  curves.resize(shown);
   json.key("memory").begin_array();
   for (Curve& curve : curves) {
     std::stable_sort(curve.points.begin(), curve.points.end(),

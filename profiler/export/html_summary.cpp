@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <span>
 
 namespace mill::prof::html {
 
@@ -24,8 +25,10 @@ double share(Ns part, Ns whole) {
 void write_devices(Json& json, const Analysis& analysis) {
   const Timeline& timeline = *analysis.timeline;
   json.key("devices").begin_array();
-  uint32_t index = 0;
-  for (const DeviceInfo& device : timeline.trace().devices) {
+  const Trace& trace = timeline.trace();
+  const auto named = [](const auto& list) { return std::min<size_t>(list.size(), kMostNamed); };
+  for (uint32_t index = 0; index < named(trace.devices); ++index) {
+    const DeviceInfo& device = trace.devices[index];
     json.begin_object().text("name", clip(device.name, 200)).count("number", device.number);
     json.text("description", clip(device.description, 400)).flag("modelled", device.modelled);
     json.flag("cpu", device.kind == DeviceKind::cpu);
@@ -36,16 +39,15 @@ void write_devices(Json& json, const Analysis& analysis) {
       json.integer("copy_alone", view->copy.minus(view->kernel).length());
     }
     json.end_object();
-    ++index;
   }
-  json.end_array();
+  json.end_array().count("more_devices", trace.devices.size() - named(trace.devices));
   json.key("streams").begin_array();
-  for (const StreamInfo& stream : timeline.trace().streams) {
+  for (const StreamInfo& stream : std::span(trace.streams).first(named(trace.streams))) {
     json.begin_object().count("number", stream.number).text("name", clip(stream.name, 100));
     json.flag("legacy_default", stream.legacy_default).end_object();
   }
   json.end_array().key("threads").begin_array();
-  for (const ThreadInfo& thread : timeline.trace().threads) {
+  for (const ThreadInfo& thread : std::span(trace.threads).first(named(trace.threads))) {
     json.begin_object().count("process", thread.process).count("number", thread.number);
     json.text("name", clip(thread.name, 100)).end_object();
   }
@@ -173,16 +175,16 @@ void write_unknown(Json& json, const Analysis& analysis) {
     say(show_count(links.work_without_op) + " of " + show_count(links.work) +
         " pieces of device work belong to no op.");
   }
-  Ns idle = 0;
-  Ns unexplained = 0;
+  // Sums over devices need not fit into 64 bits.
+  double idle = 0;
+  double unexplained = 0;
   for (const Gap& gap : analysis.gaps) {
-    idle += gap.end - gap.begin;
-    unexplained += gap.causes[static_cast<int>(GapCause::unknown)];
+    idle += static_cast<double>(Interval{gap.begin, gap.end}.length());
+    unexplained += static_cast<double>(gap.causes[static_cast<int>(GapCause::unknown)]);
   }
   if (unexplained > 0) {
-    say(show_time(static_cast<double>(unexplained)) + " of " +
-        show_time(static_cast<double>(idle)) + " of idle device time (" +
-        show_share(share(unexplained, idle)) + ") could not be explained.");
+    say(show_time(unexplained) + " of " + show_time(idle) + " of idle device time (" +
+        show_share(unexplained / idle) + ") could not be explained.");
   }
   if (trace.whole_graphs) {
     say("Graphs were recorded as a whole: what ran inside them is not known.");

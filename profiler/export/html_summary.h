@@ -13,6 +13,7 @@ namespace mill::prof::html {
 
 // How much of lists: less where a page must be small.
 struct Limits {
+  uint32_t findings = 500;   // the first by rank
   uint32_t evidence = 1000;  // of each finding
   uint32_t table_rows = 500;
   uint32_t points = 4000;  // of a curve of memory

@@ -11,6 +11,9 @@ namespace mill::prof::html {
 
 namespace {
 
+// Of tables with rows for each device: as many as hundreds of devices have.
+constexpr size_t kMostRows = 5000;
+
 // A length inside the window, never negative.
 Ns clipped(Interval window, Ns start, Ns end) {
   return Interval{std::max(start, window.begin), std::min(end, window.end)}.length();
@@ -139,7 +142,9 @@ void write_copies(Json& json, const Analysis& analysis) {
     }
   }
   json.key("copies").begin_array();
+  size_t rows = 0;
   for (const auto& [key, value] : sums) {
+    if (++rows > kMostRows) break;
     const Sum& sum = value.first;
     const auto& [device, kind, memory] = key;
     json.begin_array().count(device).text(code_text("work", "copy_kind", kind));
@@ -171,7 +176,9 @@ void write_gaps(Json& json, const Analysis& analysis) {
     }
   }
   json.number("gap_threshold", analysis.limits.g1_min_gap_ns).key("gaps").begin_array();
+  size_t rows = 0;
   for (const auto& [key, sum] : sums) {
+    if (++rows > kMostRows) break;
     json.begin_array().count(key.first).count(static_cast<uint64_t>(key.second));
     json.text(gap_cause_name(static_cast<GapCause>(key.second))).count(sum.count);
     json.count(sum.main).number(sum.total).integer(sum.longest).end_array();

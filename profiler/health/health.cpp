@@ -17,6 +17,8 @@ constexpr double kUnlinkedMedium = 0.01;
 constexpr double kUnlinkedLow = 0.2;
 constexpr double kOverlapMedium = 0.001;  // of device work
 constexpr double kSkippedLow = 0.05;      // of all events
+constexpr uint64_t kMostPlaces = 4;       // where records were lost
+constexpr size_t kLongestPlace = 100;
 
 // 1234567 as "1,234,567".
 std::string number(uint64_t value) {
@@ -95,6 +97,7 @@ class Examination {
     device_data();
     for (const uint8_t flags : trace_.work.flags) health_.excluded += (flags & kExcluded) != 0;
     for (const uint8_t flags : trace_.calls.flags) health_.excluded += (flags & kExcluded) != 0;
+    health_.excluded += bad_ops_;
     return std::move(health_);
   }
 
@@ -108,6 +111,8 @@ class Examination {
     uint64_t given_up = 0;
     uint64_t other_clock = trace_.other_clock;
     std::string where;
+    uint64_t named = 0;
+    uint64_t unnamed = 0;
     for (const Loss& loss : trace_.losses) {
       if (loss.lost == 0) continue;
       if (loss.where == "store") {
@@ -116,9 +121,16 @@ class Examination {
         other_clock = add_sat(other_clock, loss.lost);
       } else {
         lost = add_sat(lost, loss.lost);
-        where += (where.empty() ? "" : ", ") + loss.where;
+        // A file may name any number of places, at any length.
+        if (named < kMostPlaces && loss.where.size() <= kLongestPlace) {
+          where += (named++ > 0 ? ", " : "") + loss.where;
+        } else {
+          ++unnamed;
+        }
       }
     }
+    if (unnamed > 0)
+      where += (named > 0 ? " and " : "") + number(unnamed) + (named > 0 ? " more" : " places");
     const auto effect_of = [&](double part) {
       if (part > limits_.lost_refuse) return Confidence::refuse;
       return part > limits_.lost_medium ? Confidence::medium : Confidence::high;
@@ -176,6 +188,20 @@ class Examination {
       add(HealthCode::bad_times, effect_of(bad_calls, calls.size()), bad_calls, calls.size(),
           of(bad_calls, calls.size()) + " host calls " + either(bad_calls, "has", "have") +
               " impossible times (a time of 0, or an end before the start).");
+    }
+    const Ops& ops = trace_.ops;
+    bool on_cpu = false;
+    for (uint32_t row = 0; row < ops.size(); ++row) {
+      bad_ops_ += !possible(ops.start[row], ops.end[row]);
+      on_cpu |= ops.device[row] < trace_.devices.size() &&
+                trace_.devices[ops.device[row]].kind == DeviceKind::cpu;
+    }
+    if (bad_ops_ > 0) {
+      // On a CPU device they are the work.
+      add(HealthCode::bad_times, on_cpu ? effect_of(bad_ops_, ops.size()) : Confidence::high,
+          bad_ops_, ops.size(),
+          of(bad_ops_, ops.size()) + " operators " + either(bad_ops_, "has", "have") +
+              " impossible times (an end before the start, or a time that no clock has).");
     }
   }
 
@@ -332,6 +358,7 @@ class Examination {
   const LinkCounts& counts_;
   const HealthLimits& limits_;
   Health health_;
+  uint64_t bad_ops_ = 0;
 };
 
 }  // namespace

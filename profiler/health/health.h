@@ -45,7 +45,7 @@ struct HealthItem {
 struct Health {
   Confidence verdict = Confidence::high;  // the worst effect
   std::vector<HealthItem> items;          // worst first; empty: nothing to say
-  uint64_t excluded = 0;                  // rows flagged kExcluded
+  uint64_t excluded = 0;                  // rows left out: flagged kExcluded, and impossible ops
   // One sentence: "No advice: ..." where the verdict is refuse, else what limits the trust.
   std::string summary;
 };
@@ -63,9 +63,10 @@ struct HealthLimits {
 // Takes a linked trace; flags impossible rows of Work and Calls as kExcluded and counts them to the
 // record. Impossible are: an end before the start, a time that is 0 where the others are far from 0
 // (zero_is_far in timeline/rows.h), both times 0, times no clock has, and work that starts before
-// its own launch; where most of the work does that, the clocks differ, and it stays in. Losses are
-// told apart by Loss::where: "store" and "other clock" have codes of their own. has_steps: whether
-// steps were found is not known yet, so no_steps is added by the caller.
+// its own launch; where most of the work does that, the clocks differ, and it stays in. Ops whose
+// times are not possible() are counted: nobody uses those. Losses are told apart by Loss::where:
+// "store" and "other clock" have codes of their own. Whether steps were found is not known yet, so
+// no_steps is added by the caller.
 Health examine(Trace& trace, const LinkCounts& counts, const HealthLimits& limits = {});
 
 // Adds an item and worsens the verdict as its effect says.

@@ -27,7 +27,10 @@ void Converter::header(std::string_view key, std::string_view json) {
   } else if (key == "schemaVersion") {
     kineto_ = true;
   } else if (key == "millrace") {
-    own_.header(json);
+    if (!own_.header(json))
+      trace_.notes.emplace_back(
+          "The file is an export of Millrace, but not as this version writes it: it was read as "
+          "any other trace.");
   } else if (key == "baseTimeNanoseconds") {
     if (json.size() >= 2 && json.front() == '"') json = json.substr(1, json.size() - 2);
     const int64_t base = read_decimal(json, 0).value_or(0);

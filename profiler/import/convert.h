@@ -67,6 +67,7 @@ class Converter {
   void properties(std::string_view json);
   void close_open();
   void correlate_by_flows();
+  void find_whole_graphs();
   void check_instances();
   void link_backward();
   void apply_syncs();

@@ -14,6 +14,7 @@ void Converter::finish() {
   close_open();
   if (!own_.active() && !engine_) {
     correlate_by_flows();
+    find_whole_graphs();
     check_instances();
     link_backward();
     apply_syncs();
@@ -80,6 +81,39 @@ void Converter::correlate_by_flows() {
     if (at->row.table == Table::work && !flow.begins)
       trace_.work.correlation[at->row.row] = flow.id;
   }
+}
+
+// Nodes that were recorded are several pieces of work of one launch, or say which node they are; a
+// graph that was recorded as a whole is one piece, or none. No writer says which it did.
+void Converter::find_whole_graphs() {
+  const Calls& calls = trace_.calls;
+  const Work& work = trace_.work;
+  std::vector<std::pair<uint64_t, uint32_t>> graphs;  // correlation, pieces of work
+  std::vector<uint64_t> others;
+  for (uint32_t row = 0; row < calls.size(); ++row) {
+    if (calls.kind[row] == static_cast<uint8_t>(CallKind::graph_launch))
+      graphs.emplace_back(calls.correlation[row], 0);
+  }
+  if (graphs.empty() || work.empty()) return;
+  std::sort(graphs.begin(), graphs.end());
+  for (uint32_t row = 0; row < calls.size(); ++row) others.push_back(calls.correlation[row]);
+  std::sort(others.begin(), others.end());
+  bool has_piece = false;
+  bool unclaimed = false;
+  for (uint32_t row = 0; row < work.size(); ++row) {
+    if (work.graph_node[row] != 0) return;
+    const uint64_t correlation = work.correlation[row];
+    const auto graph = std::lower_bound(graphs.begin(), graphs.end(),
+                                        std::pair<uint64_t, uint32_t>(correlation, 0));
+    if (correlation != 0 && graph != graphs.end() && graph->first == correlation) {
+      if (++graph->second > 1) return;
+      has_piece = true;
+    } else if (correlation == 0 || !std::binary_search(others.begin(), others.end(), correlation)) {
+      unclaimed = true;
+    }
+  }
+  // What no launch claims may be what a graph without a piece did.
+  trace_.whole_graphs = has_piece || !unclaimed;
 }
 
 // "External id" is the number of an op in some writers' files and a correlation in others'.

@@ -10,6 +10,7 @@
 #include "profiler/import/cutter.h"
 #include "profiler/import/event.h"
 #include "profiler/import/source.h"
+#include "profiler/import/text.h"
 
 namespace mill::prof {
 
@@ -44,7 +45,9 @@ class Walk {
     if (source_.damaged())
       trace_.notes.emplace_back("The compressed data ends in the middle or is damaged.");
     if (converter_.events() > 0) return {};
-    if (!listed_) return "It is a JSON object without a list named traceEvents.";
+    if (!listed_)
+      return trace_.cut_off ? "It ends, or stops being JSON, before a list named traceEvents."
+                            : "It is a JSON object without a list named traceEvents.";
     if (trace_.skipped == 0 || trace_.notes.empty())
       return "It has a list of events, but no event is in it.";
     return "Not one of its events could be read. " + trace_.notes.front();
@@ -108,7 +111,13 @@ class Walk {
       switch (cutter_.value(&text)) {
         case Cutter::Cut::value: converter_.header(key, text); break;
         case Cutter::Cut::ended: trace_.cut_off = true; return;
-        default: break;  // too much to be of use
+        default: {
+          // Too much to be of use; a later version of our own header, or lists of very many tracks.
+          std::string space;
+          trace_.notes.push_back(
+              "The member \"" + std::string(clean_text(key.substr(0, 40), &space)) +
+              "\" of the file is too long or nested too deeply and was left out.");
+        }
       }
     }
   }

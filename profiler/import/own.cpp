@@ -137,6 +137,11 @@ uint8_t OwnReader::code(const char* table, const char* column, std::string_view 
 uint32_t OwnReader::stream_of(const Event& event, std::string_view text) {
   const auto number = read_unsigned(text);
   if (!number) return kNoRow;
+  if (const std::string_view of = event.arg("stream_device"); !of.empty()) {
+    const auto device = read_unsigned(of);
+    const bool known = device && *device != UINT64_MAX;  // -1: a stream of no device
+    return store_.stream(known ? store_.device(*device) : kNoRow, *number);
+  }
   // A copy has two devices, and its stream is of the one that is not the host.
   for (const char* key : {"device", "to_device", "from_device"}) {
     const std::string_view device = event.arg(key);
@@ -164,9 +169,10 @@ void OwnReader::fill(T& table, uint32_t row, const char* table_name, const Event
         return;
       }
       if (info.unit == Unit::thread) {
+        const std::string_view process = event.arg("process");
         const std::string_view number = event.arg("thread");
-        column[row] =
-            store_.thread(store_.id(event.pid), store_.id(number.empty() ? event.tid : number));
+        column[row] = store_.thread(store_.id(process.empty() ? event.pid : process),
+                                    store_.id(number.empty() ? event.tid : number));
         return;
       }
     }

@@ -36,8 +36,7 @@ class OwnReader {
   uint8_t code(const char* table, const char* column, std::string_view text);
   uint32_t stream_of(const Event& event, std::string_view number);
   uint32_t device_where(uint8_t memory, uint64_t number);
-  // A number for what lies at a place of a storage.
-  uint64_t piece(uint64_t storage, uint64_t offset, uint64_t bytes);
+  void step(const Event& event, Ns start, Ns end);
 
   struct Codes {
     const char* table;
@@ -49,7 +48,11 @@ class OwnReader {
   Trace& trace_;
   bool active_ = false;
   std::vector<Codes> codes_;
-  std::unordered_map<PairKey, uint64_t, PairHash> pieces_;
+  struct OpenStep {
+    Ns start = 0;
+    int64_t number = 0;
+  };
+  std::unordered_map<uint64_t, OpenStep> open_steps_;  // of a session, by thread
   bool clock_known_ = false;
   uint64_t clock_ = 0;  // of the first record; times of another cannot stand beside its own
 };

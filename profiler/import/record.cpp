@@ -33,8 +33,8 @@ uint8_t place(const std::array<std::string_view, n>& names, std::string_view tex
   return found == names.end() ? 0 : static_cast<uint8_t>(found - names.begin());
 }
 
-// Of tensors that are known by where they lie, beside those that have a number of their own.
-constexpr uint64_t kPieceNumbers = uint64_t{1} << 62;
+// Of a thread's open step, about.
+constexpr uint64_t kStepBytes = 64;
 
 constexpr std::array<std::string_view, 5> kMemories = {"", "pageable", "pinned", "device",
                                                        "managed"};
@@ -78,14 +78,32 @@ uint32_t OwnReader::device_where(uint8_t memory, uint64_t number) {
   return device;
 }
 
-uint64_t OwnReader::piece(uint64_t storage, uint64_t offset, uint64_t bytes) {
-  const PairKey where{storage * 0x9e3779b97f4a7c15u + offset, bytes};
-  const auto known = pieces_.find(where);
-  if (known != pieces_.end()) return known->second;
-  if (!store_.take(sizeof(where) + 3 * sizeof(uint64_t))) return 0;
-  const uint64_t number = kPieceNumbers + pieces_.size();
-  pieces_.emplace(where, number);
-  return number;
+// Of an exec a record is a step; of a session, which has no exec, it is where one step ends and the
+// next begins.
+void OwnReader::step(const Event& event, Ns start, Ns end) {
+  const uint64_t thread = event.number("thread");
+  int64_t number = signed64(event, "step");
+  if (event.find("exec") == nullptr) {
+    const auto open = open_steps_.find(thread);
+    if (open == open_steps_.end()) {
+      if (store_.take(kStepBytes)) open_steps_.emplace(thread, OpenStep{start, 0});
+      return;
+    }
+    const OpenStep before = open->second;
+    open->second = {start, before.number + 1};
+    end = start;
+    start = before.start;
+    number = before.number;
+  }
+  MarkedSteps& steps = trace_.marked_steps;
+  const uint32_t row = store_.add(steps);
+  if (row == kNoRow) return;
+  steps.start[row] = start;
+  steps.end[row] = end;
+  steps.number[row] = number;
+  steps.thread[row] = store_.thread(store_.id(event.pid), thread);
+  steps.exec[row] = number32(event, "exec");
+  steps.loader_wait[row] = signed64(event, "wait_ns");
 }
 
 bool OwnReader::record(const Event& event, Ns start, Ns end) {
@@ -165,9 +183,8 @@ bool OwnReader::record(const Event& event, Ns start, Ns end) {
                                           : copies.from_device[row];
       if (!event.arg("stream").empty())
         copies.stream[row] = store_.stream(streams_device, event.number("stream"));
-      // What is sent is known by where it comes from: the tensor on the device is new each time.
-      if (const uint64_t storage = event.number("forward"); storage != 0)
-        copies.tensor[row] = piece(storage, event.number("flops"), event.number("bytes"));
+      copies.source[row] = event.number("forward");
+      if (copies.source[row] != 0) copies.source_offset[row] = event.number("flops");
       copies.scope[row] = scope();
       copies.step[row] = signed64(event, "step");
       copies.status[row] = signed32(event, "status");
@@ -227,29 +244,20 @@ bool OwnReader::record(const Event& event, Ns start, Ns end) {
       loader.step[row] = signed64(event, "step");
       return true;
     }
-    case MILL_RECORD_STEP: {
-      MarkedSteps& steps = trace_.marked_steps;
-      const uint32_t row = store_.add(steps);
-      if (row == kNoRow) return true;
-      steps.start[row] = start;
-      steps.end[row] = end;
-      steps.number[row] = signed64(event, "step");
-      steps.thread[row] = thread();
-      steps.exec[row] = number32(event, "exec");
-      steps.loader_wait[row] = signed64(event, "wait_ns");
-      return true;
-    }
+    case MILL_RECORD_STEP: step(event, start, end); return true;
     case MILL_RECORD_SCOPE_END:
     case MILL_RECORD_MARK: {
+      const bool mark = event.number("kind") == MILL_RECORD_MARK;
+      // Scopes have their whole path in args, and their last part as the name.
+      const std::string_view path = event.arg("scope");
+      // The end of a session's range, whose beginning is not in the file.
+      if (!mark && path.empty() && event.find("exec") == nullptr) return true;
       Ranges& ranges = trace_.ranges;
       const uint32_t row = store_.add(ranges);
       if (row == kNoRow) return true;
-      const bool mark = event.number("kind") == MILL_RECORD_MARK;
       ranges.start[row] = start;
       ranges.end[row] = end;
       ranges.thread[row] = thread();
-      // Scopes have their whole path in args, and their last part as the name.
-      const std::string_view path = event.arg("scope");
       ranges.name[row] = store_.string(mark || path.empty() ? event.name : path);
       ranges.kind[row] = static_cast<uint8_t>(mark ? RangeKind::mark : RangeKind::scope);
       return true;

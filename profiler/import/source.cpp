@@ -98,7 +98,8 @@ size_t Source::inflate_some(char* to, size_t n) {
       inflate_->between_members = true;
       inflateReset(&z);
     } else if (status == Z_OK) {
-      inflate_->between_members = false;
+      // Of one byte nothing says yet whether it begins a member or is padding.
+      if (z.total_in > 1) inflate_->between_members = false;
     } else {
       // Padding after the last member is no damage.
       if (!inflate_->between_members) damaged_ = true;

@@ -94,7 +94,7 @@ mill_status capability(mill_context* context, uint32_t index, mill_prof_capabili
     const std::vector<DeviceInfo> devices = engine.devices();
     const size_t k = index - std::size(kFixed);
     if (k >= devices.size()) return refuse(error, MILL_E_ARG, "no such capability");
-    const std::string name = "timeline of " + devices[k].name;
+    const std::string name = "device timeline " + devices[k].name;
     if (devices[k].kind == DeviceKind::cpu) return say(name, MILL_OK, "from the engine's events");
     if (engine.has_timeline(static_cast<uint32_t>(k))) return say(name, MILL_OK, "");
     return say(name, MILL_E_UNSUPPORTED,
@@ -179,7 +179,11 @@ mill_status session_calibration(void* self, const char* path, mill_kernel_error*
 }
 
 void session_overhead(void* self, mill_prof_overhead_info* info) {
-  session_of(self).overhead(info);
+  mill_kernel_error error{};
+  guarded(&error, [&] {
+    session_of(self).overhead(info);
+    return mill_status{MILL_OK};
+  });
 }
 
 mill_status session_snapshot(void* self, void** out_view, mill_kernel_error* error) {
@@ -239,7 +243,8 @@ class Options {
  public:
   explicit Options(std::string_view text) : left_(text) {}
 
-  std::string take(std::string_view name) {
+  // False where it is not given.
+  bool take(std::string_view name, std::string* value) {
     size_t at = 0;
     while (at < left_.size()) {
       const size_t end = std::min(left_.find(',', at), left_.size());
@@ -247,16 +252,17 @@ class Options {
       if (one.size() > name.size() && one.compare(0, name.size(), name) == 0 &&
           one[name.size()] == '=') {
         left_.erase(at, end - at + (end < left_.size() ? 1 : 0));
-        return one.substr(name.size() + 1);
+        *value = one.substr(name.size() + 1);
+        return true;
       }
       at = end + 1;
     }
-    return {};
+    return false;
   }
   // False where there is a value that is no such number.
   bool number(std::string_view name, uint64_t low, uint64_t high, uint64_t* to, std::string* why) {
-    const std::string text = take(name);
-    if (text.empty()) return true;
+    std::string text;
+    if (!take(name, &text)) return true;
     uint64_t value = 0;
     const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (problem != std::errc() || end != text.data() + text.size() || value < low || value > high) {
@@ -305,7 +311,8 @@ mill_status view_export(void* self, int32_t format, const char* options, mill_pr
         break;
       }
       case MILL_PROF_FORMAT_CSV: {
-        const std::string table = given.take("table");
+        std::string table;
+        given.take("table", &table);
         if (!given.done(&why)) return refuse(error, MILL_E_ARG, why);
         if (table.empty())
           return refuse(error, MILL_E_ARG, "CSV is of one table: the options lack table=NAME");
@@ -393,9 +400,11 @@ extern "C" MILL_PLUGIN_EXPORT mill_status mill_profiler_open(const mill_profiler
                                                              mill_kernel_error* error) {
   using namespace mill::prof;  // NOLINT
   if (host->abi != MILL_PROFILER_ABI || host->size < sizeof(mill_profiler_host)) {
-    return refuse(error, MILL_E_UNSUPPORTED,
-                  "the library is of profiler ABI " + std::to_string(host->abi) +
-                      ", this plugin is of " + std::to_string(int{MILL_PROFILER_ABI}));
+    return guarded(error, [&] {
+      return refuse(error, MILL_E_UNSUPPORTED,
+                    "the library is of profiler ABI " + std::to_string(host->abi) +
+                        ", this plugin is of " + std::to_string(int{MILL_PROFILER_ABI}));
+    });
   }
   g_host = host;
   const uint32_t size = std::min<uint32_t>(out->size, sizeof kTable);

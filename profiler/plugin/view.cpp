@@ -50,11 +50,11 @@ const char* table_text(TableId table) {
 
 View::View(std::unique_ptr<const Analysis> analysis) : analysis_(std::move(analysis)) {
   const Timeline& timeline = *analysis_->timeline;
-  const Ns window = timeline.window().length();
+  const Ns length = timeline.analysed().length();
   for (const DeviceView& device : timeline.devices()) {
-    if (window > 0) {
+    if (length > 0) {
       busy_ =
-          std::max(busy_, static_cast<double>(device.busy.length()) / static_cast<double>(window));
+          std::max(busy_, static_cast<double>(device.busy.length()) / static_cast<double>(length));
     }
   }
 }
@@ -91,6 +91,7 @@ void View::finding(uint32_t index, mill_prof_finding* out) const {
   out->advice = f.advice.c_str();
   out->link_source = f.link_source == LinkSource::none ? "" : link_source_name(f.link_source);
   out->fix = f.fix.knob;
+  out->can_apply = f.fix.engine_can_apply;
   out->fix_value = f.fix.value;
   out->severity = static_cast<int32_t>(f.severity);
   out->confidence = static_cast<int32_t>(f.confidence);
@@ -142,7 +143,12 @@ bool View::whatif(const mill_prof_change& change, mill_prof_prediction* out,
   if (change.memory_bandwidth_ratio > 0)
     what.memory_bandwidth_ratio = change.memory_bandwidth_ratio;
   Plan plan = plan_of(what, *a.timeline, a.links);
-  for (uint32_t k = 0; k < change.n_findings; ++k) plan.merge(a.findings[change.findings[k]].plan);
+  std::vector<bool> taken(a.findings.size());
+  for (uint32_t k = 0; k < change.n_findings; ++k) {
+    const uint32_t index = change.findings[k];
+    if (!taken[index]) plan.merge(a.findings[index].plan);
+    taken[index] = true;
+  }
   out->before_ns = a.replay->replayed();
   out->after_ns = a.replay->run(plan).span;
   out->measured_ns = a.replay->measured();

@@ -9,6 +9,8 @@ namespace mill::prof {
 namespace {
 
 constexpr uint32_t kBatch = 2048;
+// Bytes: a condition on texts takes one for each text that there is.
+constexpr uint64_t kMostMatches = uint64_t{1} << 28;
 
 template <class T>
 bool holds(Comparison comparison, const T& a, const T& b) {
@@ -67,6 +69,18 @@ bool Filter::bind(const TableView& view, const Query& query, std::string* why) {
   view_ = &view;
   nodes_.clear();
   nodes_.reserve(query.where.size());
+  uint64_t matches = 0;
+  for (const Condition& condition : query.where) {
+    const size_t column = condition.kind == Condition::Kind::compare ? view.find(condition.column)
+                                                                     : TableView::kNoColumn;
+    if (column != TableView::kNoColumn) matches += view.columns()[column].ids;
+    if (matches > kMostMatches) {
+      *why = error_at(condition.at, "too many conditions on texts: there are " +
+                                        std::to_string(view.columns()[column].ids) +
+                                        " texts in \"" + condition.column + "\"");
+      return false;
+    }
+  }
   for (const Condition& condition : query.where) {
     Bound& bound = nodes_.emplace_back();
     bound.condition = &condition;

@@ -196,16 +196,19 @@ class Run {
   Groups groups_;
 };
 
+std::string no_table(std::string_view name, size_t at) {
+  std::string shown;
+  for (const char c : name.substr(0, 64)) shown += c >= 0x20 && c < 0x7F ? c : '?';
+  return error_at(at, "no table \"" + shown + "\"" + suggestion(name, TableView::names()));
+}
+
 }  // namespace
 
 bool run_query(const Analysis& analysis, const Query& query, QueryResult* out, std::string* why) {
   *out = QueryResult{};
   const std::optional<TableView> view = TableView::open(analysis, query.table);
   if (!view) {
-    std::string shown;
-    for (const char c : query.table.substr(0, 64)) shown += c >= 0x20 && c < 0x7F ? c : '?';
-    *why = error_at(query.table_at,
-                    "no table \"" + shown + "\"" + suggestion(query.table, TableView::names()));
+    *why = no_table(query.table, query.table_at);
     return false;
   }
   return Run(*view, query, out, why).run();
@@ -283,8 +286,7 @@ bool run_query(const Analysis& analysis, std::string_view text, QueryResult* out
       list_columns(*view, out);
       return true;
     }
-    *why = error_at(static_cast<size_t>(words[1].data() - text.data()) + 1,
-                    "no such table" + suggestion(words[1].substr(0, 64), TableView::names()));
+    *why = no_table(words[1], static_cast<size_t>(words[1].data() - text.data()) + 1);
     return false;
   }
   return parse_query(text, &query, why) && run_query(analysis, query, out, why);

@@ -90,7 +90,7 @@ void go_ahead(const Graph& graph, const Plan& plan, Changes* changes) {
     const Node& one = graph.nodes[node];
     for (uint32_t k = one.extra; k < one.extra + one.extras; ++k) {
       if (graph.extras[k] & kLegacyEdge) continue;
-      const uint32_t bundle = bundle_of_node[graph.extras[k]];
+      const uint32_t bundle = bundle_of_node[graph.extras[k] & ~kEdgeFlags];
       if (bundle != kNone) users.push_back({bundle, graph.stream_of_work[row], node});
     }
   }

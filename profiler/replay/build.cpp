@@ -195,9 +195,16 @@ class Builder {
       ++device_.dropped;
       return;
     }
+    const uint32_t line = lines_.line(trace_.calls.thread[work.call]);
     if (const uint32_t at = own_wait_of_call_[work.call]; at != kNone) {
       // It asks, then waits.
       const Segment& segment = lines_.segments[at];
+      if (work.start < segment.begin) {
+        // By the other clock a little before: what the host did until then asks.
+        ask_at(k, line, work.start);
+        host_[k].derived = true;
+        return;
+      }
       const Ns offset = std::clamp<Ns>(work.start - segment.begin, 0, own_[at]);
       host_[k] = {at, offset, segment.begin + offset, true, with_latency_[at] != 0};
       return;
@@ -207,7 +214,7 @@ class Builder {
     if (submit != 0 && clock_.near(submit) && clock_.of(submit) >= begin &&
         clock_.of(submit) <= asked)
       asked = clock_.of(submit);
-    ask_at(k, lines_.line(trace_.calls.thread[work.call]), asked);
+    ask_at(k, line, asked);
   }
 
   void ask_at(uint32_t k, uint32_t line, Ns t) {
@@ -371,7 +378,9 @@ class Builder {
       node.extra = static_cast<uint32_t>(graph_.extras.size());
       for (uint32_t at = first[k]; at < first[k + 1]; ++at) {
         const DraftEdge& one = device_.edges[sorted[at]];
-        graph_.extras.push_back(rank_[one.from] | (one.legacy ? kLegacyEdge : 0));
+        const bool same_stream = device_.works[one.from].stream == work.stream;
+        graph_.extras.push_back(rank_[one.from] | (one.legacy ? kLegacyEdge : 0) |
+                                (same_stream ? kStreamEdge : 0));
       }
       node.extras = static_cast<uint32_t>(graph_.extras.size()) - node.extra;
 
@@ -456,8 +465,12 @@ class Builder {
       graph_.begin = any ? std::min(graph_.begin, t) : t;
       any = true;
     }
+    graph_.end = graph_.begin;
+    for (const DraftWork& work : device_.works) graph_.end = std::max(graph_.end, work.end);
+    for (const Ns end : graph_.segment_end) graph_.end = std::max(graph_.end, end);
     graph_.origin = timeline_.window().begin;
-    graph_.measured = timeline_.window().length();
+    graph_.measured = timeline_.analysed().length();
+    graph_.holes = timeline_.window().length() - graph_.measured;
     graph_.dropped_edges = device_.dropped;
   }
 
@@ -554,15 +567,9 @@ uint32_t step_at(const std::vector<StepAnchor>& steps, Ns t) {
 
 Graph build(const Timeline& timeline) {
   Graph graph = Builder(timeline).run();
-  const Plan nothing;
-  const ReplayResult unchanged = run(graph, nothing);
-  if (graph.steps.empty()) {
-    // What lies outside of the graph, such as an allocation before the first call.
-    graph.rest = graph.measured - unchanged.span;
-    graph.replayed = graph.measured;
-  } else {
-    graph.replayed = unchanged.span;
-  }
+  // What lies outside of the graph, such as an allocation before the first call.
+  if (graph.steps.empty()) graph.rest = graph.measured + graph.holes - (graph.end - graph.begin);
+  graph.replayed = run(graph, {}).span;
   return graph;
 }
 

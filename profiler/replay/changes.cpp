@@ -45,6 +45,7 @@ class Planner {
     scale();
     work_lengths();
     call_lengths();
+    before_ask();
     host_times();
     for (const uint32_t row : plan_.unblock) flag_call(row, kUnblocked);
     defer();
@@ -122,6 +123,17 @@ class Planner {
         out_.own[node] = until - given;
         given = until;
       });
+    }
+  }
+
+  void before_ask() {
+    if (plan_.before_ask.empty()) return;
+    out_.before.assign(graph_.nodes.size(), 0);
+    for (const auto& [row, length] : shortest(plan_.before_ask, graph_.call_first.size())) {
+      if (!known_call(row)) continue;
+      const uint32_t node = graph_.segment_node[graph_.call_first[row]];
+      out_.own[node] += length;
+      out_.before[node] += length;
     }
   }
 

@@ -33,7 +33,8 @@ struct Limit {
 };
 
 struct Changes {
-  std::vector<Ns> own;  // of every node
+  std::vector<Ns> own;     // of every node
+  std::vector<Ns> before;  // of segments: how much of that comes before they ask for work
   std::vector<uint8_t> flags;
   std::vector<uint32_t> instead;   // of deferred segments: what they wait for
   std::vector<uint32_t> ahead_of;  // of nodes: in ahead

@@ -60,8 +60,11 @@ struct Node {
   uint8_t flags = 0;
 };
 
-// Of an entry of Graph::extras: the edge is there because of the default stream.
+// Of an entry of Graph::extras: the edge is there because of the default stream, ...
 inline constexpr uint32_t kLegacyEdge = uint32_t{1} << 31;
+// ... because both are of one stream.
+inline constexpr uint32_t kStreamEdge = uint32_t{1} << 30;
+inline constexpr uint32_t kEdgeFlags = kLegacyEdge | kStreamEdge;
 
 // A point on the host: inside a segment, or past its end.
 struct Anchor {
@@ -108,9 +111,11 @@ struct Graph {
 
   Ns origin = 0;
   Ns begin = 0;  // of the earliest node
+  Ns end = 0;    // of the last one, as it was recorded
   Ns measured = 0;
   Ns replayed = 0;
-  Ns rest = 0;  // of the span, without steps
+  Ns rest = 0;   // of the span: what lies outside of the nodes, where there are no steps
+  Ns holes = 0;  // of the span: what was not recorded
   Ns copy_lag = 0;
   uint64_t dropped_edges = 0;
 };

@@ -36,10 +36,21 @@ struct Replay::Graph {
 };
 
 bool Plan::empty() const {
-  return work_duration.empty() && call_duration.empty() && drop_work.empty() && drop_call.empty() &&
-         unblock.empty() && defer.empty() && prefetch.empty() && host_time.empty() &&
-         free_stream.empty() && own_stream.empty() && kernel_scale == 1 && launch_scale == 1;
+  return work_duration.empty() && call_duration.empty() && before_ask.empty() &&
+         drop_work.empty() && drop_call.empty() && unblock.empty() && defer.empty() &&
+         prefetch.empty() && host_time.empty() && free_stream.empty() && own_stream.empty() &&
+         kernel_scale == 1 && launch_scale == 1;
 }
+
+namespace {
+
+// 1 says nothing; of two that say something the shorter times.
+double merged_scale(double one, double other) {
+  if (other == 1) return one;
+  return one == 1 ? other : std::fmin(one, other);
+}
+
+}  // namespace
 
 void Plan::merge(const Plan& other) {
   const auto append = [](auto& to, const auto& from) {
@@ -47,6 +58,7 @@ void Plan::merge(const Plan& other) {
   };
   append(work_duration, other.work_duration);
   append(call_duration, other.call_duration);
+  append(before_ask, other.before_ask);
   append(drop_work, other.drop_work);
   append(drop_call, other.drop_call);
   append(unblock, other.unblock);
@@ -55,8 +67,8 @@ void Plan::merge(const Plan& other) {
   append(host_time, other.host_time);
   append(free_stream, other.free_stream);
   append(own_stream, other.own_stream);
-  kernel_scale = std::fmin(kernel_scale, other.kernel_scale);
-  launch_scale = std::fmin(launch_scale, other.launch_scale);
+  kernel_scale = merged_scale(kernel_scale, other.kernel_scale);
+  launch_scale = merged_scale(launch_scale, other.launch_scale);
 }
 
 Replay::Replay(const Timeline& timeline)

@@ -29,6 +29,7 @@ struct Plan {
 
   PerRow<Ns> work_duration;         // the device work takes so long
   PerRow<Ns> call_duration;         // the call's own part, without what it waits for, takes so long
+  PerRow<Ns> before_ask;            // the call takes so much more, before it asks for its work
   std::vector<uint32_t> drop_work;  // is not done at all; neither is the call that asked for it
   std::vector<uint32_t> drop_call;  // is not made; work that it asked for stays
   std::vector<uint32_t> unblock;    // calls that no longer wait for the device
@@ -49,20 +50,20 @@ struct Plan {
   std::vector<HostTime> host_time;
   // Device work that no longer waits for other streams by being on the default stream.
   std::vector<uint32_t> free_stream;
-  // Copies that go to a stream of their own: they still wait for what came before them in their
-  // stream, and the host's waits for that stream for them, but not the device work that comes after
-  // them there.
+  // Copies between host and device that go to a stream of their own: they still wait for what came
+  // before them in their stream, and the host's waits for that stream for them, as do streams that
+  // wait for them by an event, but not the device work that comes after them there.
   std::vector<uint32_t> own_stream;
   double kernel_scale = 1;  // of every kernel's duration
   double launch_scale = 1;  // of every launching call's own part
 
   bool empty() const;
-  // Both; where they differ on a row, the shorter time.
+  // Both; where they differ on a row or on all kernels or launches, the shorter time.
   void merge(const Plan& other);
 };
 
 struct ReplayResult {
-  Ns span = 0;            // of the timeline's window, re-timed
+  Ns span = 0;  // of what was recorded of the timeline's window (its analysed()), re-timed
   std::vector<Ns> steps;  // of each step in the window: its length
 };
 
@@ -73,8 +74,8 @@ class Replay {
   Replay(const Replay&) = delete;
   Replay& operator=(const Replay&) = delete;
 
-  Ns measured() const;  // the window as it was
-  Ns replayed() const;  // the window re-timed with an empty plan
+  Ns measured() const;  // the window as it was, without holes in the recording
+  Ns replayed() const;  // ... re-timed with an empty plan
   // |replayed - measured| / measured. Above 0.05 every estimate is of low confidence.
   double error() const;
   // Thread safe. O(nodes).
@@ -98,7 +99,8 @@ struct WhatIf {
   double kernel_speed = 0;      // 2: kernels take half as long
   double launch_speed = 0;
   bool no_loader_wait = false;
-  // Another device: kernels by the larger of flops and bytes ratios, copies by its link.
+  // Another device: kernels by the larger of flops and bytes ratios, copies by its link. Of a
+  // recording without device work, the ops of its CPU device.
   bool other_device = false;
   double flops_ratio = 1;  // of the other to this one
   double memory_bandwidth_ratio = 1;

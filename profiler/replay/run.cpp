@@ -22,13 +22,16 @@ struct Times {
 Ns latest_extra(const Graph& graph, const Node& node, const std::vector<Ns>& done) {
   Ns latest = kNever;
   for (uint32_t k = node.extra; k < node.extra + node.extras; ++k)
-    latest = std::max(latest, done[graph.extras[k] & ~kLegacyEdge]);
+    latest = std::max(latest, done[graph.extras[k] & ~kEdgeFlags]);
   return latest;
 }
 
-Ns asked_at(const Node& node, const std::vector<Ns>& done, const std::vector<Ns>& own) {
+Ns asked_at(const Node& node, const std::vector<Ns>& done, const Changes& changes) {
   Ns at = done[node.previous];
-  if (node.segment != kNone) at += std::min(node.offset, own[node.segment]);
+  if (node.segment != kNone) {
+    const Ns before = changes.before.empty() ? 0 : changes.before[node.segment];
+    at += std::min(before + node.offset, changes.own[node.segment]);
+  }
   return at + node.host_lag;
 }
 
@@ -127,10 +130,13 @@ class Runner {
     Ns ready = node.before != kNone ? done_[node.before] : kNever;
     const bool freed = (changes_.flags[k] & kFreed) != 0;
     for (uint32_t at = node.extra; at < node.extra + node.extras; ++at) {
-      const uint32_t from = graph_.extras[at] & ~kLegacyEdge;
+      const uint32_t from = graph_.extras[at] & ~kEdgeFlags;
       const bool legacy = (graph_.extras[at] & kLegacyEdge) != 0;
       if (legacy && (freed || (changes_.flags[from] & kFreed))) continue;
       ready = std::max(ready, done_[from]);
+      // An event is about the copy itself, on whichever stream it is.
+      const bool left = (changes_.flags[from] & (kOwnStream | kDropped)) == kOwnStream;
+      if (left && (graph_.extras[at] & kEdgeFlags) == 0) ready = std::max(ready, end_[from]);
     }
     return ready;
   }
@@ -161,7 +167,7 @@ class Runner {
       done_[k] = std::max(stream, end_[k]);
       return;
     }
-    Ns t = (node.flags & kAsked) ? asked_at(node, done_, changes_.own) : kNever;
+    Ns t = (node.flags & kAsked) ? asked_at(node, done_, changes_) : kNever;
     const Ns ready = std::max(stream, engine_ready(node.other));
     if (ready > kNever) t = std::max(t, ready + node.device_lag);
     // Where all that it waited for is gone, it was at least not done before the recording.
@@ -178,7 +184,7 @@ class Runner {
     if (ahead.before != kNone) ready = std::max(ready, end_[ahead.before]);
     if (ahead.limit != kNone) ready = std::max(ready, limit(ahead.limit, k));
     Ns t = graph_.begin;
-    if (source.flags & kAsked) t = asked_at(source, done_, changes_.own);
+    if (source.flags & kAsked) t = asked_at(source, done_, changes_);
     if (ready > kNever) t = std::max(t, ready + std::min(node.device_lag, graph_.copy_lag));
     return t + changes_.own[k];
   }
@@ -216,7 +222,7 @@ ReplayResult result_of(const Graph& graph, const std::vector<Ns>& done) {
   if (graph.steps.empty()) {
     Ns last = graph.begin;
     for (const Ns t : done) last = std::max(last, t);
-    result.span = std::max<Ns>(0, last - graph.begin + graph.rest);
+    result.span = std::max<Ns>(0, last - graph.begin + graph.rest - graph.holes);
     return result;
   }
   Ns device_end = kNever;
@@ -235,7 +241,7 @@ ReplayResult result_of(const Graph& graph, const std::vector<Ns>& done) {
     window_end = std::max(window_end, end);
     result.steps.push_back(std::max<Ns>(0, end - begin));
   }
-  result.span = std::max<Ns>(0, window_end - window_begin);
+  result.span = std::max<Ns>(0, window_end - window_begin - graph.holes);
   return result;
 }
 

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "profiler/replay/replay.h"
+#include "profiler/timeline/steps.h"
 
 namespace mill::prof {
 
@@ -106,6 +107,18 @@ Plan plan_of(const WhatIf& what, const Timeline& timeline, const LinkModel& link
         }
         break;
       default: break;
+    }
+  }
+  // Beside an accelerator, that is the device that is meant.
+  if (by_kernel && work.empty()) {
+    const Ops& ops = trace.ops;
+    for (const uint32_t row : leaf_ops(trace)) {
+      const uint32_t device = ops.device[row];
+      if (device == kNoRow || trace.devices[device].kind != DeviceKind::cpu) continue;
+      const double factor = kernel_factor(what, ops.flops[row], ops.bytes[row]) / speed;
+      const Interval time{ops.start[row], ops.end[row]};
+      plan.host_time.push_back(
+          {ops.thread[row], time, whole_ns(static_cast<double>(time.length()) * factor)});
     }
   }
   if (what.no_loader_wait) {

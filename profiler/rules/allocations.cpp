@@ -65,6 +65,7 @@ void find_stalls(const RuleInput& input, const Stalls& stalls, std::vector<Findi
   const Trace& trace = input.timeline.trace();
   Finding finding;
   finding.rule = RuleId::S3;
+  EvidenceList evidence;
   Tally names;
   Tally places;
   std::map<uint64_t, uint64_t> sizes;
@@ -92,7 +93,7 @@ void find_stalls(const RuleInput& input, const Stalls& stalls, std::vector<Findi
       count_size(trace.calls.bytes[call]);
     }
     if (view == nullptr) view = input.timeline.device(trace.calls.device[call]);
-    add_evidence(finding, TableId::calls, call);
+    evidence.add(call, static_cast<double>(time.length()), TableId::calls);
     finding.plan.drop_call.push_back(call);
     finding.plan.unblock.push_back(call);
     // The allocator could still have to ask for a part of it: the call stays, but takes no time of
@@ -110,11 +111,12 @@ void find_stalls(const RuleInput& input, const Stalls& stalls, std::vector<Findi
       places.add(op, static_cast<double>(time.length()));
     count_size(trace.allocations.bytes[row]);
     if (view == nullptr) view = input.timeline.device(trace.allocations.device[row]);
-    add_evidence(finding, TableId::allocations, row);
+    evidence.add(row, static_cast<double>(time.length()), TableId::allocations);
     const Plan::HostTime gone{trace.allocations.thread[row], time, 0};
     finding.plan.host_time.push_back(gone);
     finding.plan_lower.host_time.push_back(gone);
   }
+  evidence.give(finding);
   if (view == nullptr && !input.timeline.devices().empty())
     view = &input.timeline.devices().front();
   if (view != nullptr) finding.device = view->device;

@@ -9,7 +9,6 @@ namespace mill::prof {
 
 namespace {
 
-constexpr size_t kMostEvidence = 1000;
 constexpr size_t kMostAskers = 3;
 constexpr uint64_t kLongRecording = 1000000;  // rows
 constexpr size_t kMostOfLong = 3;             // findings
@@ -35,7 +34,8 @@ Ns length_of(Ns start, Ns end) {
 
 Ns whole_ns(double ns) {
   if (!(ns > 0)) return 0;
-  if (ns >= 9.2e18) return std::numeric_limits<Ns>::max();
+  constexpr Ns kMost = Ns{1} << 61;  // two of them can be added
+  if (ns >= static_cast<double>(kMost)) return kMost;
   return std::llround(ns);
 }
 
@@ -62,7 +62,9 @@ CopyRow copy_row(const RuleInput& input, uint32_t row) {
     out.called = {trace.calls.start[out.call], trace.calls.end[out.call]};
     out.call_length = length_of(out.called.begin, out.called.end);
     out.async_form = (trace.calls.flags[out.call] & kAsyncForm) != 0;
-    out.sync_form = !out.async_form;
+    // Copies of a graph have the call that launched it, which waits for nothing.
+    const auto kind = static_cast<CallKind>(trace.calls.kind[out.call]);
+    out.sync_form = !out.async_form && (kind == CallKind::copy || kind == CallKind::fill);
     if (out.bytes == 0) out.bytes = trace.calls.bytes[out.call];
     out.small_upload = out.kind == CopyKind::host_to_device &&
                        static_cast<double>(out.bytes) <= input.limits.t2_small_bytes;
@@ -106,22 +108,14 @@ const LinkLine& Lines::of(CopyKind kind, Memory memory) {
       .second;
 }
 
-void EvidenceList::give(TableId table, Finding& finding) {
-  const size_t n = std::min(rows_.size(), kMostEvidence);
-  std::partial_sort(rows_.begin(), rows_.begin() + static_cast<std::ptrdiff_t>(n), rows_.end(),
-                    [](const auto& a, const auto& b) {
-                      return a.first != b.first ? a.first > b.first : a.second < b.second;
-                    });
-  finding.evidence.clear();
-  finding.evidence.reserve(n);
-  for (size_t k = 0; k < n; ++k) finding.evidence.push_back({table, rows_[k].second});
-  finding.evidence_total = rows_.size();
-}
-
 size_t most_findings(const RuleInput& input, size_t usual) {
   const Trace& trace = input.timeline.trace();
   const uint64_t rows = uint64_t{trace.work.size()} + trace.calls.size();
   return rows > kLongRecording ? std::min(usual, kMostOfLong) : usual;
+}
+
+double analysed_ns(const RuleInput& input) {
+  return static_cast<double>(input.timeline.analysed().length());
 }
 
 double window_parts(const RuleInput& input) {

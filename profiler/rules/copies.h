@@ -14,7 +14,7 @@ namespace mill::prof {
 
 // Times of a trace may be anything: the length is clamped, never negative.
 Ns length_of(Ns start, Ns end);
-// Rounded to the nearest; 0 for what is negative or not a number.
+// Rounded to the nearest, at most 2^61; 0 for what is negative or not a number.
 Ns whole_ns(double ns);
 
 // A copy, from its row of Work and what is linked to it.
@@ -59,21 +59,12 @@ class Lines {
   std::vector<std::pair<std::pair<CopyKind, Memory>, LinkLine>> lines_;
 };
 
-// Rows by what they lost; the most telling become a finding's evidence.
-class EvidenceList {
- public:
-  void add(uint32_t row, double lost) { rows_.emplace_back(lost, row); }
-  uint64_t size() const { return rows_.size(); }
-  void give(TableId table, Finding& finding);
-
- private:
-  std::vector<std::pair<double, uint32_t>> rows_;
-};
-
 // How many findings of one rule are told apart: each costs replays, which take long for a long
 // recording.
 size_t most_findings(const RuleInput& input, size_t usual);
 
+// Length of what is analysed: the window without the holes in the recording.
+double analysed_ns(const RuleInput& input);
 // How many steps the window stands for: at least 1, so that totals can be divided by it.
 double window_parts(const RuleInput& input);
 // `ns` of the window as a text: "1.93 ms per step", or "1.93 ms" without steps.

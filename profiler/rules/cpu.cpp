@@ -15,8 +15,13 @@ namespace {
 // lmbench's lat_pagefault measures it. A major one reads from storage: some 50 us on flash.
 constexpr double kMinorFault = 250;
 constexpr double kMajorFault = 50000;
+constexpr size_t kMostNamed = 3;  // ops
 // From this share of a step on an op that is bound by memory is worth more than a note.
 constexpr double kLargeOp = 0.30;
+// So much above what the memory gives the data came out of a cache.
+constexpr double kFromCache = 1.25;
+// Any memory gives more than this: an op that moves less does not wait for it.
+constexpr double kSlowestMemory = 2e9;
 
 // Where ops run: the row of a CPU in Trace::devices, kNoRow: there is none, so where a source
 // names no device the host is meant.
@@ -33,9 +38,24 @@ bool runs_on_cpu(const Trace& trace, uint32_t op) {
   return trace.work.empty();
 }
 
-void find_memory_bound(const RuleInput& input, std::vector<Finding>& out) {
-  const double stream = input.links.stream_bytes_per_s;
-  if (!(stream > 0)) return;  // nothing to compare with
+// The ops of one name. Those that run side by side share the memory, so time counts once.
+struct Group {
+  std::vector<uint32_t> rows;
+  double ns = 0;
+  double bytes = 0;
+  double rate() const { return bytes / ns * 1e9; }
+};
+
+double time_of(const Ops& ops, const std::vector<const std::vector<uint32_t>*>& lists) {
+  std::vector<Interval> times;
+  for (const std::vector<uint32_t>* rows : lists) {
+    for (const uint32_t op : *rows) times.push_back({ops.start[op], ops.end[op]});
+  }
+  return static_cast<double>(IntervalSet(std::move(times)).length());
+}
+
+// By name; those that only call others left out.
+std::map<uint32_t, Group> groups_of(const RuleInput& input) {
   const Trace& trace = input.timeline.trace();
   const Interval window = input.timeline.window();
   const Ops& ops = trace.ops;
@@ -43,11 +63,6 @@ void find_memory_bound(const RuleInput& input, std::vector<Finding>& out) {
   for (uint32_t op = 0; op < ops.size(); ++op) {
     if (ops.parent[op] < ops.size()) has_inner[ops.parent[op]] = true;
   }
-  struct Group {
-    std::vector<uint32_t> rows;
-    double ns = 0;
-    double bytes = 0;
-  };
   std::map<uint32_t, Group> groups;
   for (uint32_t op = 0; op < ops.size(); ++op) {
     if (has_inner[op] || ops.bytes[op] == 0 || !runs_on_cpu(trace, op) ||
@@ -56,18 +71,87 @@ void find_memory_bound(const RuleInput& input, std::vector<Finding>& out) {
       continue;
     Group& group = groups[ops.name[op]];
     group.rows.push_back(op);
-    group.ns += static_cast<double>(ops.end[op] - ops.start[op]);
     group.bytes += static_cast<double>(ops.bytes[op]);
   }
+  for (auto& [name, group] : groups) group.ns = time_of(ops, {&group.rows});
+  return groups;
+}
+
+void add_ops(const Trace& trace, const Group& group, EvidenceList& evidence) {
+  for (const uint32_t op : group.rows) {
+    const auto length = static_cast<double>(trace.ops.end[op] - trace.ops.start[op]);
+    evidence.add(op, length, TableId::ops);
+  }
+}
+
+// Without a figure for the memory nothing can be said of ops that move much; that is what is said.
+void tell_unknown(const RuleInput& input, const std::map<uint32_t, Group>& groups,
+                  std::vector<Finding>& out) {
+  const Trace& trace = input.timeline.trace();
+  std::vector<std::pair<uint32_t, const Group*>> fast;
+  std::vector<const std::vector<uint32_t>*> rows;
+  double bytes = 0;
   for (const auto& [name, group] : groups) {
-    const double rate = group.bytes / group.ns * 1e9;
+    if (!(group.rate() >= input.limits.c1_bandwidth * kSlowestMemory)) continue;
+    fast.emplace_back(name, &group);
+    rows.push_back(&group.rows);
+    bytes += group.bytes;
+  }
+  const double ns = time_of(trace.ops, rows);
+  if (!(share_of_window(input, ns) >= kLargeOp)) return;
+  std::stable_sort(fast.begin(), fast.end(),
+                   [](const auto& a, const auto& b) { return a.second->ns > b.second->ns; });
+  Finding finding;
+  finding.rule = RuleId::C1;
+  finding.device = cpu_device(trace);
+  double calls = 0;
+  std::string list;
+  EvidenceList evidence;
+  for (size_t k = 0; k < fast.size(); ++k) {
+    const auto& [name, group] = fast[k];
+    calls += static_cast<double>(group->rows.size());
+    add_ops(trace, *group, evidence);
+    if (k >= kMostNamed) continue;
+    list += (k > 0 ? ", " : "") + std::string(trace.strings.text(name)) + " at " +
+            show_rate(group->rate());
+  }
+  evidence.give(finding);
+  finding.facts = {{"calls", calls, Unit::none},
+                   {"bytes", bytes, Unit::bytes},
+                   {"time_ns", ns, Unit::ns},
+                   {"stream_bytes_per_s", 0, Unit::none},
+                   {"share", share_of_window(input, ns), Unit::ratio}};
+  finding.fix = {"calibrate", 0, false};
+  estimate(input, finding);
+  finding.title = "Whether ops wait for the memory is not known: its speed was not measured";
+  finding.advice = "Ops that move much take " + show_share(share_of_window(input, ns)) +
+                   " of the time (" + list + (fast.size() > kMostNamed ? ", ..." : "") +
+                   "). How near that is to what the memory gives, nothing in the recording says. "
+                   "`millrace prof calibrate` on this machine measures it; a figure can also be "
+                   "given as stream_bytes_per_s.";
+  out.push_back(std::move(finding));
+}
+
+void find_memory_bound(const RuleInput& input, std::vector<Finding>& out) {
+  const double stream = input.links.stream_bytes_per_s;
+  const Trace& trace = input.timeline.trace();
+  const std::map<uint32_t, Group> groups = groups_of(input);
+  if (!(stream > 0)) {
+    tell_unknown(input, groups, out);
+    return;
+  }
+  for (const auto& [name, group] : groups) {
+    const double rate = group.rate();
     const double share = share_of_window(input, group.ns);
-    if (!(rate >= input.limits.c1_bandwidth * stream) || !(share >= input.limits.min_saving_share))
+    if (!(rate >= input.limits.c1_bandwidth * stream) || rate > kFromCache * stream ||
+        !(share >= input.limits.min_saving_share))
       continue;
     Finding finding;
     finding.rule = RuleId::C1;
     finding.device = cpu_device(trace);
-    for (const uint32_t op : group.rows) add_evidence(finding, TableId::ops, op);
+    EvidenceList evidence;
+    add_ops(trace, group, evidence);
+    evidence.give(finding);
     finding.facts = {{"calls", static_cast<double>(group.rows.size()), Unit::none},
                      {"bytes", group.bytes, Unit::bytes},
                      {"time_ns", group.ns, Unit::ns},
@@ -91,23 +175,32 @@ void find_memory_bound(const RuleInput& input, std::vector<Finding>& out) {
   }
 }
 
-// How much a counter that only grows has grown in the window; negative: unknown.
-double growth(const RuleInput& input, std::string_view name) {
+// How much a counter that only grows has grown between its first and last value in the window; what
+// came before, such as all that a start touches, is not the window's. Negative: unknown.
+struct Growth {
+  double value = -1;
+  Ns span = 0;
+};
+
+Growth growth(const RuleInput& input, std::string_view name) {
   const Trace& trace = input.timeline.trace();
   const Interval window = input.timeline.window();
   const uint32_t id = trace.strings.find(name);
-  if (id == UINT32_MAX) return -1;
+  if (id == UINT32_MAX) return {};
   const Counters& counters = trace.counters;
   uint32_t first = kNoRow;
   uint32_t last = kNoRow;
   for (uint32_t row = 0; row < counters.size(); ++row) {
-    if (counters.name[row] != id || counters.time[row] > window.end) continue;
-    if (first == kNoRow || counters.time[row] <= window.begin) first = row;
+    if (counters.name[row] != id || counters.time[row] < window.begin ||
+        counters.time[row] > window.end)
+      continue;
+    if (first == kNoRow) first = row;
     last = row;
   }
-  if (first == last) return -1;
+  if (first == last) return {};
   const double grown = counters.value[last] - counters.value[first];
-  return grown >= 0 && grown <= 1e18 ? grown : -1;
+  if (!(grown >= 0 && grown <= 1e18)) return {};
+  return {grown, counters.time[last] - counters.time[first]};
 }
 
 uint32_t pool_threads(const Trace& trace) {
@@ -117,8 +210,13 @@ uint32_t pool_threads(const Trace& trace) {
 
 void find_faults(const RuleInput& input, std::vector<Finding>& out) {
   const Trace& trace = input.timeline.trace();
-  const double minor = std::max(0.0, growth(input, "minor_faults"));
-  const double major = std::max(0.0, growth(input, "major_faults"));
+  const Ns window = input.timeline.window().length();
+  if (window == 0) return;
+  // In the holes of a recording pages fault too.
+  const double part =
+      static_cast<double>(input.timeline.analysed().length()) / static_cast<double>(window);
+  const double minor = part * std::max(0.0, growth(input, "minor_faults").value);
+  const double major = part * std::max(0.0, growth(input, "major_faults").value);
   const double all_ns = minor * kMinorFault + major * kMajorFault;
   // Threads of a pool fault side by side.
   const double threads = std::max<uint32_t>(1, pool_threads(trace));
@@ -155,10 +253,10 @@ void find_idle_pool(const RuleInput& input, std::vector<Finding>& out) {
   // A host that feeds an accelerator may well rest.
   if (!trace.work.empty()) return;
   const uint32_t threads = pool_threads(trace);
-  const double used = growth(input, "cpu_time_ns");
-  const auto window = static_cast<double>(input.timeline.window().length());
-  if (threads == 0 || used < 0 || !(window > 0)) return;
-  const double idle = 1 - used / (window * threads);
+  const auto [used, span] = growth(input, "cpu_time_ns");
+  // Values from a small part of the window say nothing of the rest.
+  if (threads == 0 || used < 0 || span <= 0 || span < input.timeline.window().length() / 2) return;
+  const double idle = 1 - used / (static_cast<double>(span) * threads);
   if (!(idle > input.limits.c1_idle_share)) return;
   Finding finding;
   finding.rule = RuleId::C1;

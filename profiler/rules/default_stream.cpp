@@ -72,6 +72,7 @@ void of_device(const RuleInput& input, const DeviceView& view, const EventWaits&
   Side sides[2];  // other streams, default streams
   std::map<uint32_t, StreamState> streams;
   std::vector<Interval> delays;
+  EvidenceList evidence;
   Tally names;
   uint64_t delayed = 0;
   for (const uint32_t row : view.work) {
@@ -89,7 +90,7 @@ void of_device(const RuleInput& input, const DeviceView& view, const EventWaits&
       if (delay.length() > 0) {
         ++delayed;
         delays.push_back(delay);
-        add_evidence(finding, TableId::work, row);
+        evidence.add(row, static_cast<double>(delay.length()));
         for (const uint32_t freed : {row, other.row}) {
           finding.plan.free_stream.push_back(freed);
           // Kernels that each fill the device gain nothing from running at the same time.
@@ -107,6 +108,7 @@ void of_device(const RuleInput& input, const DeviceView& view, const EventWaits&
     Side& side = sides[is_default ? 1 : 0];
     if (side.row == kNoRow || trace.work.end[row] > side.end) side = {trace.work.end[row], row};
   }
+  evidence.give(finding);
   const auto delay_ns = static_cast<double>(IntervalSet(std::move(delays)).length());
   if (delayed == 0 || !(share_of_window(input, delay_ns) > input.limits.s4_min_share)) return;
 

@@ -79,7 +79,7 @@ void find_unhidden(const RuleInput& input, const DeviceView& view, std::vector<F
   const IntervalSet to_host = times_of(input, rows.down);
   const IntervalSet copies = to_device.united(to_host);
   const IntervalSet exposed = copies.minus(view.kernel);
-  const auto window = static_cast<double>(input.timeline.window().length());
+  const double window = analysed_ns(input);
   const auto length = static_cast<double>(exposed.length());
   if (!(length > input.limits.t3_min_share * window)) return;
   const auto up = static_cast<double>(to_device.minus(view.kernel).length());
@@ -90,16 +90,20 @@ void find_unhidden(const RuleInput& input, const DeviceView& view, std::vector<F
   finding.device = view.device;
   finding.window = input.timeline.window();
   finding.saving.upper = std::min<Ns>(
-      exposed.length(), std::max<Ns>(0, input.timeline.window().length() - view.kernel.length()));
+      exposed.length(), std::max<Ns>(0, input.timeline.analysed().length() - view.kernel.length()));
   // At worst what goes to the host stays where it is, and nothing goes ahead by more than a step.
   add_prefetch(input, rows, 1, finding.plan);
   finding.plan_lower = finding.plan;
   add_own_stream(input, rows, finding.plan);
-  finding.fix = {"prefetch_depth", 1, true};
+  // The engine's own loader is what sends batches ahead.
+  const Trace& trace = input.timeline.trace();
+  finding.fix = rows.up.empty()
+                    ? Fix{"copy_streams", 2, false}
+                    : Fix{"prefetch_depth", 1, of_engine(trace) && !trace.loader.empty()};
   EvidenceList evidence;
   by_exposed_time(input, exposed, rows.up, evidence);
   by_exposed_time(input, exposed, rows.down, evidence);
-  evidence.give(TableId::work, finding);
+  evidence.give(finding);
   const double extra = input.timeline.window_steps() > 0 ? rows.up_bytes / window_parts(input)
                                                          : static_cast<double>(rows.largest_up);
   finding.facts = {{"copies", static_cast<double>(rows.up.size() + rows.down.size()), Unit::none},
@@ -127,7 +131,7 @@ void find_unhidden(const RuleInput& input, const DeviceView& view, std::vector<F
   }
 
   const bool steps = input.timeline.window_steps() > 0;
-  const std::string device = device_text(input.timeline.trace(), view.device);
+  const std::string device = device_text(trace, view.device);
   finding.title = per_step(input, length) + " of copies on " + device +
                   " with no kernel running (" + show_share(length / std::max(window, 1.0)) + ")";
   std::string& text = finding.advice;
@@ -174,13 +178,14 @@ std::string streams_text(const Trace& trace, const std::vector<uint32_t>& rows) 
 
 void find_taking_turns(const RuleInput& input, const DeviceView& view, std::vector<Finding>& out) {
   const Trace& trace = input.timeline.trace();
-  const auto window = static_cast<double>(input.timeline.window().length());
-  const Ns shorter = std::min(view.to_device.length(), view.to_host.length());
-  if (!(static_cast<double>(shorter) > input.limits.t8_min_share * window)) return;
-  if (!view.to_device.intersected(view.to_host).empty()) return;
   const uint32_t engines = trace.devices[view.device].copy_engines;
   if (engines == 1) return;
   const Directions rows = directions_of(input, view);
+  const IntervalSet to_device = times_of(input, rows.up);
+  const IntervalSet to_host = times_of(input, rows.down);
+  const Ns shorter = std::min(to_device.length(), to_host.length());
+  if (!(static_cast<double>(shorter) > input.limits.t8_min_share * analysed_ns(input))) return;
+  if (!view.to_device.intersected(view.to_host).empty()) return;
 
   Finding finding;
   finding.rule = RuleId::T8;
@@ -188,16 +193,16 @@ void find_taking_turns(const RuleInput& input, const DeviceView& view, std::vect
   finding.window = input.timeline.window();
   finding.saving.upper = shorter;
   for (const uint32_t row : rows.down) finding.plan.own_stream.push_back(row);
-  finding.fix = {"copy_streams", 2, true};
+  finding.fix = {"copy_streams", 2, false};
   EvidenceList evidence;
   for (const std::vector<uint32_t>* side : {&rows.up, &rows.down}) {
     for (const uint32_t row : *side) {
       evidence.add(row, static_cast<double>(length_of(trace.work.start[row], trace.work.end[row])));
     }
   }
-  evidence.give(TableId::work, finding);
-  finding.facts = {{"to_device_ns", static_cast<double>(view.to_device.length()), Unit::ns},
-                   {"to_host_ns", static_cast<double>(view.to_host.length()), Unit::ns},
+  evidence.give(finding);
+  finding.facts = {{"to_device_ns", static_cast<double>(to_device.length()), Unit::ns},
+                   {"to_host_ns", static_cast<double>(to_host.length()), Unit::ns},
                    {"overlap_ns", 0, Unit::ns},
                    {"copy_engines", static_cast<double>(engines), Unit::none},
                    {"bytes_to_device", rows.up_bytes, Unit::bytes},
@@ -206,10 +211,9 @@ void find_taking_turns(const RuleInput& input, const DeviceView& view, std::vect
 
   finding.title =
       "Copies to and from " + device_text(trace, view.device) + " never ran at the same time";
-  finding.advice = per_step(input, static_cast<double>(view.to_device.length())) +
-                   " of copies to " + device_text(trace, view.device) + " (" +
-                   streams_text(trace, rows.up) + ") and " +
-                   per_step(input, static_cast<double>(view.to_host.length())) + " back (" +
+  finding.advice = per_step(input, static_cast<double>(to_device.length())) + " of copies to " +
+                   device_text(trace, view.device) + " (" + streams_text(trace, rows.up) +
+                   ") and " + per_step(input, static_cast<double>(to_host.length())) + " back (" +
                    streams_text(trace, rows.down) + ") took turns. ";
   finding.advice += engines == 0
                         ? "How many copy engines the device has is not in the recording; two are "

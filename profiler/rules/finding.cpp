@@ -1,7 +1,9 @@
 #include "profiler/rules/finding.h"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
+#include <tuple>
 
 namespace mill::prof {
 
@@ -49,6 +51,21 @@ const char* rule_id_text(RuleId id) {
 const char* rule_name(RuleId id) {
   const auto k = static_cast<size_t>(id);
   return k < kRules.size() ? kRules[k].name : "";
+}
+
+void EvidenceList::give(Finding& finding) {
+  constexpr size_t kMost = 1000;
+  const size_t n = std::min(rows_.size(), kMost);
+  std::partial_sort(rows_.begin(), rows_.begin() + static_cast<std::ptrdiff_t>(n), rows_.end(),
+                    [](const Row& a, const Row& b) {
+                      return a.lost != b.lost ? a.lost > b.lost
+                                              : std::tie(a.what.table, a.what.row) <
+                                                    std::tie(b.what.table, b.what.row);
+                    });
+  finding.evidence.clear();
+  finding.evidence.reserve(n);
+  for (size_t k = 0; k < n; ++k) finding.evidence.push_back(rows_[k].what);
+  finding.evidence_total = rows_.size();
 }
 
 const char* severity_name(Severity severity) {

@@ -107,4 +107,20 @@ struct Finding {
   Plan plan_lower;  // what the lower one does
 };
 
+// Rows by what they lost; the most telling become a finding's evidence.
+class EvidenceList {
+ public:
+  void add(uint32_t row, double lost, TableId table = TableId::work) {
+    rows_.push_back({lost, {table, row}});
+  }
+  void give(Finding& finding);
+
+ private:
+  struct Row {
+    double lost;
+    Evidence what;
+  };
+  std::vector<Row> rows_;
+};
+
 }  // namespace mill::prof

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <tuple>
+#include <unordered_set>
 #include <utility>
 
 #include "profiler/rules/rule_help.h"
@@ -152,27 +153,44 @@ class Collector {
     return wait;
   }
 
+  // The device's work on streams that run kernels; all of it where none does. What a loader brings
+  // ahead on a stream of its own neither keeps the device from running dry nor ends that.
+  void take_streams(const DeviceView& view) {
+    const Work& work = trace_.work;
+    std::unordered_set<uint32_t> streams;
+    for (const uint32_t row : view.kernels) streams.insert(work.stream[row]);
+    std::vector<Interval> times;
+    stream_work_.clear();
+    for (const uint32_t row : view.work) {
+      if (!streams.empty() && streams.count(work.stream[row]) == 0) continue;
+      stream_work_.push_back(row);
+      times.push_back({work.start[row], work.end[row]});
+    }
+    busy_ = IntervalSet(std::move(times));
+  }
+
   // idle = first device start after the wait - when the device ran dry, in the wait.
   void measure() {
     const DeviceView* view = nullptr;
     for (size_t k = 0; k < waits_.size(); ++k) {
       if (k == 0 || waits_[k].device != waits_[k - 1].device) {
-        if (view != nullptr) give_gaps(*view);
+        if (view != nullptr) give_gaps();
         view = input_.timeline.device(waits_[k].device);
+        if (view != nullptr) take_streams(*view);
       }
       if (view == nullptr) continue;
       const Interval time = waits_[k].time;
-      const Ns until = view->busy.end_of(time.end);
+      const Ns until = busy_.end_of(time.end);
       if (until - time.end > kClockSlack) continue;  // it had other work
-      const Ns dry = until > time.end ? until : view->busy.last_end(time.end);
+      const Ns dry = until > time.end ? until : busy_.last_end(time.end);
       if (dry <= time.begin) continue;  // it had been idle before
-      const Ns next = view->busy.next(until);
+      const Ns next = busy_.next(until);
       if (next == std::numeric_limits<Ns>::max()) continue;  // nothing followed
       const Interval gap{dry, next};
       if (input_.timeline.analysed().overlap(gap) != gap.length()) continue;  // unknown in between
       gaps_.push_back({k, next, gap.length()});
     }
-    if (view != nullptr) give_gaps(*view);
+    if (view != nullptr) give_gaps();
   }
 
   struct Dry {
@@ -181,7 +199,7 @@ class Collector {
     Ns length;
   };
 
-  void give_gaps(const DeviceView& view) {
+  void give_gaps() {
     // Stable: among waits of one kind the first.
     std::stable_sort(gaps_.begin(), gaps_.end(), [&](const Dry& a, const Dry& b) {
       if (a.next != b.next) return a.next < b.next;
@@ -192,9 +210,9 @@ class Collector {
       HostWait& wait = waits_[gaps_[k].wait];
       wait.idle = gaps_[k].length;
       const auto found =
-          std::lower_bound(view.work.begin(), view.work.end(), gaps_[k].next,
+          std::lower_bound(stream_work_.begin(), stream_work_.end(), gaps_[k].next,
                            [&](uint32_t row, Ns t) { return trace_.work.start[row] < t; });
-      if (found != view.work.end()) wait.gap_end = *found;
+      if (found != stream_work_.end()) wait.gap_end = *found;
     }
     gaps_.clear();
   }
@@ -206,6 +224,8 @@ class Collector {
   std::vector<HostWait> waits_;
   std::vector<std::pair<size_t, size_t>> ends_;  // of each thread, in waits_
   std::vector<Dry> gaps_;
+  std::vector<uint32_t> stream_work_;  // of the device that is measured
+  IntervalSet busy_;
 };
 
 }  // namespace

@@ -28,9 +28,10 @@ Waits loader_waits(const RuleInput& input) {
       if (loader.kind[row] != static_cast<uint8_t>(LoaderKind::next) || loader.wait[row] <= 0 ||
           (main_only && loader.thread[row] != main))
         continue;
-      Interval time = clip(loader.start[row], loader.end[row], window);
       // The wait comes first; what follows it hands the batch over.
-      if (time.length() > loader.wait[row]) time.end = time.begin + loader.wait[row];
+      const Ns length = Interval{loader.start[row], loader.end[row]}.length();
+      const Ns until = loader.start[row] + std::min(length, loader.wait[row]);
+      const Interval time = clip(loader.start[row], until, window);
       if (time.length() == 0) continue;
       waits.of_thread[loader.thread[row]].push_back(time);
       waits.rows.push_back(row);
@@ -46,22 +47,22 @@ struct Fills {
   uint64_t count = 0;
   uint64_t threads = 0;
   double ns = 0;  // of all workers together
+  std::map<uint32_t, std::vector<Interval>> of_thread;
 };
 
 Fills loader_fills(const RuleInput& input) {
   const Loader& loader = input.timeline.trace().loader;
   const Interval window = input.timeline.window();
   Fills fills;
-  std::map<uint32_t, bool> threads;
   for (uint32_t row = 0; row < loader.size(); ++row) {
     if (loader.kind[row] != static_cast<uint8_t>(LoaderKind::fill)) continue;
     const Interval time = clip(loader.start[row], loader.end[row], window);
     if (time.length() == 0) continue;
     ++fills.count;
     fills.ns += static_cast<double>(time.length());
-    threads[loader.thread[row]] = true;
+    fills.of_thread[loader.thread[row]].push_back(time);
   }
-  fills.threads = threads.size();
+  fills.threads = fills.of_thread.size();
   return fills;
 }
 
@@ -116,10 +117,28 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
   Finding finding;
   finding.rule = RuleId::I1;
   if (view != nullptr) finding.device = view->device;
-  for (const uint32_t row : waits.rows) add_evidence(finding, TableId::loader, row);
-  // One batch ahead by one worker: a wait shrinks by what else a step has to do.
+  EvidenceList evidence;
+  for (const uint32_t row : waits.rows)
+    evidence.add(row, static_cast<double>(trace.loader.wait[row]), TableId::loader);
+  evidence.give(finding);
+  const Fills fills = loader_fills(input);
+  // Enough workers to make a batch in the rest of a step; 1 where the loader has none.
   const auto length = static_cast<double>(input.timeline.analysed().length());
   const auto raw = static_cast<double>(waiting.length());
+  const double rest = std::max(1.0, length - raw);
+  const double work = fills.count > 0 ? fills.ns : raw;
+  const double workers = std::clamp(std::ceil(work / rest), 1.0, 1024.0);
+  // So many together make batches so much faster; what the program's own thread fills is part of
+  // its wait.
+  const double share_of_each = std::min(1.0, static_cast<double>(fills.threads) / workers);
+  for (const auto& [thread, list] : fills.of_thread) {
+    if (waits.of_thread.count(thread) != 0) continue;
+    for (const Interval& one : list) {
+      const double now = static_cast<double>(one.length()) * share_of_each;
+      finding.plan.host_time.push_back({thread, one, to_ns(std::round(now))});
+    }
+  }
+  // One batch ahead by one worker: a wait shrinks by what else a step has to do.
   const double left = raw > 0 ? std::clamp((raw - (length - raw)) / raw, 0.0, 1.0) : 0;
   for (const auto& [thread, list] : waits.of_thread) {
     const IntervalSet times(list);
@@ -129,7 +148,6 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
           {thread, part, to_ns(std::round(static_cast<double>(part.length()) * left))});
     }
   }
-  const Fills fills = loader_fills(input);
   const double steps = step_count(input);
   finding.facts = {{"input_share", share, Unit::ratio},
                    {"loader_wait_ns", wait_ns, Unit::ns},
@@ -144,12 +162,12 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
     const double use = share_of_window(input, static_cast<double>(kernel.length()));
     finding.facts.push_back({"kernel_share", use, Unit::ratio});
   }
-  // Enough workers to make a batch in the rest of a step; 1 where the loader has none.
-  const double rest = std::max(1.0, length - raw);
-  const double work = fills.count > 0 ? fills.ns : raw;
-  const double workers = std::clamp(std::ceil(work / rest), 1.0, 1024.0);
-  finding.fix = {"loader_workers", workers, false};
-  finding.saving.upper = exposed.length();
+  finding.fix = {"loader_workers", workers, of_engine(trace)};
+  // Copies that waited for a batch go earlier with it, so that only kernels are in the way.
+  finding.saving.upper = view == nullptr
+                             ? exposed.length()
+                             : std::clamp<Ns>(input.timeline.analysed().length() - kernel.length(),
+                                              0, waiting.length() + copying.length());
   estimate(input, finding);
   if (!finding.withheld && finding.severity != Severity::info)
     finding.severity = share >= input.limits.i1_high ? Severity::high : Severity::medium;

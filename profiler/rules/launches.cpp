@@ -75,6 +75,7 @@ void find_launch_bound(const RuleInput& input, const DeviceView& view, std::vect
   finding.device = view.device;
   const double graph_ns = std::max(0.0, input.links.graph_launch_ns_per_item);
   std::vector<Interval> times;
+  EvidenceList evidence;
   Tally names;
   uint64_t launches = 0;
   uint64_t starved = 0;
@@ -102,9 +103,10 @@ void find_launch_bound(const RuleInput& input, const DeviceView& view, std::vect
       finding.plan_lower.call_duration.emplace_back(call, to_ns(2 * graph_ns));
     if (trace.work.kind[row] == static_cast<uint8_t>(WorkKind::kernel)) {
       names.add(trace.strings.text(trace.work.name[row]));
-      add_evidence(finding, TableId::work, row);
+      evidence.add(row, length);
     }
   }
+  evidence.give(finding);
   if (launches == 0) return;
   const auto launch_ns = static_cast<double>(IntervalSet(std::move(times)).length());
   const double share = share_of_window(input, launch_ns);

@@ -107,7 +107,7 @@ void report(const RuleInput& input, const DeviceView& view, CopyKind kind, Slow&
   finding.plan = std::move(slow.plan);
   finding.plan_lower = std::move(slow.plan_lower);
   finding.fix = {"link_rate", expected_rate, false};
-  slow.evidence.give(TableId::work, finding);
+  slow.evidence.give(finding);
   finding.facts = {{"copies", static_cast<double>(slow.rows.size()), Unit::none},
                    {"copies_seen", static_cast<double>(slow.seen), Unit::none},
                    {"bytes", slow.bytes, Unit::bytes},

@@ -44,7 +44,7 @@ std::map<uint32_t, Moves> collect(const RuleInput& input) {
       case ManagedKind::unknown: continue;
     }
     moves.spans.push_back(span);
-    moves.evidence.add(row, static_cast<double>(span.length()));
+    moves.evidence.add(row, static_cast<double>(span.length()), TableId::managed);
     const uint64_t tensor = managed.tensor[row];
     const uint64_t address = managed.address[row];
     if (tensor != 0 || address != 0) {
@@ -76,6 +76,11 @@ std::string places_text(const Moves& moves) {
   return text;
 }
 
+// Sums of what rows say may be more than any count holds.
+uint64_t whole(double sum) {
+  return sum < 0x1p64 ? static_cast<uint64_t>(sum) : UINT64_MAX;
+}
+
 LinkLine line_of(Lines& lines, CopyKind kind) {
   const LinkLine& own = lines.of(kind, Memory::managed);
   return own.source != LinkSource::none ? own : lines.of(kind, Memory::pinned);
@@ -92,9 +97,8 @@ void report(const RuleInput& input, uint32_t device, Moves& moves, std::vector<F
   Lines lines(input, device);
   const LinkLine down = line_of(lines, CopyKind::host_to_device);
   const LinkLine up = line_of(lines, CopyKind::device_to_host);
-  const double down_ns =
-      moves.to_device > 0 ? down.time_ns(static_cast<uint64_t>(moves.to_device)) : 0;
-  const double up_ns = moves.to_host > 0 ? up.time_ns(static_cast<uint64_t>(moves.to_host)) : 0;
+  const double down_ns = moves.to_device > 0 ? down.time_ns(whole(moves.to_device)) : 0;
+  const double up_ns = moves.to_host > 0 ? up.time_ns(whole(moves.to_host)) : 0;
   const bool known = down_ns >= 0 && up_ns >= 0 && bytes > 0;
   const auto stalled = static_cast<double>(moving.length());
 
@@ -107,9 +111,8 @@ void report(const RuleInput& input, uint32_t device, Moves& moves, std::vector<F
   finding.saving.upper = whole_ns(stalled);
   if (known && view != nullptr) {
     // Kernels take as much less as their pages would move faster, all at once at the link's rate.
-    const double low_ns =
-        (moves.to_device > 0 ? down.time_low_ns(static_cast<uint64_t>(moves.to_device)) : 0) +
-        (moves.to_host > 0 ? up.time_low_ns(static_cast<uint64_t>(moves.to_host)) : 0);
+    const double low_ns = (moves.to_device > 0 ? down.time_low_ns(whole(moves.to_device)) : 0) +
+                          (moves.to_host > 0 ? up.time_low_ns(whole(moves.to_host)) : 0);
     const double less = std::clamp(1 - (down_ns + up_ns) / std::max(stalled, 1.0), 0.0, 1.0);
     const double less_low = std::clamp(1 - low_ns / std::max(stalled, 1.0), 0.0, 1.0);
     for (const uint32_t row : view->kernels) {
@@ -121,7 +124,7 @@ void report(const RuleInput& input, uint32_t device, Moves& moves, std::vector<F
       finding.plan_lower.work_duration.emplace_back(row, whole_ns(length - hit * less_low));
     }
   }
-  moves.evidence.give(TableId::managed, finding);
+  moves.evidence.give(finding);
   finding.facts = {{"to_device_bytes", moves.to_device, Unit::bytes},
                    {"to_host_bytes", moves.to_host, Unit::bytes},
                    {"faults", moves.faults, Unit::none},

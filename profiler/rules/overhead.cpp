@@ -1,4 +1,6 @@
 // O1: what the recording itself costs.
+#include <algorithm>
+
 #include "profiler/rules/rule_help.h"
 
 namespace mill::prof {
@@ -31,22 +33,30 @@ void find_overhead(const RuleInput& input, std::vector<Finding>& out) {
                    {"cost_ns", cost_ns, Unit::ns},
                    {"recorded_ns", static_cast<double>(recorded), Unit::ns},
                    {"budget_share", input.limits.o1_budget, Unit::ratio}};
-  finding.fix = {"tier_down", 1, trace.dialect == "millrace"};
+  finding.fix = {"tier_down", 1, false};
   finding.saving.upper = to_ns(cost_ns);
   if (measured) {
     // The figure comes from steps with and without recording: no replay knows better.
     finding.plan = {};
     finding.saving.expected = to_ns(cost_ns);
-    finding.saving.lower = to_ns(cost_ns);
+    const double low = input.own_cost_low >= 0 ? std::min(input.own_cost_low, share) : share;
+    finding.saving.lower = to_ns(low * static_cast<double>(input.timeline.analysed().length()));
   }
   estimate(input, finding);
-  finding.title = "Recording costs " + show_share(share) +
-                  " of the time, more than the budget of " + show_share(input.limits.o1_budget);
-  finding.advice = std::string(measured ? "Steps with and without recording differ by that much. "
-                                        : "The tool reports that much work of its own. ") +
-                   "Record less: a lower tier, fewer kinds of records, or only some of the steps; "
-                   "shorter times in this report are uncertain by as much. " +
-                   show_gain(input, finding);
+  // Steps differ anyway: what may as well be within the budget is no more than a note.
+  const bool sure =
+      !measured || input.own_cost_low < 0 || input.own_cost_low > input.limits.o1_budget;
+  if (!sure) finding.severity = Severity::info;
+  finding.title = std::string(sure ? "Recording costs " : "Recording may cost ") +
+                  show_share(share) + " of the time, more than the budget of " +
+                  show_share(input.limits.o1_budget);
+  finding.advice =
+      std::string(measured ? "Steps with and without recording differ by that much. "
+                           : "The tool reports that much work of its own. ") +
+      std::string(sure ? "" : "So few steps cannot tell that from what the budget allows. ") +
+      "Record less: a lower tier, fewer kinds of records, or only some of the steps; "
+      "shorter times in this report are uncertain by as much. " +
+      show_gain(input, finding);
   out.push_back(std::move(finding));
 }
 

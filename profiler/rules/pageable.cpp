@@ -71,7 +71,7 @@ void let_go(CopyKind kind, uint32_t call, Plan& plan) {
 Ns most_saved(const RuleInput& input, const DeviceView& view, const Blocked& group) {
   std::vector<Interval> all = group.calls;
   all.insert(all.end(), group.on_link.begin(), group.on_link.end());
-  const Ns free = input.timeline.window().length() - view.kernel.length();
+  const Ns free = input.timeline.analysed().length() - view.kernel.length();
   return std::min(IntervalSet(std::move(all)).length(), std::max<Ns>(free, 0));
 }
 
@@ -147,12 +147,18 @@ void add_disguised(const RuleInput& input, const DeviceView& view, const CopyRow
 
   let_go(copy.kind, copy.call, group.plan);
   group.plan.call_duration.emplace_back(copy.call, std::min(launch_ns, copy.call_length));
-  // At worst the data must be brought into the page-locked buffer by the same thread.
+  // At worst the data must be brought into the page-locked buffer by the same thread. Millrace's
+  // own fix, the staging ring, always does that.
   let_go(copy.kind, copy.call, group.plan_lower);
-  const double moved =
+  // A copy from pageable memory went through page-locked memory of the driver: moving it there took
+  // no longer than the copy.
+  const double by_rate =
       static_cast<double>(copy.bytes) / std::max(input.links.host_copy_bytes_per_s, 1.0) * 1e9;
-  group.plan_lower.call_duration.emplace_back(
-      copy.call, whole_ns(static_cast<double>(std::min(launch_ns, copy.call_length)) + moved));
+  const double moved = copy.memory == Memory::pageable ? std::min(by_rate, length) : by_rate;
+  group.plan_lower.call_duration.emplace_back(copy.call, std::min(launch_ns, copy.call_length));
+  group.plan_lower.before_ask.emplace_back(copy.call, whole_ns(moved));
+  if (copy.kind == CopyKind::host_to_device && of_engine(input.timeline.trace()))
+    group.plan.before_ask.emplace_back(copy.call, whole_ns(moved));
   if (pinned >= 0) {
     group.plan.work_duration.emplace_back(copy.row, whole_ns(std::min(length, pinned)));
     const double low = group.line.time_low_ns(copy.bytes);
@@ -169,11 +175,10 @@ void report_disguised(const RuleInput& input, const DeviceView& view, CopyKind k
   const double pin =
       static_cast<double>(buffers) * pin_cost(input.links, static_cast<double>(group.largest));
   const double gain = group.host_gain + group.link_gain;
-  const double window = static_cast<double>(input.timeline.window().length());
-  if (!(gain > pin) || gain < input.limits.t1_min_share * window) return;
+  if (!(gain > pin) || gain < input.limits.t1_min_share * analysed_ns(input)) return;
   // The pool is page-locked before the steps begin; at worst that falls into the window.
   for (uint64_t k = 0; k < buffers; ++k) {
-    group.plan_lower.call_duration[k].second += whole_ns(pin / static_cast<double>(buffers));
+    group.plan_lower.before_ask[k].second += whole_ns(pin / static_cast<double>(buffers));
   }
   const double each = gain / n;
   const double break_even = std::ceil(pin / each);
@@ -188,8 +193,9 @@ void report_disguised(const RuleInput& input, const DeviceView& view, CopyKind k
   finding.saving.upper = most_saved(input, view, group);
   finding.plan = std::move(group.plan);
   finding.plan_lower = std::move(group.plan_lower);
-  finding.fix = {"pinned_staging", static_cast<double>(buffers), true};
-  group.evidence.give(TableId::work, finding);
+  finding.fix = {"pinned_staging", static_cast<double>(buffers),
+                 kind == CopyKind::host_to_device && of_engine(trace)};
+  group.evidence.give(finding);
   finding.facts = {{"copies", n, Unit::none},
                    {"bytes", group.bytes, Unit::bytes},
                    {"pageable_copies", static_cast<double>(group.pageable), Unit::none},
@@ -203,7 +209,8 @@ void report_disguised(const RuleInput& input, const DeviceView& view, CopyKind k
                    {"pinned_bytes_per_s", group.line.bytes_per_s, Unit::none},
                    {"pinned_alpha_ns", group.line.alpha_ns, Unit::ns},
                    {"pin_ns", pin, Unit::ns},
-                   {"break_even_uses", break_even, Unit::none}};
+                   {"break_even_uses", break_even, Unit::none},
+                   {"largest_bytes", static_cast<double>(group.largest), Unit::bytes}};
   estimate(input, finding);
 
   const bool known = group.line.source != LinkSource::none && group.line.bytes_per_s > 0;
@@ -309,7 +316,7 @@ bool start_open(const RuleInput& input, const DeviceView& view, Blocked& group, 
   finding.saving.upper = most_saved(input, view, group);
   finding.plan = std::move(group.plan);
   finding.plan_lower = std::move(group.plan_lower);
-  group.evidence.give(TableId::work, finding);
+  group.evidence.give(finding);
   finding.facts = {{"calls", static_cast<double>(group.rows.size()), Unit::none},
                    {"bytes", group.bytes, Unit::bytes},
                    {"blocked_ns", *blocked, Unit::ns},

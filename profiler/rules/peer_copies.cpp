@@ -189,7 +189,7 @@ class Detours {
     finding.plan = std::move(detour.plan);
     finding.plan_lower = std::move(detour.plan_lower);
     finding.fix = {"peer_copy", detour.detours + detour.slow, false};
-    detour.evidence.give(TableId::work, finding);
+    detour.evidence.give(finding);
     finding.facts = {{"copies_by_host", detour.detours, Unit::none},
                      {"slow_peer_copies", detour.slow, Unit::none},
                      {"bytes", detour.bytes, Unit::bytes},

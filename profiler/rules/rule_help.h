@@ -37,7 +37,8 @@ std::string thread_name(const Trace& trace, uint32_t thread);
 // Time of the window in which the device did nothing.
 Ns idle_length(const RuleInput& input, const DeviceView& view);
 
-// Keeps the first thousand and counts all.
+// Keeps the first thousand and counts all: where none tells more than another, or they are in
+// order.
 void add_evidence(Finding& finding, TableId table, uint32_t row);
 
 // How often, and for how long, something with a name happened.

@@ -71,7 +71,13 @@ struct RuleInput {
   const Health& health;
   // The profiler's own measured cost as a share of a step; negative: not measured.
   double own_cost = -1;
+  double own_cost_low = -1;  // the lower end of its 95 % interval; negative: not known
 };
+
+// Whether the program that was recorded is Millrace's, so that its engine can apply a fix.
+inline bool of_engine(const Trace& trace) {
+  return trace.dialect == "millrace";
+}
 
 using RuleFunction = void (*)(const RuleInput& input, std::vector<Finding>& out);
 
@@ -79,10 +85,11 @@ using RuleFunction = void (*)(const RuleInput& input, std::vector<Finding>& out)
 void find_pageable(const RuleInput& input, std::vector<Finding>& out);  // T1 T2 S2: pageable.cpp
 void find_exposed(const RuleInput& input, std::vector<Finding>& out);   // T3 T8: exposed.cpp
 void find_slow_links(const RuleInput& input,
-                     std::vector<Finding>& out);                         // T4 T10 T11: link_use.cpp
-void find_small(const RuleInput& input, std::vector<Finding>& out);      // T5: small_copies.cpp
-void find_redundant(const RuleInput& input, std::vector<Finding>& out);  // T6 T9: redundant.cpp
-void find_waits(const RuleInput& input, std::vector<Finding>& out);      // T7 S1 S4: waits.cpp
+                     std::vector<Finding>& out);                     // T4 T10 T11: link_use.cpp
+void find_small(const RuleInput& input, std::vector<Finding>& out);  // T5: small_copies.cpp
+void find_redundant(const RuleInput& input,
+                    std::vector<Finding>& out);                      // T6 T9: redundant.cpp fat.cpp
+void find_waits(const RuleInput& input, std::vector<Finding>& out);  // T7 S1 S4: waits.cpp
 void find_allocations(const RuleInput& input, std::vector<Finding>& out);  // S3 A1: allocations.cpp
 void find_idle(const RuleInput& input, std::vector<Finding>& out);         // G1 G2: idle.cpp
 void find_launches(const RuleInput& input, std::vector<Finding>& out);     // L1 L2: launches.cpp

@@ -125,10 +125,8 @@ void report(const RuleInput& input, const DeviceView& view, std::span<const Lane
     finding.plan.work_duration.emplace_back(first, whole_ns(std::min(packed.one, run.time)));
     finding.plan_lower.work_duration.emplace_back(first, whole_ns(run.time));
     if (call != kNoRow) {
-      const Ns own = length_of(trace.calls.start[call], trace.calls.end[call]);
-      const double with_packing = static_cast<double>(own) + pack_ns;
-      finding.plan.call_duration.emplace_back(call, whole_ns(with_packing));
-      finding.plan_lower.call_duration.emplace_back(call, whole_ns(with_packing));
+      finding.plan.before_ask.emplace_back(call, whole_ns(pack_ns));
+      finding.plan_lower.before_ask.emplace_back(call, whole_ns(pack_ns));
     }
     for (const uint32_t row : run.rows) {
       rows.push_back(row);
@@ -141,8 +139,7 @@ void report(const RuleInput& input, const DeviceView& view, std::span<const Lane
   for (const Lane& lane : lanes) {
     for (const Run& run : lane.runs) add_run(lane.kind, run);
   }
-  const double window = static_cast<double>(input.timeline.window().length());
-  if (runs == 0 || !(fixed > input.limits.t5_min_share * window)) return;
+  if (runs == 0 || !(fixed > input.limits.t5_min_share * analysed_ns(input))) return;
 
   finding.rule = RuleId::T5;
   finding.device = view.device;
@@ -151,7 +148,7 @@ void report(const RuleInput& input, const DeviceView& view, std::span<const Lane
   const double most = static_cast<double>(IntervalSet(spans).length()) - single;
   finding.saving.upper = whole_ns(most);
   finding.fix = {"pack_copies", longest, false};
-  evidence.give(TableId::work, finding);
+  evidence.give(finding);
   finding.facts = {{"copies", copies, Unit::none},
                    {"runs", static_cast<double>(runs), Unit::none},
                    {"bytes", bytes, Unit::bytes},

@@ -36,31 +36,20 @@ std::string_view wait_name(const Trace& trace, const HostWait& wait) {
   return code_text("syncs", "kind", trace.syncs.kind[wait.sync]);
 }
 
-void add_wait_evidence(Finding& finding, const HostWait& wait) {
-  if (wait.call != kNoRow) add_evidence(finding, TableId::calls, wait.call);
-  if (wait.call == kNoRow && wait.sync != kNoRow) add_evidence(finding, TableId::syncs, wait.sync);
-  for (const uint32_t row : wait.reads) add_evidence(finding, TableId::work, row);
-  if (wait.gap_end != kNoRow) add_evidence(finding, TableId::work, wait.gap_end);
+void add_wait(const HostWait& wait, EvidenceList& evidence) {
+  const auto idle = static_cast<double>(wait.idle);
+  if (wait.call != kNoRow) evidence.add(wait.call, idle, TableId::calls);
+  if (wait.call == kNoRow && wait.sync != kNoRow) evidence.add(wait.sync, idle, TableId::syncs);
+  for (const uint32_t row : wait.reads) evidence.add(row, idle);
+  if (wait.gap_end != kNoRow) evidence.add(wait.gap_end, idle);
 }
 
 // How long the copy of a value takes once nobody waits for it: it then goes to page-locked memory.
-// This engine first keeps the value by a copy on the device, which takes as long as the shortest
-// kernels do.
 class LateRead {
  public:
   LateRead(const RuleInput& input, uint32_t device)
       : trace_(input.timeline.trace()),
-        line_(input.links.line(trace_, device, CopyKind::device_to_host, Memory::pinned)) {
-    const DeviceView* const view = input.timeline.device(device);
-    if (trace_.dialect != "millrace" || !view || view->kernels.empty()) return;
-    std::vector<Ns> lengths;
-    lengths.reserve(view->kernels.size());
-    for (const uint32_t row : view->kernels)
-      lengths.push_back(trace_.work.end[row] - trace_.work.start[row]);
-    const auto place = lengths.begin() + static_cast<std::ptrdiff_t>(lengths.size() / 10);
-    std::nth_element(lengths.begin(), place, lengths.end());
-    keep_ = static_cast<double>(*place);
-  }
+        line_(input.links.line(trace_, device, CopyKind::device_to_host, Memory::pinned)) {}
 
   // Adds what becomes of a copy to a plan; gives how much shorter it gets.
   double shorten(uint32_t row, Plan& plan) const {
@@ -68,17 +57,25 @@ class LateRead {
     const double pinned = line_.time_ns(work.bytes[row]);
     if (pinned < 0 || static_cast<Memory>(work.host_memory[row]) != Memory::pageable) return 0;
     const auto length = static_cast<double>(work.end[row] - work.start[row]);
-    if (!(pinned + keep_ < length)) return 0;
-    plan.work_duration.emplace_back(row, to_ns(pinned + keep_));
-    return length - pinned - keep_;
+    if (!(pinned < length)) return 0;
+    plan.work_duration.emplace_back(row, to_ns(pinned));
+    return length - pinned;
   }
   LinkSource source() const { return line_.source; }
 
  private:
   const Trace& trace_;
   const LinkLine line_;
-  double keep_ = 0;
 };
+
+// From when the device ran dry in a wait to its next kernel: without the wait, copies that came
+// first could have run beside kernels.
+Interval without_kernel(const RuleInput& input, const HostWait& wait) {
+  const Ns next = input.timeline.trace().work.start[wait.gap_end];
+  const DeviceView* const view = input.timeline.device(wait.device);
+  const Ns kernel = view ? view->kernel.next(next) : next;
+  return {next - wait.idle, std::max(next, std::min(kernel, input.timeline.window().end))};
+}
 
 // T7: idle = first device start after the wait - device drain time is what a fix saves; the host's
 // blocked time is evidence only, since the device may have had enough to do.
@@ -88,6 +85,7 @@ void find_read_back(const RuleInput& input, std::span<const HostWait> waits,
   Finding finding;
   finding.rule = RuleId::T7;
   finding.device = waits.front().device;
+  EvidenceList evidence;
   Tally readers;
   std::vector<Interval> blocked;
   const LateRead late(input, finding.device);
@@ -99,6 +97,7 @@ void find_read_back(const RuleInput& input, std::span<const HostWait> waits,
   double bytes = 0;
   double idle = 0;
   uint64_t emptied = 0;
+  std::vector<Interval> empty;
   for (const HostWait& wait : waits) {
     if (!wait.is_read()) continue;
     // A copy that blocks may be followed by a call that waits for it once more.
@@ -123,8 +122,10 @@ void find_read_back(const RuleInput& input, std::span<const HostWait> waits,
     if (wait.idle == 0) continue;
     ++emptied;
     idle += static_cast<double>(wait.idle);
-    add_wait_evidence(finding, wait);
+    empty.push_back(without_kernel(input, wait));
+    add_wait(wait, evidence);
   }
+  evidence.give(finding);
   if (reads == 0 || idle == 0) return;
   const auto blocked_ns = static_cast<double>(IntervalSet(std::move(blocked)).length());
   const double steps = step_count(input);
@@ -140,8 +141,9 @@ void find_read_back(const RuleInput& input, std::span<const HostWait> waits,
                    {"waits_that_emptied_the_device", static_cast<double>(emptied), Unit::none},
                    {"link_gain_ns", link_gain, Unit::ns}};
   finding.link_source = link_gain > 0 ? late.source() : LinkSource::none;
-  finding.fix = {"defer_read", 1, trace.dialect == "millrace"};
-  finding.saving.upper = to_ns(idle + link_gain);
+  finding.fix = {"defer_read", 1, of_engine(trace)};
+  finding.saving.upper =
+      to_ns(static_cast<double>(IntervalSet(std::move(empty)).length()) + link_gain);
   estimate(input, finding);
 
   const std::string device = device_name(trace, finding.device);
@@ -171,12 +173,14 @@ void find_costly_waits(const RuleInput& input, std::span<const HostWait> waits,
   Finding finding;
   finding.rule = RuleId::S1;
   finding.device = waits.front().device;
+  EvidenceList evidence;
   Tally names;
   Tally places;
   std::vector<Interval> blocked;
   uint64_t all = 0;
   uint64_t costly = 0;
   double idle = 0;
+  std::vector<Interval> empty;
   for (const HostWait& wait : waits) {
     if (wait.is_read()) continue;
     ++all;
@@ -184,12 +188,14 @@ void find_costly_waits(const RuleInput& input, std::span<const HostWait> waits,
     if (static_cast<double>(wait.idle) < input.limits.g1_min_gap_ns) continue;
     ++costly;
     idle += static_cast<double>(wait.idle);
+    empty.push_back(without_kernel(input, wait));
     names.add(wait_name(trace, wait), static_cast<double>(wait.idle));
     if (wait.call != kNoRow)
       places.add(op_name(trace, trace.calls.op[wait.call]), static_cast<double>(wait.idle));
-    add_wait_evidence(finding, wait);
+    add_wait(wait, evidence);
     plan_wait(wait, finding.plan.unblock, finding.plan);
   }
+  evidence.give(finding);
   if (costly == 0 || !(share_of_window(input, idle) > input.limits.s1_min_share)) return;
 
   const auto blocked_ns = static_cast<double>(IntervalSet(std::move(blocked)).length());
@@ -200,7 +206,7 @@ void find_costly_waits(const RuleInput& input, std::span<const HostWait> waits,
                    {"blocked_ns", blocked_ns, Unit::ns},
                    {"idle_ns", idle, Unit::ns}};
   finding.fix = {"event_wait", 0, false};
-  finding.saving.upper = to_ns(idle);
+  finding.saving.upper = IntervalSet(std::move(empty)).length();
   estimate(input, finding);
 
   const std::string device = device_name(trace, finding.device);

@@ -9,6 +9,7 @@ std::unique_ptr<const Analysis> analyse(Trace trace, const AnalysisOptions& opti
   auto analysis = std::make_unique<Analysis>();
   analysis->limits = options.limits;
   analysis->own_cost = options.own_cost;
+  analysis->own_cost_low = options.own_cost_low;
   analysis->own_cost_ns = options.own_cost_ns;
   analysis->budget = options.budget;
 

@@ -33,6 +33,7 @@ void RecordStore::set_clock(uint16_t clock) {
   open_ranges_.clear();
   open_steps_.clear();
   last_ = 0;
+  swapped_ = kept_from_ = INT64_MIN;
 }
 
 uint32_t RecordStore::thread(uint32_t number) {
@@ -84,6 +85,7 @@ void RecordStore::make_room() {
   unchecked_ = 0;
   if (younger_.bytes() < half_) return;
   forgotten_ += older_.rows();
+  kept_from_ = std::exchange(swapped_, last_);
   std::swap(older_, younger_);
   for_each_table(younger_, [](const char*, auto& table) { table.clear(); });
 }
@@ -247,9 +249,17 @@ void RecordStore::add_range(const mill_trace_record& record) {
     name = engine_text(record.detail);
     kind = RangeKind::mark;
   } else if (record.exec_id == 0) {
-    std::vector<Open>& open = open_ranges_[record.thread];
+    auto& [open, deeper] = open_ranges_[record.thread];
     if (record.kind == MILL_RECORD_SCOPE_BEGIN) {
-      if (open.size() < kMostDepth) open.push_back({start, engine_text(record.detail)});
+      if (open.size() < kMostDepth) {
+        open.push_back({start, engine_text(record.detail)});
+      } else {
+        ++deeper;
+      }
+      return;
+    }
+    if (deeper > 0) {
+      --deeper;
       return;
     }
     if (open.empty()) return;

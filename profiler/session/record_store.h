@@ -45,7 +45,8 @@ class RecordStore {
   uint64_t records() const { return records_; }
   uint64_t forgotten() const { return forgotten_; }
   uint64_t bytes() const { return older_.bytes() + younger_.bytes(); }
-  Ns last_time() const { return last_; }
+  // What came before this is given up, but for records that came late.
+  Ns kept_from() const { return kept_from_; }
 
  private:
   uint32_t thread(uint32_t number);
@@ -73,8 +74,10 @@ class RecordStore {
   uint64_t records_ = 0;
   uint64_t forgotten_ = 0;
   uint64_t other_clock_ = 0;
-  uint32_t unchecked_ = 0;  // rows since the size was looked at
-  Ns last_ = 0;
+  uint32_t unchecked_ = 0;    // rows since the size was looked at
+  Ns last_ = 0;               // the last end so far
+  Ns swapped_ = INT64_MIN;    // that at the last change of places
+  Ns kept_from_ = INT64_MIN;  // and at the one before
 
   std::unordered_map<uint32_t, uint32_t> threads_;
   std::unordered_map<uint64_t, uint32_t> streams_;  // device << 48 ^ number
@@ -86,7 +89,11 @@ class RecordStore {
     Ns start;
     uint32_t name;
   };
-  std::unordered_map<uint32_t, std::vector<Open>> open_ranges_;
+  struct OpenRanges {
+    std::vector<Open> open;
+    uint64_t deeper = 0;  // more, which are not kept
+  };
+  std::unordered_map<uint32_t, OpenRanges> open_ranges_;
   std::unordered_map<uint32_t, std::pair<Ns, int64_t>> open_steps_;  // start, number
 };
 

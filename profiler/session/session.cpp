@@ -7,11 +7,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <chrono>
-#include <cstdio>
-#include <cstring>
-#include <unordered_map>
 
 namespace mill::prof {
 
@@ -21,7 +17,6 @@ constexpr Ns kSecond = 1'000'000'000;
 constexpr Ns kSampleEvery = kSecond / 20;
 // Somebody else may have switched records on: then there are always more.
 constexpr int kMostDrains = 64;
-constexpr size_t kMostCalibration = size_t{16} << 20;  // bytes; more than any is
 // A session that is shorter has no unrecorded steps: its timeline would have holes for the sake of
 // a figure that so few steps cannot give.
 constexpr Ns kUndisturbed = kSecond;
@@ -59,7 +54,7 @@ void mark_unfinished(Trace& trace) {
 
 double measure_record_ns() {
   constexpr int kTimes = 4096;
-  std::vector<mill_trace_record> ring(256);
+  std::array<mill_trace_record, 64> ring;
   Ns best = INT64_MAX;
   for (int attempt = 0; attempt < 5; ++attempt) {
     timespec t{};
@@ -72,6 +67,7 @@ double measure_record_ns() {
       record.start_ns = static_cast<uint64_t>(t.tv_nsec);
       clock_gettime(CLOCK_MONOTONIC, &t);
       record.duration_ns = static_cast<uint64_t>(t.tv_nsec) - record.start_ns;
+      asm volatile("" : : "r"(&record) : "memory");  // it is written, though nobody reads it
     }
     const Ns end = static_cast<Ns>(t.tv_sec) * kSecond + t.tv_nsec;
     best = std::min(best, end - begin);
@@ -79,126 +75,12 @@ double measure_record_ns() {
   return static_cast<double>(best) / kTimes;
 }
 
-// ---- what all sessions have ---------------------------------------------------------------------
-
-namespace {
-
-struct LinkFigure {
-  const char* name;
-  CopyKind kind;
-  Memory memory;
-  bool latency;
-};
-constexpr std::array kLinkFigures = {
-    LinkFigure{"pinned_to_device_bytes_per_s", CopyKind::host_to_device, Memory::pinned, false},
-    LinkFigure{"pinned_to_device_latency_ns", CopyKind::host_to_device, Memory::pinned, true},
-    LinkFigure{"pinned_to_host_bytes_per_s", CopyKind::device_to_host, Memory::pinned, false},
-    LinkFigure{"pinned_to_host_latency_ns", CopyKind::device_to_host, Memory::pinned, true},
-    LinkFigure{"pageable_to_device_bytes_per_s", CopyKind::host_to_device, Memory::pageable, false},
-    LinkFigure{"pageable_to_device_latency_ns", CopyKind::host_to_device, Memory::pageable, true},
-    LinkFigure{"pageable_to_host_bytes_per_s", CopyKind::device_to_host, Memory::pageable, false},
-    LinkFigure{"pageable_to_host_latency_ns", CopyKind::device_to_host, Memory::pageable, true},
-};
-
-// As few single changes as possible between two names.
-size_t distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t k = 0; k <= b.size(); ++k) row[k] = k;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t k = 1; k <= b.size(); ++k) {
-      const size_t above = row[k];
-      row[k] = std::min({above + 1, row[k - 1] + 1, diagonal + (a[i - 1] == b[k - 1] ? 0u : 1u)});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
-
-}  // namespace
-
-bool Session::set(const std::string& name, double value, std::string* why) {
-  if (set_threshold(options_.limits, name, value)) return true;
-  const auto model = [&]() -> LinkModel& {
-    if (!calibration_) calibration_ = std::make_unique<LinkModel>();
-    options_.calibration = calibration_.get();
-    return *calibration_;
-  };
-  for (const LinkFigure& figure : kLinkFigures) {
-    if (name != figure.name) continue;
-    LinkLine line;
-    for (const LinkLine& known : model().lines()) {
-      if (known.kind == figure.kind && known.memory == figure.memory &&
-          known.source == LinkSource::user)
-        line = known;
-    }
-    line.device = LinkModel::kAnyDevice;
-    line.kind = figure.kind;
-    line.memory = figure.memory;
-    line.source = LinkSource::user;
-    (figure.latency ? line.alpha_ns : line.bytes_per_s) = value;
-    model().set(line);
-    return true;
-  }
-  if (name == "host_copy_bytes_per_s") {
-    model().host_copy_bytes_per_s = value;
-    return true;
-  }
-  if (name == "stream_bytes_per_s") {
-    model().stream_bytes_per_s = value;
-    return true;
-  }
-  std::string nearest;
-  size_t least = SIZE_MAX;
-  const auto look = [&](const char* known) {
-    const size_t far = distance(name.substr(0, 64), known);
-    if (far < least) {
-      least = far;
-      nearest = known;
-    }
-  };
-  for (const ThresholdInfo& info : threshold_list()) look(info.name);
-  for (const LinkFigure& figure : kLinkFigures) look(figure.name);
-  *why =
-      "there is no setting \"" + name.substr(0, 64) + "\"; the nearest name is \"" + nearest + "\"";
-  return false;
-}
-
-bool Session::read_calibration(const std::string& path, std::string* why, bool* readable) {
-  // Not a stream, which takes running out of memory for the end of the file.
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rbe"),
-                                                             std::fclose);
-  *readable = file != nullptr;
-  std::string text;
-  if (file) {
-    std::array<char, 4096> piece;
-    for (size_t n = 0; (n = std::fread(piece.data(), 1, piece.size(), file.get())) > 0;) {
-      text.append(piece.data(), n);
-      if (text.size() > kMostCalibration) break;
-    }
-    *readable = std::ferror(file.get()) == 0;
-  }
-  if (!*readable) {
-    *why = "\"" + path + "\" cannot be read: " + strerrordesc_np(errno != 0 ? errno : EIO);
-    return false;
-  }
-  auto model = std::make_unique<LinkModel>();
-  if (!LinkModel::read(text, model.get(), why)) {
-    *why = "\"" + path + "\": " + *why;
-    return false;
-  }
-  calibration_ = std::move(model);
-  options_.calibration = calibration_.get();
-  return true;
-}
-
 // ---- live ---------------------------------------------------------------------------------------
 
 LiveSession::LiveSession(const mill_profiler_host& host, mill_context* context,
                          const mill_prof_opts& opts)
     : engine_(host, context), opts_(opts) {
-  options_.budget = opts.budget;
+  options_.budget = options_.limits.o1_budget = opts.budget;
   if (opts.warm_up_steps > 0) options_.timeline.warm_up_steps = opts.warm_up_steps;
 }
 
@@ -222,6 +104,7 @@ mill_status LiveSession::start(std::string* why) {
     }
     watched_.clear();
     met_ = 0;
+    store_->base().notes.clear();
     meet_devices();
     const mill_status status = engine_.set_mask(MILL_TRACE_RECORDS, why);
     if (status != MILL_OK) {
@@ -247,6 +130,8 @@ mill_status LiveSession::start(std::string* why) {
     const std::lock_guard lock(mutex_);
     engine_.set_mask(0, nullptr);
     for (const uint32_t device : watched_) engine_.watch(device, false, nullptr);
+    recorded_.pop_back();
+    recording_ = false;
     running_ = false;
     *why = "no thread could be started";
     return MILL_E_MEMORY;
@@ -300,15 +185,11 @@ mill_status LiveSession::stop(std::string*) {
   const Ns now = engine_.now();
   if (recording_ && !recorded_.empty()) recorded_.back().end = now;
   recording_ = false;
-  // A stop cannot fail: without memory what is left in the rings is lost, and counted.
+  for (int k = 0; k < kMostDrains && drain_once() > 0; ++k) {
+  }
   try {
-    for (int k = 0; k < kMostDrains && drain_once() > 0; ++k) {
-    }
     sample(now);
-  } catch (const std::bad_alloc&) {
-    lost_ += records_.size() + timeline_.size();
-    records_.clear();
-    timeline_.clear();
+  } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): a stop cannot fail
   }
   for (const uint32_t device : watched_) engine_.watch(device, false, nullptr);
   ran_ += now - started_;
@@ -320,6 +201,11 @@ void LiveSession::run() {
   pthread_setname_np(pthread_self(), "mill-prof");
   auto pause = std::chrono::milliseconds(1);
   const auto longest = std::chrono::milliseconds(opts_.interval_ms);
+  uint64_t before = 0;  // what threads of earlier starts took
+  {
+    const std::lock_guard lock(mutex_);
+    before = collector_ns_;
+  }
   for (;;) {
     {
       std::unique_lock lock(wake_mutex_);
@@ -332,13 +218,8 @@ void LiveSession::run() {
       const Ns now = engine_.now();
       if (now >= next_sample_) sample(now);
       control();
-      collector_ns_ = static_cast<uint64_t>(thread_cpu_ns());
-    } catch (const std::bad_alloc&) {
-      // What was taken is lost; the rings count what follows until there is memory again.
-      const std::lock_guard lock(mutex_);
-      lost_ += records_.size() + timeline_.size();
-      records_.clear();
-      timeline_.clear();
+      collector_ns_ = before + static_cast<uint64_t>(thread_cpu_ns());
+    } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): the next sample is taken
     }
     // A ring holds 65,536 records: it must be met before it is full, however fast ops come, and a
     // program that does little must not be woken up for nothing.
@@ -349,8 +230,19 @@ void LiveSession::run() {
 }
 
 size_t LiveSession::drain_once() {
-  size_t came = 0;
   records_.clear();
+  timeline_.clear();
+  try {
+    return drain_into_store();
+  } catch (const std::bad_alloc&) {
+    // The rings count what follows until there is memory again.
+    lost_ += records_.size() + timeline_.size();
+    return 0;
+  }
+}
+
+size_t LiveSession::drain_into_store() {
+  size_t came = 0;
   lost_ += engine_.drain(records_);
   came += records_.size();
   for (const mill_trace_record& record : records_) {
@@ -400,14 +292,24 @@ void LiveSession::control() {
   if (modelled_) return;
   const bool want = budget_->want(engine_.now());
   if (want == recording_) return;
-  const uint64_t mask = want ? MILL_TRACE_RECORDS : MILL_TRACE_STEPS;
+  // Ranges go on, so that each end meets its own beginning.
+  const uint64_t mask = want ? MILL_TRACE_RECORDS : MILL_TRACE_STEPS | MILL_TRACE_SCOPES;
   if (!want) recorded_.back().end = engine_.now();
   if (engine_.set_mask(mask, nullptr) != MILL_OK) return;
-  if (want) recorded_.push_back({engine_.now(), INT64_MAX});
+  if (want) {
+    // A session may go on for days: spans whose records are gone go too.
+    const auto kept = std::find_if(recorded_.begin(), recorded_.end(), [&](const Interval& span) {
+      return span.end > store_->kept_from();
+    });
+    recorded_.erase(recorded_.begin(), kept);
+    recorded_.push_back({engine_.now(), INT64_MAX});
+  }
   recording_ = want;
+  holes_ = true;
 }
 
 void LiveSession::overhead(mill_prof_overhead_info* info) {
+  info->record_ns = measure_record_ns();
   const std::lock_guard lock(mutex_);
   const CostEstimate cost = budget_ ? budget_->cost() : CostEstimate{};
   info->step_share = cost.share;
@@ -417,7 +319,6 @@ void LiveSession::overhead(mill_prof_overhead_info* info) {
   const Ns ran = ran_ + (running_ ? engine_.now() - started_ : 0);
   info->collector_share =
       ran > 0 ? static_cast<double>(collector_ns_) / static_cast<double>(ran) : 0;
-  info->record_ns = measure_record_ns();
   info->records = store_ ? store_->records() : 0;
   info->lost = lost_;
   info->forgotten = store_ ? store_->forgotten() : 0;
@@ -432,13 +333,15 @@ std::unique_ptr<const Analysis> LiveSession::snapshot() {
     if (running_) drain_once();
     if (store_) trace = store_->copy(lost_);
     // One span that goes on to the end is no hole.
-    if (recorded_.size() > 1) {
+    if (recorded_.size() > 1 || holes_) {
       trace.recorded = recorded_;
       for (Interval& span : trace.recorded) {
         if (span.end == INT64_MAX) span.end = engine_.now();
       }
     }
-    options.own_cost = budget_ ? budget_->cost().share : -1;
+    const CostEstimate cost = budget_ ? budget_->cost() : CostEstimate{};
+    options.own_cost = cost.share;
+    options.own_cost_low = cost.low;
   }
   trace.source = "session";
   mark_unfinished(trace);
@@ -448,7 +351,7 @@ std::unique_ptr<const Analysis> LiveSession::snapshot() {
 // ---- of a file ----------------------------------------------------------------------------------
 
 FileSession::FileSession(Trace trace, const mill_prof_opts& opts) : trace_(std::move(trace)) {
-  options_.budget = opts.budget;
+  options_.budget = options_.limits.o1_budget = opts.budget;
   if (opts.warm_up_steps > 0) options_.timeline.warm_up_steps = opts.warm_up_steps;
 }
 
@@ -466,7 +369,11 @@ void FileSession::overhead(mill_prof_overhead_info* info) {
   info->step_share = info->step_share_low = info->step_share_high = -1;
   info->duty = 1;
   info->records = trace_.rows();
-  for (const Loss& loss : trace_.losses) info->lost += loss.lost;
+  // What was given up or is of another clock was not lost.
+  for (const Loss& loss : trace_.losses) {
+    if (loss.where == "store") info->forgotten += loss.lost;
+    if (loss.where != "store" && loss.where != "other clock") info->lost += loss.lost;
+  }
   info->store_bytes = trace_.bytes();
 }
 

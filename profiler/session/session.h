@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -34,6 +35,9 @@ class Session {
  protected:
   AnalysisOptions options_;
   std::unique_ptr<LinkModel> calibration_;  // what options_ points to; null: none
+
+ private:
+  std::map<std::string, double> host_figures_;  // given by hand
 };
 
 class LiveSession final : public Session {
@@ -52,8 +56,9 @@ class LiveSession final : public Session {
   // Watches devices that were not there before; the first one whose time is modelled gives the
   // session its clock. Takes the store's lock.
   void meet_devices();
-  // How many records came. Takes the store's lock.
+  // How many records came. Takes the store's lock. Without memory they are lost, and counted.
   size_t drain_once();
+  size_t drain_into_store();
   void sample(Ns now);
   void control();
 
@@ -72,6 +77,7 @@ class LiveSession final : public Session {
   std::vector<uint32_t> watched_;
   std::unique_ptr<BudgetController> budget_;
   std::vector<Interval> recorded_;
+  bool holes_ = false;  // some of the time since a start was not recorded
   bool recording_ = false;
   bool modelled_ = false;
   bool running_ = false;

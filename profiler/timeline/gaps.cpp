@@ -57,7 +57,7 @@ struct ThreadWork {
   std::vector<Piece> pieces;
 };
 
-// Rows of one table by thread, made where first asked for.
+// Rows of each table by thread.
 struct ByThread {
   explicit ByThread(const Trace& trace)
       : syncs(rows_by_thread(trace.syncs.thread, trace.threads.size())),

@@ -250,6 +250,10 @@ LinkCounts count(const Trace& trace, const Rows& calls_of) {
   const Work& work = trace.work;
   LinkCounts counts;
   counts.work = work.size();
+  // CUPTI keeps no record of them: where none is shown, none is missing.
+  const bool host_functions =
+      std::find(work.kind.begin(), work.kind.end(),
+                static_cast<uint8_t>(WorkKind::host_function)) != work.kind.end();
   for (uint32_t row = 0; row < work.size(); ++row) {
     if (work.op[row] == kNoRow) ++counts.work_without_op;
     if (work.call[row] == kNoRow && !calls.empty()) ++counts.work_without_call;
@@ -270,6 +274,8 @@ LinkCounts count(const Trace& trace, const Rows& calls_of) {
     };
     for (const uint32_t row : rows) {
       if (!asks_for_work(calls.kind[row])) continue;
+      if (calls.kind[row] == static_cast<uint8_t>(CallKind::host_function) && !host_functions)
+        continue;
       const bool inside = outer != kNoRow && calls.start[row] < calls.end[outer] &&
                           calls.end[row] <= calls.end[outer];
       if (!inside) {

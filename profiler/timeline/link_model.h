@@ -47,7 +47,7 @@ class LinkModel {
   static bool read(std::string_view json, LinkModel* out, std::string* why);
   std::string write() const;
 
-  // A line for any device number kNoDevice stands for every device.
+  // As the device of a line: every device.
   static constexpr uint64_t kAnyDevice = UINT64_MAX;
   void add(const LinkLine& line) { lines_.push_back(line); }
   // In place of the line of the same device, kind, memory and source.

@@ -93,6 +93,10 @@ void make_safe(Trace& trace) {
     strays |= make_safe(table, devices, trace.streams.size(), threads, stray_thread);
   });
   if (strays) trace.threads.push_back({UINT64_MAX, UINT64_MAX, "unknown thread"});
+  for (Interval& span : trace.recorded) {
+    span.begin = std::clamp(span.begin, kFirstTime, kLastTime);
+    span.end = std::clamp(span.end, kFirstTime, kLastTime);
+  }
 
   // Work is always somewhere: by its stream, else on a device of its own kind of nowhere.
   const auto stray_device = static_cast<uint32_t>(devices);

@@ -5,8 +5,8 @@
 
 namespace mill::prof {
 
-// Every time between kFirstTime and kLastTime, every link empty, every device, stream and thread
-// one that exists, or none where there may be none.
+// Every time between kFirstTime and kLastTime, recorded spans too, every link empty, every device,
+// stream and thread one that exists, or none where there may be none.
 void make_safe(Trace& trace);
 
 // Sorts the tables of a safe trace. Rows that start together have an order of their own where

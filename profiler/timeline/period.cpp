@@ -61,17 +61,20 @@ Period find_period(std::span<const uint32_t> names) {
   if (n < 6) return {};
   // What repeats three times over half of the names matches itself one period later over a third
   // of them, and every third holds one of these.
-  const Probe probes[] = {Probe(names, n / 4), Probe(names, n / 2), Probe(names, n - n / 4)};
-  for (size_t p = 2; p <= n / 3; ++p) {
-    for (const Probe& probe : probes) {
+  Period best;
+  for (const size_t at : {n / 4, n / 2, n - n / 4}) {
+    const Probe probe(names, at);  // one at a time: it takes several times the memory of the names
+    const size_t limit = best.length != 0 ? best.length - 1 : n / 3;
+    for (size_t p = 2; p <= limit; ++p) {
       const auto run = probe.run(p);
       if (run.length() < std::max(3 * p, (n + 1) / 2)) continue;
       const auto same = probe.run(1);
       if (same.first <= run.first && same.end >= run.end) continue;
-      return {run.first, p, run.length() / p};
+      best = {run.first, p, run.length() / p};
+      break;
     }
   }
-  return {};
+  return best;
 }
 
 }  // namespace mill::prof

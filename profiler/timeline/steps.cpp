@@ -169,6 +169,34 @@ IntervalSet set_of(const T& table, F&& wanted) {
   return IntervalSet(std::move(intervals));
 }
 
+// Where ops of CPU devices computed. Ops inside the making of a batch are the loader's.
+std::vector<Interval> computed_on_cpu(const Trace& trace, const SameProcess& same_process) {
+  std::vector<bool> on_cpu(trace.devices.size());
+  for (size_t k = 0; k < on_cpu.size(); ++k) on_cpu[k] = trace.devices[k].kind == DeviceKind::cpu;
+  // Where a source wrote a CPU device's work down, that is what it did.
+  for (uint32_t row = 0; row < trace.work.size(); ++row) {
+    if (usable_work(trace.work, row)) on_cpu[trace.work.device[row]] = false;
+  }
+  std::vector<Interval> computed;
+  if (std::find(on_cpu.begin(), on_cpu.end(), true) == on_cpu.end()) return computed;
+  std::map<uint32_t, std::vector<Interval>> times;
+  for (uint32_t row = 0; row < trace.loader.size(); ++row) {
+    const Interval one{trace.loader.start[row], trace.loader.end[row]};
+    if (possible(one.begin, one.end)) times[trace.loader.thread[row]].push_back(one);
+  }
+  std::map<uint32_t, IntervalSet> batches;
+  for (auto& [thread, list] : times) batches[thread] = IntervalSet(std::move(list));
+  const Ops& ops = trace.ops;
+  for (const uint32_t row : leaf_ops(trace)) {
+    if (ops.device[row] == kNoRow || !on_cpu[ops.device[row]] || !same_process(ops.thread[row]))
+      continue;
+    const auto batch = batches.find(ops.thread[row]);
+    if (batch != batches.end() && batch->second.end_of(ops.start[row]) > ops.start[row]) continue;
+    computed.push_back({ops.start[row], ops.end[row]});
+  }
+  return computed;
+}
+
 }  // namespace
 
 std::vector<uint32_t> leaf_ops(const Trace& trace) {
@@ -256,7 +284,8 @@ std::vector<Step> make_steps(const Trace& trace, const std::vector<HostStep>& ho
       return work.kind[row] == static_cast<uint8_t>(kind) && usable_work(work, row);
     });
   };
-  part(work_of(WorkKind::kernel), &Step::kernel);
+  part(work_of(WorkKind::kernel).united(IntervalSet(computed_on_cpu(trace, same_process))),
+       &Step::kernel);
   part(work_of(WorkKind::copy), &Step::copy);
   part(work_of(WorkKind::fill), &Step::fill);
   part(set_of(calls,

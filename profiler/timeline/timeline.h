@@ -19,8 +19,8 @@ enum class StepSource : uint8_t {
 
 // One step. Begins at max(host begin, end of the last step's device work) and ends at max(host end,
 // end of the device work launched in it). The parts count every instant once, in the order in which
-// they are listed, and add up to end - begin. Device parts are of all devices, host parts of all
-// threads of the step's process.
+// they are listed, and add up to end - begin. Device parts are of all devices, but of CPU devices
+// only what the step's process ran; host parts are of all threads of that process.
 struct Step {
   Ns begin = 0;
   Ns end = 0;
@@ -29,12 +29,12 @@ struct Step {
   bool warm_up = false;  // outside the analysed window
   Ns host_begin = 0;     // on its thread, without the device
   Ns host_end = 0;
-  Ns kernel = 0;
+  Ns kernel = 0;  // of a CPU device: its leaf ops, but those that make a batch
   Ns copy = 0;
   Ns fill = 0;
   Ns call = 0;    // in the device's runtime
   Ns loader = 0;  // waiting for, or on the step's thread making, a batch
-  Ns host = 0;    // in other ops or ranges; ops of a CPU device too
+  Ns host = 0;    // in other ops or ranges
   Ns other = 0;
 };
 

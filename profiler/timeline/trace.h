@@ -81,7 +81,7 @@ enum RowFlags : uint8_t {
   kUnfinished = 8  // still under way when the recording ended (Calls)
 };
 
-// The text of an enumerator of a column with Unit::code, such as ("kind", table "work", 2): "copy".
+// The text of an enumerator of a column with Unit::code: of ("work", "kind", 2), "copy".
 std::string_view code_text(std::string_view table, std::string_view column, uint32_t code);
 
 // ---- what rows refer to -------------------------------------------------------------------------
@@ -338,7 +338,7 @@ struct Trace {
   std::string source;            // a file's path, or "session"
   std::string dialect;           // "millrace", "kineto", "chrome"
   bool cut_off = false;          // the file ends in the middle
-  bool whole_graphs = false;     // graph launches hide their nodes
+  bool whole_graphs = false;     // graph launches hide their nodes, as far as that can be told
   bool has_device_clock = true;  // false: host events only, no device was watched
   uint64_t skipped = 0;          // events that could not be read; see notes
   uint64_t other_clock = 0;      // records of another clock, left out

@@ -137,7 +137,9 @@ std::vector<std::string> seeds() {
 "instance":77,"scope":"net/l1","step":4,"exec":1,"thread":71,"dtypes":"f32 <- bf16 i64","status":-3}},
 {"ph":"X","name":"copy","cat":"copy","pid":70,"tid":2,"ts":2,"dur":1,"args":{"kind":3,"version":1,"bytes":4096,
 "stream":6,"thread":71,"memory":"pageable","memory_to":"device","device_to":2,"detail":"blocking"}},
-{"ph":"X","name":"step 4","cat":"step","pid":70,"tid":3,"ts":0,"dur":9,"args":{"kind":8,"version":1,"step":4}}]})j";
+{"ph":"X","name":"step 4","cat":"step","pid":70,"tid":3,"ts":0,"dur":9,"args":{"kind":8,"version":1,"step":4,"exec":1}},
+{"ph":"X","name":"step 0","cat":"step","pid":70,"tid":3,"ts":1,"dur":0,"args":{"kind":8,"version":1,"thread":71}},
+{"ph":"X","name":"step 0","cat":"step","pid":70,"tid":3,"ts":5,"dur":0,"args":{"kind":8,"version":1,"thread":71}}]})j";
   const std::string own =
       R"j({"baseTimeNanoseconds":5000,"millrace":{"format":1,"dialect":"kineto","skipped":1,
 "losses":[{"where":"x","lost":7}],"notes":["n"],"recorded":[[1,2]],"devices":[{"number":3,"name":"Card","kind":2}],
@@ -146,8 +148,8 @@ std::vector<std::string> seeds() {
 "device":3,"instance":5,"scope":"a/b","step":-1}},
 {"ph":"X","cat":"kernel","name":"k","pid":3,"tid":7,"ts":2.0,"dur":0.001,"args":{"unnamed":true,"end":1,
 "device":3,"stream":7,"kind":"kernel","correlation":8,"occupancy":0.5}},
-{"ph":"X","cat":"millrace.copies","name":"c","pid":9,"tid":11,"ts":2.5,"dur":0.1,"args":{"from":"pinned",
-"to":"device","to_device":3,"stream":7,"bytes":64}},
+{"ph":"X","cat":"millrace.copies","name":"c","pid":9,"tid":11,"ts":2.5,"dur":0.1,"args":{"process":7,
+"thread":1,"from":"pinned","to":"device","to_device":3,"stream":7,"stream_device":-1,"bytes":64}},
 {"ph":"C","cat":"millrace.counters","name":"x","pid":3,"tid":0,"ts":0.007,"device":3,"args":{"value":null}}]})j";
   return {kineto_2021, kineto_2023, plain, engine, own, gzip(kineto_2023), "[]", "{}"};
 }

@@ -17,7 +17,7 @@ from pathlib import Path
 
 
 def skip(reason):
-    print(f"report_test: {reason}")
+    print(f"skipped: {reason}")
     print("0 passed, 0 failed, 1 skipped")
     sys.exit(77)
 

@@ -89,7 +89,7 @@ const loadAll = async () => {
 
 const deviceName = (index) => {
   const device = summary.devices[index];
-  if (!device) return "no device";
+  if (!device) return summary.more_devices > 0 ? "other devices" : "no device";
   return device.name || `device ${device.number}`;
 };
 const threadName = (index) => {

@@ -104,6 +104,7 @@ const buildFindings = () => {
       "the wide part goes from the lower to the upper estimate, the mark is the expected one." +
       (summary.joint_saving > 0 ? ` Savings do not add: all fixes together would save about ${showTime(summary.joint_saving / perStep)} per ${stepWord} (${showShare(summary.joint_saving / Math.max(summary.window_length, 1))}).` : "");
   }
+  if (summary.more_findings > 0) note.textContent += ` ${showCount(summary.more_findings)} more, of lower rank, are left out of this page.`;
   if (infos.length > 0) {
     const box = byId("infos");
     box.hidden = false;

@@ -15,7 +15,8 @@ const buildCurves = () => {
     note.textContent = "The recording has no events of an allocator and no counters.";
     return;
   }
-  note.textContent = "What was allocated over time, in the same stretch as the timeline above.";
+  note.textContent = "What was allocated over time, in the same stretch as the timeline above." +
+    (summary.more_curves > 0 ? ` ${plural(summary.more_curves, "curve", "curves")} more would not fit here.` : "");
   for (const curve of summary.memory) {
     if (curve.times.length === 0) continue;
     const peak = peakOf(curve);

@@ -213,6 +213,20 @@ def test_colours_are_for_terminals():
     assert "\033[" not in call("info")[1], "colours in a pipe"
 
 
+def test_names_in_a_trace_cannot_drive_the_terminal():
+    need_profiler()
+    path = written("hostile.json", names=("gemm\033]0;title\a", "relu\u009b31m\u202eb"))
+    query = "select name from kernels group by name"
+    for arguments in (["-f", "csv", "-t", "kernels"], ["-f", "csv", "-q", query], ["-q", query], ["-f", "json"], []):
+        code, text = on_terminal(["prof", "report", str(path), *arguments], {"TERM": "dumb"})
+        same(code, 0, f"exit status of {arguments}")
+        holds(text, "gemm", "relu")
+        found = re.search("[\033\a\u009b\u202e]", text)
+        assert not found, f"{arguments}: {text[max(found.start() - 40, 0):found.end() + 40]!r}"
+    # Where it goes to a program, it is what the trace holds.
+    holds(call("prof", "report", path, "-f", "csv", "-t", "kernels")[1], "gemm\033]0;title\a")
+
+
 # ---- info -----------------------------------------------------------------------------------------------------------
 
 
@@ -281,7 +295,59 @@ def test_report_of_what_cannot_be_read():
     (WORK / "text.json").write_text("It was a dark and stormy night.\n")
     fails(["prof", "report", WORK / "text.json"], 1, "text.json")
     (WORK / "empty.json").write_text("")
-    fails(["prof", "report", WORK / "empty.json"], 1, "empty.json")
+    fails(["prof", "report", WORK / "empty.json"], 1, "empty.json", "It is empty")
+    fails(["prof", "report", "/dev/null"], 1, "/dev/null", "It is empty")
+    fails(["prof", "report", WORK], 1, "Is a directory")
+    (WORK / "object.json").write_text("{}")
+    fails(["prof", "report", WORK / "object.json"], 1, "without a list named traceEvents")
+    (WORK / "packed.zst").write_bytes(b"\x28\xb5\x2f\xfd1234")
+    fails(["prof", "report", WORK / "packed.zst"], 1, "zstd")
+    # Opened, but not to be read at its beginning.
+    fails(["prof", "report", "/proc/self/mem"], 1, "/proc/self/mem", "Input/output error")
+
+
+def test_report_of_what_may_not_be_read():
+    need_profiler()
+    (WORK / "closed.json").write_text("{}")
+    (WORK / "closed.json").chmod(0)
+    if os.access(WORK / "closed.json", os.R_OK):
+        raise Skip("whoever runs this may read any file")
+    fails(["prof", "report", WORK / "closed.json"], 1, "closed.json", "Permission denied")
+
+
+def test_report_of_what_ends_in_the_middle():
+    need_profiler()
+    whole = written("plain.json").read_text()
+    event = whole.index('"ProfilerStep#8"')
+    (WORK / "cut.json").write_text(whole[:event + 5])
+    code, out, err = call("prof", "report", WORK / "cut.json")
+    same((code, err), (0, ""))
+    holds(out, "The file ends in the middle", "HEALTH: medium")
+    packed = gzip.compress(whole.encode())
+    (WORK / "cut.json.gz").write_bytes(packed[:len(packed) * 3 // 4])
+    code, out, err = call("prof", "report", WORK / "cut.json.gz")
+    same((code, err), (0, ""))
+    holds(out, "The file ends in the middle", "compressed data ends in the middle")
+    events = whole.index('"traceEvents": [')
+    (WORK / "bare.json").write_text(whole[:events + len('"traceEvents": [')])
+    fails(["prof", "report", WORK / "bare.json"], 1, "bare.json", "no event is in it")
+    (WORK / "bare.json").write_text(whole[:events])
+    fails(["prof", "report", WORK / "bare.json"], 1, "bare.json", "ends, or stops being JSON, before")
+
+
+def test_reports_do_not_replace_what_is_no_file():
+    need_profiler()
+    pipe = WORK / "pipe.csv"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        same(call("prof", "report", written("plain.json"), "-o", pipe, "-t", "kernels", "-f", "csv"), (0, "", ""))
+        assert pipe.is_fifo(), "the pipe has been replaced by a file"
+        same(os.read(reader, 1 << 20).count(b"\r\n"), 25, "lines of the kernels' table")
+    finally:
+        os.close(reader)
+    assert not list(WORK.glob("pipe.csv.*")), "a temporary file stayed"
+    fails(["prof", "report", written("plain.json"), "-o", "copy.json.gz"], 2, "copy.json.gz", "leave .gz out")
 
 
 def test_report_without_a_plugin():
@@ -494,6 +560,12 @@ def test_run_sets_and_cleans():
     assert path.startswith(str(folder)) and "%p" in path and "%c" in path, path
     same(options, ["budget=0.02", f"store={64 << 20}"])
     same(list(folder.iterdir()), [], "what stayed behind")
+    # The program may change its folder, and "%p" in a name would become its number.
+    (WORK / "of %p").mkdir()
+    for wanted, kept in (("temporary", folder), ("of %p", Path("/tmp"))):
+        code, out, _ = call("prof", "run", "--", "sh", "-c", 'echo "$MILLRACE_PROF"', environment={"TMPDIR": wanted})
+        same(code, 0)
+        assert out.startswith(str(kept.resolve())) and out.count("%") == 2, out
 
 
 PROGRAM = """
@@ -591,6 +663,17 @@ def test_calibrate_without_a_device():
     same(json.loads(out)["lines"], [])
     holds(err, "triad")
     fails(["prof", "calibrate", "--device", "no_such_plugin", "--quick"], 1, "no_such_plugin")
+
+
+def test_calibrate_with_fewer_threads_than_processors():
+    # Where a thread's stack is as large as what there is to address, none but the first can start.
+    limits = "ulimit -s 1048576 && ulimit -v 1700000 && "
+    if subprocess.run(["sh", "-c", limits + "true"], capture_output=True, check=False).returncode != 0:
+        raise Skip("the limits of this process cannot be set")
+    run = subprocess.run(["sh", "-c", limits + 'exec "$0" prof calibrate --device cpu --quick', str(COMMAND)],
+                         capture_output=True, text=True, env=BASE, timeout=120, cwd=WORK)
+    same((run.returncode, run.stderr), (0, ""))
+    holds(run.stdout, "triad by 1 thread over")
 
 
 # ---- recorded traces ------------------------------------------------------------------------------------------------

@@ -145,6 +145,35 @@ TEST(Health, CallsWithImpossibleTimesAreExcludedToo) {
   EXPECT_EQ(h.verdict, Confidence::high);
 }
 
+TEST(Health, OpsWithImpossibleTimesAreCountedAndLowerTheTrustWhereTheyAreTheWork) {
+  for (const uint32_t bad : {10u, 11u}) {
+    Builder b;
+    b.trace.devices[0].kind = DeviceKind::cpu;
+    for (uint32_t k = 0; k < 1000; ++k) {
+      const Ns start = kEpoch + 10 * us * k;
+      b.op("matmul", start, k < bad ? start - 1 : start + 8 * us);
+    }
+    const Health h = health_of(b.trace);
+    EXPECT_EQ(h.verdict, bad == 10 ? Confidence::high : Confidence::low);
+    ASSERT_NE(find(h, HealthCode::bad_times), nullptr);
+    EXPECT_EQ(find(h, HealthCode::bad_times)->text,
+              std::to_string(bad) +
+                  " of 1,000 operators have impossible times (an end before the start, or a time "
+                  "that no clock has).");
+    EXPECT_EQ(find(h, HealthCode::bad_times)->count, bad);
+    EXPECT_EQ(find(h, HealthCode::bad_times)->total, 1000u);
+    EXPECT_EQ(h.excluded, bad);
+  }
+  // Beside a device they say where on the host its work came from, no more.
+  Builder b = kernels(1000);
+  for (uint32_t k = 0; k < 10; ++k) b.op("matmul", kEpoch + k, kEpoch + k + (k < 5 ? -1 : 1));
+  const Health h = health_of(b.trace);
+  EXPECT_EQ(h.verdict, Confidence::high);
+  ASSERT_NE(find(h, HealthCode::bad_times), nullptr);
+  EXPECT_EQ(find(h, HealthCode::bad_times)->count, 5u);
+  EXPECT_EQ(h.excluded, 5u);
+}
+
 TEST(Health, SlackAndShareOfWorkBeforeItsLaunch) {
   const auto with_early = [](uint32_t n, Ns by) {
     Builder b = kernels(2000);
@@ -238,6 +267,21 @@ TEST(Health, LostRecords) {
   const Health h = with(53);
   EXPECT_EQ(h.verdict, Confidence::refuse);
   EXPECT_EQ(h.summary, "No advice: 53 of 1,053 records were lost (engine rings).");
+}
+
+TEST(Health, OfManyPlacesWithLossesAFewAreNamed) {
+  Builder b = kernels(500);
+  for (int k = 0; k < 1000; ++k) b.trace.losses.push_back({"ring " + std::to_string(k), 1});
+  b.trace.losses[2].where.assign(1'000'000, 'x');
+  const Health h = health_of(b.trace);
+  const HealthItem* item = find(h, HealthCode::lost_records);
+  ASSERT_NE(item, nullptr);
+  EXPECT_EQ(item->text,
+            "1,000 of 2,000 records were lost (ring 0, ring 1, ring 3, ring 4 and 996 more).");
+  b.trace.losses = {{std::string(101, 'x'), 1}, {std::string(101, 'y'), 1}};
+  const Health long_names = health_of(b.trace);
+  EXPECT_EQ(find(long_names, HealthCode::lost_records)->text,
+            "2 of 1,002 records were lost (2 places).");
 }
 
 TEST(Health, AHugeLossDoesNotWrapAround) {

@@ -45,6 +45,8 @@ TEST(ImportMalformed, TextsThatAreNoTraceSayWhatTheyAre) {
             "the text) is not an object.");
   EXPECT_EQ(why("\x28\xb5\x2f\xfd...."),
             "It is compressed with zstd; a trace is JSON, plain or in gzip.");
+  EXPECT_EQ(why("{\"schemaVersion\":1,\"trace"),
+            "It ends, or stops being JSON, before a list named traceEvents.");
   EXPECT_NE(why("{"), "");
   EXPECT_NE(why("{\"traceEvents\""), "");
   EXPECT_NE(why("{\"traceEvents\":"), "");
@@ -213,6 +215,9 @@ TEST(ImportMalformed, GzipAsItShouldBe) {
                                    std::string(99, '\0'));
   EXPECT_EQ(two.trace.ops.size(), 3u);
   EXPECT_FALSE(two.trace.cut_off);
+  // Even one byte of it, which alone could begin a member.
+  EXPECT_FALSE(import_text(gzip(kSmall) + std::string(1, '\0')).trace.cut_off);
+  EXPECT_FALSE(import_text(gzip(kSmall) + std::string(2, '\0'), 1).trace.cut_off);
 }
 
 TEST(ImportMalformed, GzipCutAtEveryByte) {

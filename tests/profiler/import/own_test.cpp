@@ -137,6 +137,37 @@ TEST(ImportOwn, AnExportOfALaterFormatIsReadAsAnyOther) {
   EXPECT_EQ(in.trace.ops.size(), 1u);
   EXPECT_EQ(in.trace.calls.size(), 1u);
   EXPECT_EQ(in.trace.work.size(), 1u);
+  EXPECT_NE(notes_of(in.trace).find("not as this version writes it"), std::string::npos);
+}
+
+// A copy between devices that both have a stream of that number: only the event says whose it is.
+TEST(ImportOwn, AStreamIsOfTheDeviceThatTheEventNames) {
+  const auto copy = [](const char* stream_device) {
+    return std::string(R"({"ph":"X","cat":"millrace.copies","name":"c","pid":1,"tid":1,"ts":1.000,)"
+                       R"("dur":1.000,"args":{"from_device":3,"to_device":4,"stream":7)") +
+           stream_device + "}}";
+  };
+  const Imported in = import_text(
+      R"({"millrace":{"format":1,"devices":[{"number":3},{"number":4}],"streams":[{"device":-1,"number":7},)"
+      R"({"device":0,"number":7},{"device":1,"number":7}]},"traceEvents":[)" +
+      copy(R"(,"stream_device":3)") + "," + copy(R"(,"stream_device":4)") + "," +
+      copy(R"(,"stream_device":-1)") + "," + copy("") + "]}");
+  ASSERT_EQ(in.status, ImportStatus::ok) << in.why;
+  EXPECT_EQ(in.trace.copies.stream, (std::vector<uint32_t>{1, 2, 0, 2}));
+  EXPECT_EQ(in.trace.streams.size(), 3u);
+}
+
+TEST(ImportOwn, ALongMemberIsNotLeftOutInSilence) {
+  // 17 MB of notes: too long to be looked into.
+  std::string notes = "\"x\"";
+  while (notes.size() < (size_t{17} << 20)) notes += "," + notes;
+  const Imported in = import_text(
+      R"({"millrace":{"format":1,"notes":[)" + notes +
+      R"(]},"traceEvents":[{"ph":"X","cat":"cpu_op","name":"m","pid":1,"tid":1,"ts":1,"dur":1}]})");
+  ASSERT_EQ(in.status, ImportStatus::ok) << in.why;
+  EXPECT_EQ(in.trace.ops.size(), 1u);
+  EXPECT_NE(notes_of(in.trace).find("The member \"millrace\" of the file is too long"),
+            std::string::npos);
 }
 
 TEST(ImportOwn, TheEnginesTimeline) {
@@ -225,21 +256,37 @@ TEST(ImportOwn, RecordsOfAnotherClockAreLeftOut) {
   EXPECT_EQ(in.trace.other_clock, 1u);
 }
 
-TEST(ImportOwn, CopiesFromOnePlaceAreOfOneTensor) {
+TEST(ImportOwn, CopiesSayWhatTheyWereCopiedFrom) {
   const auto copy = [](const char* fields) {
     return std::string(
                R"({"ph":"X","name":"copy","cat":"copy","pid":70,"tid":2,"ts":1,"dur":1,"args":{"kind":3,"version":1,)") +
            fields + "}}";
   };
   const Imported in = import_events(copy(R"("tensor":5,"forward":9,"flops":64,"bytes":16)") + "," +
-                                    copy(R"("tensor":6,"forward":9,"flops":64,"bytes":16)") + "," +
-                                    copy(R"("tensor":7,"forward":9,"flops":80,"bytes":16)") + "," +
-                                    copy(R"("tensor":8,"bytes":16)"));
-  const auto& tensors = in.trace.copies.tensor;
-  ASSERT_EQ(tensors.size(), 4u);
-  EXPECT_EQ(tensors[0], tensors[1]);
-  EXPECT_NE(tensors[0], tensors[2]);
-  EXPECT_EQ(tensors[3], 8u);
+                                    copy(R"("tensor":6,"forward":9,"bytes":16)") + "," +
+                                    copy(R"("tensor":8,"flops":64,"bytes":16)"));
+  const Copies& copies = in.trace.copies;
+  EXPECT_EQ(copies.tensor, (std::vector<uint64_t>{5, 6, 8}));
+  EXPECT_EQ(copies.source, (std::vector<uint64_t>{9, 9, 0}));
+  EXPECT_EQ(copies.source_offset, (std::vector<uint64_t>{64, 0, 0}));
+}
+
+// What a session is told has no exec: a mark, in each thread, where one step ends and the next
+// begins.
+TEST(ImportOwn, StepsOfASessionLastFromOneMarkToTheNext) {
+  const auto mark = [](int thread, int us) {
+    return R"({"ph":"X","name":"step 0","cat":"step","pid":70,"tid":2,"ts":)" + std::to_string(us) +
+           R"(,"dur":0.000,"args":{"kind":8,"version":1,"thread":)" + std::to_string(thread) + "}}";
+  };
+  const Imported in = import_events(
+      mark(71, 10) + "," + mark(72, 11) + "," + mark(71, 15) + "," + mark(71, 22) + "," +
+      R"({"ph":"X","name":"","cat":"scope","pid":70,"tid":2,"ts":23,"dur":0,"args":{"kind":10,"version":1,"thread":71}})");
+  const MarkedSteps& steps = in.trace.marked_steps;
+  EXPECT_EQ(steps.start, (std::vector<Ns>{10000, 15000}));
+  EXPECT_EQ(steps.end, (std::vector<Ns>{15000, 22000}));
+  EXPECT_EQ(steps.number, (std::vector<int64_t>{0, 1}));
+  // The end of a range whose beginning the file does not have.
+  EXPECT_EQ(in.trace.ranges.size(), 0u);
 }
 
 }  // namespace

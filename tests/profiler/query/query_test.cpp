@@ -323,6 +323,24 @@ TEST(Query, IsBounded) {
   EXPECT_EQ(ask(analysis, items + ",start from kernels").substr(0, 2), "! ");
 }
 
+// 100,000 names and 4,000 conditions on them would take 400 MB and as many comparisons.
+TEST(Query, ConditionsOnManyTextsAreBounded) {
+  test::Builder b;
+  for (int k = 0; k < 100000; ++k) b.op("op " + std::to_string(k), k * us, (k + 1) * us);
+  const Analysis analysis = analysis_of(std::move(b.trace));
+  std::string chain = "select count from ops where name='op 1'";
+  EXPECT_EQ(ask(analysis, chain + " or name = 'op 2'"), "count\n2");
+  for (int k = 0; k < 4000; ++k) chain += " or name='x'";
+  EXPECT_EQ(ask(analysis, chain).substr(0, 2), "! ");
+  EXPECT_NE(ask(analysis, chain).find("too many conditions on texts"), std::string::npos);
+}
+
+TEST(Query, NamesTheTableThatDoesNotExist) {
+  EXPECT_EQ(ask("columns kernel"), "! at 9: no table \"kernel\"; did you mean \"kernels\"?");
+  EXPECT_EQ(ask("select count from kernel"),
+            "! at 19: no table \"kernel\"; did you mean \"kernels\"?");
+}
+
 TEST(Query, AMillionRowsAreGroupedExactly) {
   test::Builder b;
   const uint32_t rows = 1000000;

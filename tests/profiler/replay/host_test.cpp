@@ -245,6 +245,25 @@ TEST(Replay, ACallThatReturnsJustBeforeItsPageableCopyEndsWaitsForIt) {
   EXPECT_EQ(replay.saving(plan), 100 * us);
 }
 
+TEST(Replay, ACopyThatStartsALittleBeforeItsCallIsAskedForThere) {
+  // The clocks of host and device differ by a microsecond: the copy 99 - 299 us, its call 100 -
+  // 300, then a launch 300 - 310 and a kernel of 100 us. At half the length the copy ends at 199
+  // and its call returns at 200.
+  Builder b;
+  b.op("host", 0, 100 * us);
+  b.copy(CopyKind::host_to_device, Memory::pageable, 1 << 20, 100 * us, 300 * us, 99 * us,
+         299 * us);
+  b.kernel("k", 310 * us, 310 * us, 410 * us, 10 * us);
+  const Timeline timeline = timeline_of(b.trace);
+  const Replay replay(timeline);
+  EXPECT_EQ(replay.measured(), 410 * us);
+  EXPECT_EQ(replay.run({}).span, 410 * us);
+  Plan plan;
+  plan.work_duration.emplace_back(work_at(timeline, 99 * us), 100 * us);
+  EXPECT_EQ(replay.run(plan).span, 310 * us);
+  EXPECT_EQ(replay.saving(plan), 100 * us);
+}
+
 TEST(Replay, AnAsynchronousPinnedCopyHoldsNobodyUp) {
   // Its call is slow, and longer than the copy, but not because of it.
   Builder b;

@@ -21,7 +21,8 @@ TEST(Replay, PlansThatNameRowsThatAreNotThereChangeNothing) {
   const uint32_t far = 1'000'000;
   plan.work_duration = {{far, 0}, {kNoRow, 5}};
   plan.call_duration = {{far, 0}, {kNoRow, 5}};
-  plan.drop_work = plan.drop_call = plan.unblock = plan.defer = plan.free_stream = {far, kNoRow};
+  plan.drop_work = plan.drop_call = plan.unblock = plan.defer = plan.free_stream =
+      plan.own_stream = {far, kNoRow};
   plan.prefetch = {{far, 1}, {kNoRow, 3}, {0, 0}};
   plan.host_time = {{far, {0, 10}, 0},
                     {0, {10, 5}, 0},
@@ -99,6 +100,54 @@ TEST(Replay, TheOrderOfRowsChangesNothing) {
     std::shuffle(order.begin(), order.end(), random);
     trace.calls.permute(order);
     EXPECT_EQ(result(trace), straight);
+  }
+}
+
+TEST(Replay, AScaleThatOnlyOneOfTwoMergedPlansHasIsKept) {
+  // 10 + 4 * (100 + 100): with kernels of 200 us 1,210, of 50 us 610.
+  const Timeline timeline = serial_steps(4, 100 * us, 100 * us);
+  const Replay replay(timeline);
+  const auto both = [&](double one, double other) {
+    Plan plan;
+    plan.kernel_scale = one;
+    Plan more;
+    more.kernel_scale = other;
+    plan.merge(more);
+    return replay.run(plan).span;
+  };
+  EXPECT_EQ(both(1, 1), 810 * us);
+  EXPECT_EQ(both(2, 1), 1210 * us);
+  EXPECT_EQ(both(1, 2), 1210 * us);
+  EXPECT_EQ(both(0.5, 1), 610 * us);
+  EXPECT_EQ(both(0.5, 2), 610 * us);  // the shorter time
+}
+
+TEST(Replay, WhatWasNotRecordedIsNoPartOfTheWindow) {
+  // Steps of 100 us: launch 10, kernel 80, host 10. Two were recorded, then 9.8 ms were not, then
+  // two. With kernels of 40 us a step takes 60.
+  for (const bool marked : {true, false}) {
+    Builder b;
+    b.trace.recorded = {{0, 200 * us}, {10'000 * us, 10'200 * us}};
+    for (int k = 0; k < 4; ++k) {
+      const Ns t = (k < 2 ? 0 : 9'800 * us) + Ns{k} * 100 * us;
+      if (marked) b.step(k, t, t + 100 * us);
+      b.kernel("k", t + 10 * us, t + 10 * us, t + 90 * us, 10 * us);
+      b.call(CallKind::sync_device, "cudaDeviceSynchronize", t + 10 * us, t + 90 * us);
+      b.op("host", t + 90 * us, t + 100 * us);
+    }
+    const Timeline timeline = timeline_of(b.trace);
+    ASSERT_EQ(timeline.window().length(), 10'200 * us);
+    ASSERT_EQ(timeline.analysed().length(), 400 * us);
+    const Replay replay(timeline);
+    EXPECT_EQ(replay.measured(), 400 * us);
+    EXPECT_EQ(replay.replayed(), 400 * us);
+    EXPECT_EQ(replay.error(), 0);
+    Plan plan;
+    plan.kernel_scale = 0.5;
+    const ReplayResult result = replay.run(plan);
+    EXPECT_EQ(result.span, 240 * us);
+    EXPECT_EQ(replay.saving(plan), 160 * us);
+    EXPECT_EQ(result.steps, std::vector<Ns>(marked ? 4 : 0, 60 * us));
   }
 }
 
@@ -180,7 +229,7 @@ TEST(Replay, AnyRowsGiveAnAnswer) {
     Plan plan;
     for (int k = 0; k < 20; ++k) {
       const auto row = static_cast<uint32_t>(random() % 64);
-      switch (random() % 9) {
+      switch (random() % 11) {
         case 0: plan.work_duration.emplace_back(row, any_time(random)); break;
         case 1: plan.call_duration.emplace_back(row, any_time(random)); break;
         case 2: plan.drop_work.push_back(row); break;
@@ -193,6 +242,8 @@ TEST(Replay, AnyRowsGiveAnAnswer) {
                                     {any_time(random), any_time(random)},
                                     any_time(random)});
           break;
+        case 8: plan.own_stream.push_back(row); break;
+        case 9: plan.before_ask.emplace_back(row, any_time(random)); break;
         default: plan.free_stream.push_back(row); break;
       }
     }

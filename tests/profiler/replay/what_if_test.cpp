@@ -104,6 +104,43 @@ TEST(WhatIf, AnotherDevice) {
   }
 }
 
+TEST(WhatIf, AnotherDeviceWhereOpsAreTheWork) {
+  // On a CPU device: 50 us of the host; an op that computes, 300 us; one that only moves bytes, 300
+  // us, inside another one that takes 20 us more. Twice the operations, three times the bandwidth,
+  // and kernels of twice the speed on top: 50 + 75 + 50 + 20.
+  Builder b;
+  b.trace.devices[0].kind = DeviceKind::cpu;
+  b.trace.ops.flops[b.op("matmul", 50 * us, 350 * us)] = 1000;
+  b.op("outer", 350 * us, 670 * us);
+  b.trace.ops.bytes[b.op("copy", 360 * us, 660 * us)] = 1000;
+  const uint32_t range = b.trace.ranges.add();
+  b.trace.ranges.end[range] = 50 * us;
+  const Timeline timeline = timeline_of(b.trace);
+  WhatIf what;
+  what.other_device = true;
+  what.flops_ratio = 2;
+  what.memory_bandwidth_ratio = 3;
+  const Replay replay(timeline);
+  EXPECT_EQ(replay.measured(), 670 * us);
+  EXPECT_EQ(replay.run(plan_of(what, timeline, {})).span, (50 + 150 + 100 + 20) * us);
+  what.kernel_speed = 2;
+  EXPECT_EQ(replay.run(plan_of(what, timeline, {})).span, (50 + 75 + 50 + 20) * us);
+}
+
+TEST(WhatIf, AnotherAcceleratorChangesNothingOnTheCpuBesideIt) {
+  Builder b;
+  const uint32_t cpu = b.device(1);
+  b.trace.devices[cpu].kind = DeviceKind::cpu;
+  b.on(cpu).op("load", 0, 100 * us);
+  b.on(0).kernel("k", 110 * us, 110 * us, 310 * us, 10 * us);
+  const Timeline timeline = timeline_of(b.trace);
+  WhatIf what;
+  what.other_device = true;
+  what.flops_ratio = 2;
+  what.memory_bandwidth_ratio = 2;
+  EXPECT_EQ(Replay(timeline).run(plan_of(what, timeline, {})).span, 210 * us);
+}
+
 TEST(WhatIf, PrefetchingNamesEveryCopyToTheDevice) {
   const Timeline timeline = one_step();
   WhatIf what;

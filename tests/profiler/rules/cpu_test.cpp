@@ -59,9 +59,56 @@ TEST(MemoryBound, IsMoreThanANoteOnlyInLargeOps) {
   EXPECT_EQ(findings[0].severity, Severity::info);
 }
 
-TEST(MemoryBound, IsSilentWithoutAFigureToCompareWith) {
+// add moves 16 GB/s in 31 % of the time; matmul, at 14 MB/s, waits for no memory that there is.
+TEST(MemoryBound, WithoutAFigureSaysThatNothingIsKnown) {
   RuleCase c(cpu_steps(31 * us, 31 * 16000));
-  EXPECT_TRUE(c.run(find_cpu).empty());
+  const auto findings = c.run(find_cpu);
+  ASSERT_EQ(findings.size(), 1u);
+  const Finding& note = findings[0];
+  EXPECT_EQ(note.severity, Severity::info);
+  EXPECT_EQ(note.saving.upper, 0);
+  EXPECT_EQ(note.evidence_total, 10u);
+  EXPECT_EQ(fact(note, "stream_bytes_per_s"), 0);
+  EXPECT_NEAR(fact(note, "share"), 0.31, 1e-9);
+  EXPECT_TRUE(says(note.title, "not known")) << note.title;
+  EXPECT_TRUE(says(note.advice, "add at 16.0 GB/s)")) << note.advice;
+  EXPECT_TRUE(says(note.advice, "millrace prof calibrate")) << note.advice;
+  EXPECT_FALSE(says(note.advice, "speed of memory"));
+  // Less of the time is not worth a note.
+  RuleCase little(cpu_steps(29 * us, 29 * 16000));
+  EXPECT_TRUE(little.run(find_cpu).empty());
+  // Nor are ops whose bytes are not known, or that move less than any memory gives: 1.6 GB/s.
+  RuleCase unknown(cpu_steps(31 * us, 0));
+  EXPECT_TRUE(unknown.run(find_cpu).empty());
+  RuleCase slow(cpu_steps(31 * us, 31 * 1599));
+  EXPECT_TRUE(slow.run(find_cpu).empty());
+}
+
+// 26 GB/s where the memory gives 20: the data was in a cache, and the memory held nothing up.
+TEST(MemoryBound, WhatIsFasterThanTheMemoryDoesNotWaitForIt) {
+  RuleCase at(cpu_steps(10 * us, 250000));
+  at.links.stream_bytes_per_s = 20e9;
+  EXPECT_EQ(at.run(find_cpu).size(), 1u);
+  RuleCase cached(cpu_steps(10 * us, 260000));
+  cached.links.stream_bytes_per_s = 20e9;
+  EXPECT_TRUE(cached.run(find_cpu).empty());
+}
+
+// Two threads at 8 GB/s each want 16 of the 20 GB/s that the memory gives both.
+TEST(MemoryBound, OpsSideBySideShareTheMemory) {
+  Builder b;
+  b.trace = cpu_steps(10 * us, 80000);
+  b.by(b.thread(2));
+  for (int k = 0; k < 10; ++k) {
+    const uint32_t row = b.op("add", k * 100 * us, k * 100 * us + 10 * us);
+    b.trace.ops.bytes[row] = 80000;
+  }
+  RuleCase c(std::move(b.trace));
+  c.links.stream_bytes_per_s = 20e9;
+  const auto findings = c.run(find_cpu);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_NEAR(fact(findings[0], "bytes_per_s"), 16e9, 1);
+  EXPECT_EQ(fact(findings[0], "share"), 0.1);
 }
 
 // An op that only calls another has that one's bytes, not its own time.
@@ -107,6 +154,22 @@ TEST(PageFaults, FireAboveTheirShareOfTheTime) {
   EXPECT_TRUE(at.run(find_cpu).empty());
 }
 
+// What a start touches is not the steps': 100,000 faults before the first step, 100 in the steps.
+TEST(PageFaults, BeforeTheWindowAreNotTheWindows) {
+  Trace trace = cpu_steps(10 * us, 0);
+  count(trace, "minor_faults", -5000 * us, 0);
+  count(trace, "minor_faults", 1 * us, 100000);
+  count(trace, "minor_faults", 999 * us, 100100);
+  RuleCase c(std::move(trace));
+  EXPECT_TRUE(c.run(find_cpu).empty());
+  // One value in the window tells nothing.
+  Trace one = cpu_steps(10 * us, 0);
+  count(one, "minor_faults", -5000 * us, 0);
+  count(one, "minor_faults", 500 * us, 100000);
+  RuleCase unknown(std::move(one));
+  EXPECT_TRUE(unknown.run(find_cpu).empty());
+}
+
 TEST(PageFaults, MajorOnesCostMore) {
   Trace trace = cpu_steps(10 * us, 0);
   count(trace, "major_faults", 0, 7);
@@ -135,6 +198,25 @@ TEST(IdlePool, FiresAboveItsShare) {
   EXPECT_EQ(findings[0].severity, Severity::info);
 }
 
+// 0.2 ms of CPU time in the 500 us between two values; what came before is not counted.
+TEST(IdlePool, ComparesWithTheTimeBetweenTheValues) {
+  Trace trace = cpu_steps(10 * us, 0);
+  count(trace, "cpu_time_ns", -5000 * us, 0);
+  count(trace, "cpu_time_ns", 5 * us, 20e6);
+  count(trace, "cpu_time_ns", 505 * us, 20.2e6);
+  RuleCase c(std::move(trace));
+  const auto findings = c.run(find_cpu);
+  ASSERT_EQ(findings.size(), 1u);
+  // 0.2 of 4 x 0.5 ms.
+  EXPECT_NEAR(fact(findings[0], "idle_share"), 0.9, 1e-9);
+  // Values from 100 us of 1,000 tell nothing of the rest.
+  Trace few = cpu_steps(10 * us, 0);
+  count(few, "cpu_time_ns", 0, 0);
+  count(few, "cpu_time_ns", 100 * us, 1e3);
+  RuleCase unknown(std::move(few));
+  EXPECT_TRUE(unknown.run(find_cpu).empty());
+}
+
 TEST(IdlePool, IsNoFaultOfAHostThatFeedsADevice) {
   Trace trace = cpu_steps(10 * us, 0);
   count(trace, "cpu_time_ns", 0, 0);
@@ -159,6 +241,25 @@ TEST(OwnCost, MeasuredCostIsComparedWithTheBudget) {
   RuleCase at(cpu_steps(10 * us, 0));
   at.own_cost = 0.01;
   EXPECT_TRUE(at.run(find_overhead).empty());
+}
+
+// Steps differ anyway: 2 % that may as well be 0.5 % are no more than a note.
+TEST(OwnCost, IsNoMoreThanANoteWhereItMayBeChance) {
+  RuleCase c(cpu_steps(10 * us, 0));
+  c.own_cost = 0.02;
+  c.own_cost_low = 0.005;
+  auto findings = c.run(find_overhead);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(findings[0].severity, Severity::info);
+  EXPECT_EQ(findings[0].saving.lower, 5 * us);  // 0.5 % of 1,000
+  EXPECT_EQ(findings[0].saving.expected, 20 * us);
+  EXPECT_TRUE(says(findings[0].title, "may cost")) << findings[0].title;
+  EXPECT_FALSE(findings[0].fix.engine_can_apply);
+  c.own_cost_low = 0.011;
+  findings = c.run(find_overhead);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(findings[0].severity, Severity::low);
+  EXPECT_EQ(findings[0].saving.lower, 11 * us);
 }
 
 // The tool says that it took 10 us of each step of 100, twice, at the same time.

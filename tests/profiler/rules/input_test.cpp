@@ -131,6 +131,54 @@ TEST(InputBound, OnACpuEveryWaitCounts) {
   EXPECT_NEAR(static_cast<double>(findings[0].saving.expected), 300e3, 3e3);
 }
 
+// Seen from 100 us on, the first batch had been waited for since 60 us, for 60 us: 20 us of that
+// are in the window, and the 40 us up to 160 us are the handing over.
+TEST(InputBound, AWaitThatBeganBeforeTheWindowEndsWhereItEnded) {
+  Builder b;
+  b.trace.devices[0].kind = DeviceKind::cpu;
+  for (int k = 1; k < kSteps; ++k) {
+    const Ns t = k * 100 * us;
+    b.op("matmul", t + 60 * us, t + 100 * us);
+    b.step(k, t, t + 100 * us);
+  }
+  const uint32_t row = b.loader_wait(60 * us, 160 * us);
+  b.trace.loader.wait[row] = 60 * us;
+  RuleCase c(std::move(b.trace));
+  c.limits.i1_moderate = 0.0;
+  c.limits.min_saving_share = 0.0;
+  const auto findings = c.run(find_input);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(fact(findings[0], "loader_wait_raw_ns"), 20e3);
+}
+
+// The longest waits come first, and of all that there are a thousand are named.
+TEST(InputBound, TheLongestWaitsAreTheEvidence) {
+  Builder b;
+  b.trace.devices[0].kind = DeviceKind::cpu;
+  for (int k = 0; k < 1500; ++k) {
+    const Ns t = k * 100 * us;
+    b.loader_wait(t, t + 30 * us + k);
+    b.op("matmul", t + 40 * us, t + 100 * us);
+    b.step(k, t, t + 100 * us);
+  }
+  RuleCase c(std::move(b.trace));
+  const auto findings = c.run(find_input);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(findings[0].evidence_total, 1500u);
+  ASSERT_EQ(findings[0].evidence.size(), 1000u);
+  EXPECT_EQ(findings[0].evidence.front().row, 1499u);
+  EXPECT_EQ(findings[0].evidence.back().row, 500u);
+}
+
+TEST(InputBound, TheEngineCanApplyItInItsOwnProgramsOnly) {
+  RuleCase own(waiting(60 * us));
+  EXPECT_TRUE(own.run(find_input).at(0).fix.engine_can_apply);
+  Trace trace = waiting(60 * us);
+  trace.dialect = "kineto";
+  RuleCase other(std::move(trace));
+  EXPECT_FALSE(other.run(find_input).at(0).fix.engine_can_apply);
+}
+
 TEST(InputBound, IsSilentWithoutALoader) {
   RuleCase c(waiting(0));
   EXPECT_TRUE(c.run(find_input).empty());

@@ -207,6 +207,15 @@ TEST(Managed, PagesThatMoveByThemselvesCouldMoveAtTheLinksRate) {
   EXPECT_TRUE(says(found[0], "Prefetch"));
 }
 
+TEST(Managed, MoreBytesThanAnyCountHoldsAreSurvived) {
+  const Scene scene(managed_steps(UINT64_MAX), pinned_links(20 * GB));
+  const std::vector<Finding> found = scene.find(find_slow_links, RuleId::T11);
+  ASSERT_EQ(found.size(), 1u);
+  // 1.8e19 bytes and more take longer than they did: nothing to gain.
+  EXPECT_EQ(found[0].saving.expected, 0);
+  EXPECT_GE(fact(found[0], "link_ns"), 1.8e19 / 20);
+}
+
 TEST(Managed, FiresAboveItsBytesPerStepOrWhenPagesGoToAndFro) {
   EXPECT_TRUE(Scene(managed_steps(1 << 20)).find(find_slow_links, RuleId::T11).empty());
   EXPECT_EQ(Scene(managed_steps((1 << 20) + 1)).find(find_slow_links, RuleId::T11).size(), 1u);

@@ -201,6 +201,24 @@ TEST(FatTransfer, WideningAndPartsAndUnknownTypesAreSilent) {
   EXPECT_TRUE(Scene(cast_steps(200, 255, 15 * MB)).find(find_redundant).empty());
 }
 
+// A comparison with one value reads 10 MB and writes a byte for each four: no cast.
+TEST(FatTransfer, ABroadcastIsNoCast) {
+  const auto of_kernel = [](const char* kernel) {
+    Builder b = cast_steps(kF32, 1, 10 * MB / 4 * 5);
+    for (uint32_t& name : b.trace.ops.name) name = b.trace.strings.intern("op");
+    for (int k = 0; k < kSteps; ++k) {
+      const Ns t = k * 2005 * us + ms;
+      const uint32_t row = b.kernel(kernel, t + 9 * us, t + 1002 * us, t + 1004 * us, us);
+      b.trace.work.instance[row] = b.trace.ops.instance[static_cast<size_t>(k)] =
+          static_cast<uint64_t>(k) + 1;
+    }
+    return Scene(std::move(b)).find(find_redundant, RuleId::T9).size();
+  };
+  EXPECT_EQ(of_kernel("broadcast_greater_f32"), 0u);
+  EXPECT_EQ(of_kernel("broadcast_cast_f32"), 1u);
+  EXPECT_EQ(of_kernel("vectorized_cast"), 1u);
+}
+
 TEST(FatTransfer, CopiesBelowTheSizeAreSilent) {
   Scene scene(cast_steps(kF32, kF16, 15 * MB));
   scene.limits.t9_min_bytes = 1e7 + 1;

@@ -17,6 +17,7 @@ class RuleCase {
   Health health;
   LinkModel links;
   double own_cost = -1;
+  double own_cost_low = -1;
 
   explicit RuleCase(Trace trace, const TimelineOptions& options = {}) {
     const LinkCounts counts = link(trace);
@@ -28,7 +29,7 @@ class RuleCase {
   const Replay& replay() const { return *replay_; }
   RuleInput input() {
     gaps_ = find_gaps(*timeline_, static_cast<Ns>(limits.g1_min_gap_ns));
-    return {*timeline_, links, *replay_, limits, gaps_, health, own_cost};
+    return {*timeline_, links, *replay_, limits, gaps_, health, own_cost, own_cost_low};
   }
   // What one family of rules finds.
   std::vector<Finding> run(RuleFunction rule) {

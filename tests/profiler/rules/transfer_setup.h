@@ -52,7 +52,7 @@ struct Scene {
     timeline = std::make_unique<Timeline>(std::move(builder.trace), counts, options);
     replay = std::make_unique<Replay>(*timeline);
   }
-  RuleInput input() const { return {*timeline, links, *replay, limits, gaps, health, -1}; }
+  RuleInput input() const { return {*timeline, links, *replay, limits, gaps, health, -1, -1}; }
   std::vector<Finding> find(RuleFunction rule) const {
     std::vector<Finding> out;
     rule(input(), out);

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "profiler/builder.h"
+#include "profiler/timeline/rows.h"
 
 namespace mill::prof {
 namespace {
@@ -50,6 +51,30 @@ TEST(Link, WorkFindsItsCallAndTheCallItsWork) {
   EXPECT_EQ(counts.launches_without_work, 0u);
   EXPECT_EQ(counts.work_without_call, 0u);
   EXPECT_EQ(counts.work_without_op, 2u);
+}
+
+TEST(Link, FunctionsOnTheHostAreOnlyMissedWhereTheSourceShowsSome) {
+  // Some device tracers keep no record of them at all.
+  for (const bool shown : {false, true}) {
+    Builder b;
+    b.kernel("k", 20, 30, 40, 10);
+    b.call(CallKind::host_function, "cudaLaunchHostFunc", 50, 60);
+    if (shown) {
+      const uint32_t call = b.call(CallKind::host_function, "cudaLaunchHostFunc", 70, 80);
+      b.work(WorkKind::host_function, "f", 90, 95, call);
+    }
+    const LinkCounts counts = link(b.trace);
+    EXPECT_EQ(counts.launches, shown ? 3u : 1u);
+    EXPECT_EQ(counts.launches_without_work, shown ? 1u : 0u);
+  }
+}
+
+TEST(Link, RecordedSpansAreBroughtIntoRangeToo) {
+  Builder b;
+  b.op("a", 100, 200);
+  b.trace.recorded = {{INT64_MIN, INT64_MAX}};
+  link(b.trace);
+  EXPECT_EQ(b.trace.recorded[0], (Interval{kFirstTime, kLastTime}));
 }
 
 TEST(Link, WorkIsSortedByDeviceThenStart) {

@@ -298,8 +298,90 @@ TEST(Steps, OfACpuDeviceAreFoundByTheRepetitionOfOps) {
   EXPECT_EQ(t.step_source(), StepSource::period);
   ASSERT_EQ(t.steps().size(), 3u);
   EXPECT_EQ(t.steps()[1].begin, 100);
-  EXPECT_EQ(t.steps()[1].host, 60);
-  EXPECT_EQ(t.steps()[1].kernel, 0);
+  EXPECT_EQ(t.steps()[1].kernel, 60);
+  EXPECT_EQ(t.steps()[1].host, 0);
+  EXPECT_EQ(t.steps()[1].other, 40);
+}
+
+TEST(Steps, OpsOfACpuDeviceAreItsKernels) {
+  // What the ops do themselves is compute; what is around them in a backward pass or a named part
+  // of the program is the host's.
+  Builder b;
+  b.trace.devices[0].kind = DeviceKind::cpu;
+  b.step(0, 0, 1000);
+  b.op("matmul", 100, 300);
+  b.op("backward", 400, 800);
+  b.op("matmul_backward", 420, 600);
+  b.op("add", 550, 750);  // begins before the other one ends
+  const uint32_t range = b.trace.ranges.add();
+  b.trace.ranges.start[range] = 0;
+  b.trace.ranges.end[range] = 350;
+  b.trace.ranges.kind[range] = static_cast<uint8_t>(RangeKind::scope);
+  b.by(b.thread(2)).op("beside it", 200, 310);
+  const Timeline t = timeline_of(b);
+  ASSERT_EQ(t.steps().size(), 1u);
+  const Step& s = t.steps()[0];
+  // [100, 310) and [420, 750).
+  EXPECT_EQ(s.kernel, 210 + 330);
+  // [0, 100), [310, 350), [400, 420), [750, 800).
+  EXPECT_EQ(s.host, 100 + 40 + 20 + 50);
+  EXPECT_EQ(s.other, 50 + 200);
+  // The device did as much.
+  ASSERT_EQ(t.devices().size(), 1u);
+  EXPECT_EQ(t.devices()[0].busy.length(), s.kernel);
+  expect_parts_add_up(t);
+}
+
+TEST(Steps, OpsThatMakeABatchAreTheLoadersAndThoseOfOtherProcessesNobodys) {
+  Builder b;
+  b.trace.devices[0].kind = DeviceKind::cpu;
+  const auto fill = [&](Ns start, Ns end) {
+    b.trace.loader.kind[b.loader_wait(start, end)] = static_cast<uint8_t>(LoaderKind::fill);
+  };
+  b.step(0, 0, 1000);
+  fill(0, 100);  // on the thread of the step itself
+  b.op("decode", 10, 90);
+  b.loader_wait(200, 400);
+  b.op("matmul", 400, 700);
+  b.by(b.thread(2));
+  fill(150, 390);
+  b.op("decode", 160, 380);
+  b.op("augment", 380, 390);
+  b.by(b.trace.thread(2, 1)).op("theirs", 800, 900);
+  const Timeline t = timeline_of(b);
+  ASSERT_EQ(t.steps().size(), 1u);
+  const Step& s = t.steps()[0];
+  EXPECT_EQ(s.kernel, 300);
+  EXPECT_EQ(s.loader, 100 + 200);
+  EXPECT_EQ(s.host, 40);  // the worker's [160, 200), before anybody waited for it
+  EXPECT_EQ(s.other, 1000 - 300 - 300 - 40);
+}
+
+TEST(Steps, OpsOfAnAcceleratorAreHostTimeBesideACpuDevice) {
+  Builder b;
+  const uint32_t cpu = b.device(1);
+  b.trace.devices[cpu].kind = DeviceKind::cpu;
+  b.step(0, 0, 1000);
+  b.on(0).op("matmul", 0, 100);
+  b.kernel("matmul", 50, 100, 500, 40);
+  b.on(cpu).op("sum", 450, 600);
+  const Timeline t = timeline_of(b);
+  const Step& s = t.steps().at(0);
+  EXPECT_EQ(s.kernel, 500);  // [100, 600)
+  EXPECT_EQ(s.call, 40);
+  EXPECT_EQ(s.host, 60);
+  EXPECT_EQ(s.other, 400);
+}
+
+TEST(Steps, ACpuDeviceWhoseSourceWroteItsWorkDownHasThat) {
+  Builder b;
+  b.trace.devices[0].kind = DeviceKind::cpu;
+  b.step(0, 0, 1000);
+  b.op("matmul", 100, 500);
+  b.work(WorkKind::kernel, "gemm", 200, 400, kNoRow);
+  const Timeline t = timeline_of(b);
+  EXPECT_EQ(t.steps().at(0).kernel, 200);
+  EXPECT_EQ(t.steps().at(0).host, 200);
 }
 
 }  // namespace
