@@ -88,6 +88,22 @@ mill_status mill_loader_set_transform(mill_loader* loader, uint32_t column, mill
   });
 }
 
+mill_status mill_loader_set_prefetch(mill_loader* loader, uint32_t prefetch, uint32_t workers,
+                                     mill_error* err) {
+  return guard("mill_loader_set_prefetch", err, [&] {
+    LoaderGuard l(loader, 0);
+    if (prefetch > LoaderOptions::kMaxPrefetch) {
+      fail_argument(MILL_E_ARG, 1, "prefetch is %u, it must be at most %u", prefetch,
+                    LoaderOptions::kMaxPrefetch);
+    }
+    if (workers > LoaderOptions::kMaxWorkers) {
+      fail_argument(MILL_E_ARG, 2, "workers is %u, it must be at most %u", workers,
+                    LoaderOptions::kMaxWorkers);
+    }
+    l->set_depth(prefetch, workers == 0 ? 1 : workers);
+  });
+}
+
 mill_status mill_loader_set_augment(mill_loader* loader, mill_augment fn, void* user,
                                     void (*destroy)(void* user), mill_error* err) {
   bool accepted = false;

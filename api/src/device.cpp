@@ -124,15 +124,13 @@ mill_status mill_device_timeline(mill_context* context, uint32_t device, uint32_
                                  mill_error* err) {
   return guard("mill_device_timeline", err, [&] {
     const Device& of = need_device(need_context(context), device, 1);
-    const mill_timeline_functions& timeline = need_timeline(of);
+    need_timeline(of);
     if (what > (MILL_TIMELINE_WORK | MILL_TIMELINE_CALLS) || what == MILL_TIMELINE_CALLS) {
       fail_argument(MILL_E_ARG, 2,
                     "what is %u; it is 0, MILL_TIMELINE_WORK, or that with MILL_TIMELINE_CALLS",
                     what);
     }
-    mill_kernel_error error{};
-    check(what != 0 ? timeline.start(of.self(), what, &error) : timeline.stop(of.self(), &error),
-          error);
+    of.timeline().want(Reader::program, what);
   });
 }
 
@@ -146,10 +144,9 @@ mill_status mill_device_drain(mill_context* context, uint32_t device, mill_timel
     if (capacity > 0 && !out)
       fail_argument(MILL_E_ARG, 2, "out is NULL, its capacity is %llu",
                     static_cast<unsigned long long>(capacity));
-    const mill_timeline_functions& timeline = need_timeline(on);
+    need_timeline(on);
     uint64_t lost = 0;
-    mill_kernel_error error{};
-    check(timeline.drain(on.self(), out, capacity, out_count, &lost, &error), error);
+    on.timeline().drain(Reader::program, out, capacity, out_count, &lost);
     if (out_lost) *out_lost = lost;
   });
 }

@@ -3,6 +3,7 @@
 #include "autograd/tape.h"
 #include "base/utf8.h"
 #include "dispatch/generator.h"
+#include "dispatch/late_reads.h"
 #include "dispatch/trace_op.h"
 #include "guard.h"
 
@@ -121,6 +122,19 @@ mill_status mill_exec_set_staging(mill_exec* exec, uint64_t bytes, mill_error* e
     if (e.staging && e.staging->bytes() == bytes / kSlots * kSlots) return;
     auto ring = std::make_unique<StagingRing>(e.device, bytes, e.stream_id(), e.tag);
     e.staging = std::move(ring);
+  });
+}
+
+mill_status mill_exec_set_late_reads(mill_exec* exec, uint32_t steps, mill_error* err) {
+  return guard("mill_exec_set_late_reads", err, [&] {
+    mill_exec& e = need(exec, 0, "exec");
+    const ExecGuard entered(e);
+    if (steps > LateReads::kMostSteps) {
+      fail_argument(MILL_E_ARG, 1, "steps is %u, it must be at most %u", steps,
+                    LateReads::kMostSteps);
+    }
+    e.late_reads =
+        steps == 0 || e.device.runs_inline() ? nullptr : std::make_unique<LateReads>(steps);
   });
 }
 

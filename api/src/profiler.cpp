@@ -12,88 +12,12 @@
 
 #include "base/utf8.h"
 #include "guard.h"
-#include "profiler_host.h"
+#include "profiler_handles.h"
 
 using namespace mill;       // NOLINT
 using namespace mill::api;  // NOLINT
 
-// Handles of what the plugin made. The plugin stays loaded, so its table outlives them.
-struct mill_prof : Handle {
-  static constexpr HandleKind kKind = HandleKind::prof;
-
-  mill_prof(mill_context& owner, const mill_profiler_table& table)
-      : context(Ref<mill_context>::share(&owner)), plugin(table) {}
-  ~mill_prof() {
-    stopped();
-    if (self) plugin.session_destroy(self);
-  }
-  void stopped() {
-    if (running.exchange(false, std::memory_order_acq_rel)) context->profile.end();
-  }
-
-  Ref<mill_context> context;
-  const mill_profiler_table& plugin;
-  void* self = nullptr;
-  OwnerLock lock;  // around what the plugin takes one of at a time
-  std::atomic<bool> running{false};
-};
-
-// A child of fork has neither the thread nor the locks that a session needs: it stays as it is.
-static void retain(mill_prof* prof) noexcept {
-  prof->retain();
-}
-static void release(mill_prof* prof) noexcept {
-  if (prof->release() && prof->context->fork_generation == fork_generation()) slab_delete(prof);
-}
-
-struct mill_prof_view : Handle {
-  static constexpr HandleKind kKind = HandleKind::prof_view;
-
-  mill_prof_view(mill_context& owner, const mill_profiler_table& table)
-      : context(Ref<mill_context>::share(&owner)), plugin(table) {}
-  ~mill_prof_view() {
-    if (self) plugin.view_destroy(self);
-  }
-
-  Ref<mill_context> context;
-  const mill_profiler_table& plugin;
-  void* self = nullptr;
-};
-
-static void retain(mill_prof_view* view) noexcept {
-  view->retain();
-}
-static void release(mill_prof_view* view) noexcept {
-  if (view->release() && view->context->fork_generation == fork_generation()) slab_delete(view);
-}
-
-struct mill_prof_result : Handle {
-  static constexpr HandleKind kKind = HandleKind::prof_result;
-
-  explicit mill_prof_result(mill_prof_view& of) : view(Ref<mill_prof_view>::share(&of)) {}
-  ~mill_prof_result() {
-    if (self) view->plugin.result_destroy(self);
-  }
-
-  Ref<mill_prof_view> view;  // texts of the result are the view's
-  void* self = nullptr;
-};
-
-static void retain(mill_prof_result* result) noexcept {
-  result->retain();
-}
-static void release(mill_prof_result* result) noexcept {
-  if (result->release() && result->view->context->fork_generation == fork_generation())
-    slab_delete(result);
-}
-
 namespace {
-
-void say(mill_status status, const mill_kernel_error& error) {
-  if (status >= 0) return;
-  const size_t n = strnlen(error.text, sizeof error.text);
-  fail(status, "%.*s", static_cast<int>(n), n > 0 ? error.text : "the profiler gave no reason");
-}
 
 // One call of the session at a time.
 class ProfGuard {
@@ -111,12 +35,6 @@ class ProfGuard {
  private:
   mill_prof& prof_;
 };
-
-mill_prof_view& need_view(mill_prof_view* view) {
-  mill_prof_view& found = need(view, 0, "view");
-  check_fork(*found.context);
-  return found;
-}
 
 mill_prof_result& need_result(mill_prof_result* result) {
   mill_prof_result& found = need(result, 0, "result");
@@ -380,13 +298,6 @@ mill_status mill_prof_view_summary(mill_prof_view* view, mill_prof_summary* info
 }
 
 namespace {
-
-const mill_prof_view& need_finding(mill_prof_view* view, uint32_t index) {
-  const mill_prof_view& v = need_view(view);
-  const uint32_t n = v.plugin.view_findings(v.self);
-  if (index >= n) fail_argument(MILL_E_ARG, 1, "index is %u, there are %u findings", index, n);
-  return v;
-}
 
 template <class T>
 void check_array(const T* array, uint32_t capacity, const char* name) {

@@ -22,6 +22,44 @@ mill_status session_mask(mill_context* context, uint64_t mask) {
   return guard("profiler session", nullptr, [&] { context->set_session_mask(mask); });
 }
 
+// As the functions of the public headers, but as the other reader: what the program wants of the
+// same records it gets as well.
+mill_status session_drain(mill_context* context, mill_trace_record* records, uint32_t capacity,
+                          uint32_t* out_count, uint64_t* out_lost, mill_error* err) {
+  return guard("profiler session", err, [&] {
+    return context->tracer.drain(Reader::session, records, capacity, out_count, out_lost);
+  });
+}
+
+Timeline& need_timeline(mill_context* context, uint32_t device) {
+  if (device >= context->devices.size()) {
+    fail_argument(MILL_E_ARG, 1, "device is %u, the context has %u", device,
+                  context->devices.size());
+  }
+  const Device& of = context->devices[device];
+  if (!of.table().timeline) {
+    fail_argument(MILL_E_UNSUPPORTED, 1, "device %u, %s, has no timeline", device, of.name());
+  }
+  return of.timeline();
+}
+
+mill_status session_timeline(mill_context* context, uint32_t device, uint32_t what,
+                             mill_error* err) {
+  return guard("profiler session", err,
+               [&] { need_timeline(context, device).want(Reader::session, what); });
+}
+
+mill_status session_device_drain(mill_context* context, uint32_t device, mill_timeline_record* out,
+                                 uint64_t capacity, uint64_t* out_count, uint64_t* out_lost,
+                                 mill_error* err) {
+  return guard("profiler session", err, [&] {
+    uint64_t lost = 0;
+    *out_count = 0;
+    need_timeline(context, device).drain(Reader::session, out, capacity, out_count, &lost);
+    if (out_lost) *out_lost = lost;
+  });
+}
+
 const mill_device_limits* device_limits(mill_context* context, uint32_t index) {
   return index < context->devices.size() ? &context->devices[index].limits() : nullptr;
 }
@@ -34,12 +72,12 @@ constexpr mill_profiler_host kHost = {sizeof(mill_profiler_host),
                                       MILL_PROFILER_ABI,
                                       session_mask,
                                       mill_trace_clock,
-                                      mill_trace_drain,
+                                      session_drain,
                                       mill_trace_string,
                                       mill_device_count,
                                       mill_device_query,
-                                      mill_device_timeline,
-                                      mill_device_drain,
+                                      session_timeline,
+                                      session_device_drain,
                                       mill_memory_stats_query,
                                       op_name,
                                       device_limits,

@@ -1,5 +1,6 @@
 #include "millrace/tensor.h"
 
+#include "dispatch/late_reads.h"
 #include "dispatch/trace_op.h"
 #include "dispatch/transfer.h"
 #include "guard.h"
@@ -278,7 +279,7 @@ mill_status mill_tensor_read(mill_exec* exec, mill_tensor* tensor, void* data, u
     const ExecGuard entered(e);
     check_same_device(e, t, 1, "tensor");
     check_bytes(t, bytes, data, 2);
-    read_host(e, t, data, bytes);
+    read_late(e, t, data, bytes);
   });
 }
 
@@ -290,7 +291,7 @@ mill_status mill_tensor_item(mill_exec* exec, mill_tensor* tensor, double* out_v
     mill_tensor& t = need(tensor, 1, "tensor");
     const ExecGuard entered(e);
     check_same_device(e, t, 1, "tensor");
-    *out_value = item(e, t);
+    *out_value = item(e, t, true);
   });
 }
 

@@ -78,7 +78,7 @@ mill_status mill_trace_drain(mill_context* context, mill_trace_record* records, 
     mill_context& c = need_context(context);
     check_records(records, capacity);
     uint64_t lost = 0;
-    const mill_status status = c.tracer.drain(records, capacity, out_count, &lost);
+    const mill_status status = c.tracer.drain(Reader::program, records, capacity, out_count, &lost);
     if (out_lost) *out_lost = lost;
     return status;
   });

@@ -17,6 +17,16 @@ namespace {
 using ll = long long;
 using ull = unsigned long long;
 
+void check_depth(uint32_t prefetch, uint32_t workers) {
+  if (prefetch > LoaderOptions::kMaxPrefetch) {
+    fail(MILL_E_ARG, "prefetch is %u batches, the limit is %u", prefetch,
+         LoaderOptions::kMaxPrefetch);
+  }
+  if (workers < 1 || workers > LoaderOptions::kMaxWorkers) {
+    fail(MILL_E_ARG, "workers is %u, it must be 1 to %u", workers, LoaderOptions::kMaxWorkers);
+  }
+}
+
 }  // namespace
 
 // Refuses a second thread instead of waiting for the first.
@@ -44,14 +54,7 @@ BatchLoader::BatchLoader(const LoaderColumn* columns, uint32_t count, int64_t ro
   if (options.batch <= 0) {
     fail(MILL_E_ARG, "batch is %lld rows, the least is 1", static_cast<ll>(options.batch));
   }
-  if (options.prefetch > LoaderOptions::kMaxPrefetch) {
-    fail(MILL_E_ARG, "prefetch is %u batches, the limit is %u", options.prefetch,
-         LoaderOptions::kMaxPrefetch);
-  }
-  if (options.workers < 1 || options.workers > LoaderOptions::kMaxWorkers) {
-    fail(MILL_E_ARG, "workers is %u, it must be 1 to %u", options.workers,
-         LoaderOptions::kMaxWorkers);
-  }
+  check_depth(options.prefetch, options.workers);
   options_.workers = std::min(options.workers, options.prefetch);
   if (rows_ < 0) fail(MILL_E_SHAPE, "a dataset of %lld rows", static_cast<ll>(rows_));
   plans_.reserve(count);
@@ -77,6 +80,10 @@ BatchLoader::~BatchLoader() {
     (void)state_.release();
     return;
   }
+  end_workers();
+}
+
+void BatchLoader::end_workers() {
   // In modelled time the workers end by the stage alone: when they would see `stop` depends on how
   // the threads are scheduled.
   if (options_.stage != nullptr) {
@@ -140,6 +147,21 @@ void BatchLoader::set_augment(LoaderAugment* augment) {
     fail(MILL_E_STATE, "the augment function can be set before the first batch only");
   }
   augment_ = augment;
+}
+
+void BatchLoader::set_depth(uint32_t prefetch, uint32_t workers) {
+  const Exclusive exclusive(*this);
+  check_depth(prefetch, workers);
+  refuse_if_forked();
+  std::vector<std::vector<void*>> none(prefetch + 1, std::vector<void*>(columns(), nullptr));
+  if (state_ != nullptr) {
+    release_held();
+    if (state_->threaded) end_workers();
+    state_.reset();
+  }
+  options_.prefetch = prefetch;
+  options_.workers = std::min(workers, prefetch);
+  given_ = std::move(none);
 }
 
 void BatchLoader::check_slot(uint32_t slot, uint32_t column) const {

@@ -95,6 +95,12 @@ class BatchLoader {
   // Before the first next() only. Null: none. It outlives the loader or its next set_augment.
   void set_augment(LoaderAugment* augment);
 
+  // How many batches are gathered ahead and by how many threads (no more than batches) from the
+  // next next() on; 0 ahead: next() gathers. The position stays; the threads end, after the batch
+  // that each of them is making, and what they had gathered is gathered again. Buffers that were
+  // set are forgotten: the caller's memory is the caller's again.
+  void set_depth(uint32_t prefetch, uint32_t workers);
+
   // Makes a slot use the caller's memory, column_bytes(column) bytes at any alignment, instead of
   // memory of its own. Before the first next() any slot may be set. Later only that of the batch
   // being held: memory that was the caller's is then the caller's again, with the batch in it, and
@@ -128,6 +134,7 @@ class BatchLoader {
   int create_workers();
   void join_workers(uint32_t count);
   void wake_workers();
+  void end_workers();
   bool forked() const;
   void refuse_if_forked() const;
   void restart();

@@ -85,8 +85,7 @@ mill_loader::mill_loader(mill_context& owner, mill_tensor* const* columns, uint3
 // ---- before the first batch --------------------------------------------------------------------
 
 void mill_loader::set_transform(uint32_t column, const LoaderTransform& transform) {
-  if (has_begun())
-    fail(MILL_E_STATE, "the loader has given out a batch, transforms are set before");
+  if (begun_) fail(MILL_E_STATE, "the loader has given out a batch, transforms are set before");
   const int32_t from = columns_[column]->dtype();
   const bool floating = is_compute_float(transform.dtype);
   const bool wider = is_dtype(transform.dtype) && dtype_size(transform.dtype) >= dtype_size(from) &&
@@ -102,10 +101,19 @@ void mill_loader::set_transform(uint32_t column, const LoaderTransform& transfor
 }
 
 void mill_loader::exchange_augment(std::unique_ptr<UserAugment>& augment) {
-  if (has_begun())
+  if (begun_)
     fail(MILL_E_STATE, "the loader has given out a batch, an augment function is set before");
   core.set_augment(augment && augment->runs() ? augment.get() : nullptr);
   std::swap(augment_, augment);
+}
+
+// What the workers used goes after them.
+void mill_loader::set_depth(uint32_t prefetch, uint32_t workers) {
+  core.set_depth(prefetch, workers);
+  core.set_stage(nullptr);
+  stage_.reset();
+  buffers_.clear();
+  spare_.clear();
 }
 
 // ---- memory for batches ------------------------------------------------------------------------
@@ -170,6 +178,7 @@ mill_status mill_loader::next(mill_exec& exec, mill_tensor** out) {
   } else {
     make_buffers();
   }
+  begun_ = true;
   exec.reserve_notes(core.columns());
   indices_.clear();
   const uint64_t before = exec.trace.now();

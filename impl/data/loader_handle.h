@@ -48,6 +48,9 @@ struct mill_loader : mill::Handle {
   // Before the first batch only. Null: none. Gives back the one before in its place.
   void exchange_augment(std::unique_ptr<mill::UserAugment>& augment);
 
+  // From the next batch on; see the core.
+  void set_depth(uint32_t prefetch, uint32_t workers);
+
   // One tensor for each column; the exec is of the loader's device. MILL_END at an epoch's end.
   // When it throws, the position has not moved and `out` is all null.
   mill_status next(mill_exec& exec, mill_tensor** out);
@@ -62,7 +65,6 @@ struct mill_loader : mill::Handle {
   mill::OwnerLock lock;
 
  private:
-  bool has_begun() const { return !buffers_.empty() || stage_; }
   mill::TensorRef new_buffer(uint32_t column) const;
   void make_buffers();
   void make_stage();
@@ -83,6 +85,7 @@ struct mill_loader : mill::Handle {
   std::unique_ptr<mill::UserAugment> augment_;
   std::vector<int64_t> indices_;  // of the last batch
   uint64_t pinned_bytes_;
+  bool begun_ = false;  // memory for batches has been made once
 
  public:
   mill::BatchLoader core;

@@ -10,6 +10,7 @@
 #include "base/handle.h"
 #include "base/turn_mutex.h"
 #include "device/stream_table.h"
+#include "device/timeline.h"
 #include "memory/allocator.h"
 #include "memory/source.h"
 #include "millrace/plugin.h"
@@ -63,6 +64,8 @@ class Device {
   TraceTime trace_time(const Tracer& tracer) const {
     return {tracer, modelled(), table_->self, index_};
   }
+  // Only where the table has functions for it.
+  Timeline& timeline() const { return *timeline_; }
   // How calls of such a device are put in order; empty for any other.
   const Turns& turns() const { return turns_; }
   // Numbers for threads that tell such a device who they are; the program's first is 0.
@@ -110,6 +113,7 @@ class Device {
   std::string name_;
   TableOwner table_;
   const mill_host_services* services_;
+  std::unique_ptr<Timeline> timeline_;
   Turns turns_;
   std::unique_ptr<StreamTable> streams_;
   std::unique_ptr<TableSource> source_;

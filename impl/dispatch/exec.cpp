@@ -4,6 +4,7 @@
 
 #include "base/fork.h"
 #include "dispatch/generator.h"
+#include "dispatch/late_reads.h"
 #include "dispatch/prepared.h"
 #include "dispatch/transfer.h"
 

@@ -20,6 +20,8 @@ void release(mill_generator* generator) noexcept;
 
 namespace mill {
 
+class LateReads;
+
 // A kernel that was resolved before, so that the device is asked once per (op, dtypes).
 struct CachedKernel {
   uint64_t key = 0;
@@ -47,6 +49,7 @@ struct mill_exec : mill::Handle {
   mill::ExecTrace trace;
   mill_host_services host{};
   std::unique_ptr<mill::StagingRing> staging;     // null: off
+  std::unique_ptr<mill::LateReads> late_reads;    // null: off
   std::unique_ptr<mill::CachedKernel[]> kernels;  // kKernelSlots: too large for a handle's slot
 
   // What the allocator knows the stream by.

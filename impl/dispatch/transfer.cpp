@@ -5,6 +5,7 @@
 
 #include "base/half.h"
 #include "dispatch/invoke.h"
+#include "dispatch/late_reads.h"
 #include "dispatch/trace_op.h"
 #include "millrace/op_numbers.h"
 
@@ -185,14 +186,18 @@ Ref<mill_future> read_async(Exec& exec, mill_tensor& tensor) {
                           {pinned ? MILL_RECORD_MEMORY_PINNED : MILL_RECORD_MEMORY_PAGEABLE, 0},
                           MILL_RECORD_COPY_ASYNC);
   const RecorderScope quiet(exec, nullptr);
-  mill_tensor* in = &tensor;
-  mill_tensor* out = nullptr;
-  // A copy even of a row-major tensor: the values are those of this moment, whatever is written
-  // later.
-  TensorRef staged = make_tensor(exec.device, tensor.dtype(), tensor.view.dims, tensor.rank(),
-                                 exec.stream_id(), exec.tag);
-  out = staged.get();
-  invoke(exec, MILL_OP_COPY, &in, 1, nullptr, 0, &out, 1);
+  // The values are those of this moment, whatever is written later: where the host reads the
+  // device's memory itself, of a copy. Elsewhere the copy to the host is in the stream's order, and
+  // what other streams write waits for it, unless the program orders them by itself.
+  const bool as_it_is = pinned && tensor.dense && exec.order == MILL_ORDER_AUTO;
+  TensorRef staged = as_it_is ? TensorRef::share(&tensor)
+                              : make_tensor(exec.device, tensor.dtype(), tensor.view.dims,
+                                            tensor.rank(), exec.stream_id(), exec.tag);
+  if (!as_it_is) {
+    mill_tensor* in = &tensor;
+    mill_tensor* out = staged.get();
+    invoke(exec, MILL_OP_COPY, &in, 1, nullptr, 0, &out, 1);
+  }
   auto future = Ref<mill_future>::adopt(slab_new<mill_future>(std::move(staged)));
   if (exec.device.runs_inline()) return future;
   future->done = Ref<mill_event>::adopt(slab_new<mill_event>(exec.device));
@@ -273,13 +278,13 @@ TensorRef copy_to(Exec& exec, mill_tensor& tensor) {
   return made;
 }
 
-double item(Exec& exec, mill_tensor& tensor) {
+double item(Exec& exec, mill_tensor& tensor, bool late) {
   if (tensor.numel() != 1) {
     fail_argument(MILL_E_SHAPE, 1, "tensor is %s, an item needs exactly one element",
                   format_dims(tensor).text);
   }
   unsigned char raw[16];
-  read_host(exec, tensor, raw, tensor.bytes());
+  (late ? read_late : read_host)(exec, tensor, raw, tensor.bytes());
   const auto load = [&]<class T>(T value) {
     std::memcpy(&value, raw, sizeof value);
     return value;

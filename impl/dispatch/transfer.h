@@ -12,7 +12,7 @@ struct mill_future : mill::Handle {
   explicit mill_future(mill::TensorRef values) : staged(std::move(values)) {}
   ~mill_future();
 
-  mill::TensorRef staged;  // row-major copy on the device
+  mill::TensorRef staged;  // row-major on the device: a copy, or the tensor itself
   mill::Block* host =
       nullptr;                 // its values in pinned memory; null where the host can read `staged`
   mill::Ref<mill_event> done;  // null on an inline device
@@ -42,7 +42,7 @@ void read_host_blocking(const mill_tensor& tensor, void* data, uint64_t bytes);
 Ref<mill_future> read_async(Exec& exec, mill_tensor& tensor);
 // A row-major copy on the exec's device of a tensor of any device of the context.
 TensorRef copy_to(Exec& exec, mill_tensor& tensor);
-// One element as a double.
-double item(Exec& exec, mill_tensor& tensor);
+// One element as a double. late: of an earlier step where the exec says so (late_reads.h).
+double item(Exec& exec, mill_tensor& tensor, bool late = false);
 
 }  // namespace mill

@@ -10,7 +10,9 @@
 namespace mill {
 
 Tracer::Tracer(const TracerOptions& options)
-    : options_(options), process_(static_cast<int32_t>(getpid())) {}
+    : options_(options),
+      process_(static_cast<int32_t>(getpid())),
+      readers_(static_cast<size_t>(options.ring_records)) {}
 
 uint32_t Tracer::thread_id() const {
   // Keyed by process, because the thread that survives a fork keeps this variable and gets a new
@@ -49,12 +51,15 @@ void Tracer::set_mask(uint64_t mask) {
          static_cast<unsigned long long>(mask & ~kKnownTraceBits));
   }
   const std::lock_guard lock(mutex_);
+  if (mask != program_mask_ && (session_mask_ != 0 || readers_.waiting(Reader::program) > 0))
+    settle();
   apply(mask | session_mask_);
   program_mask_ = mask;
 }
 
 void Tracer::set_session_mask(uint64_t mask) {
   const std::lock_guard lock(mutex_);
+  if ((program_mask_ & MILL_TRACE_RECORDS) != 0 || readers_.waiting(Reader::session) > 0) settle();
   apply(program_mask_ | mask);
   session_mask_ = mask;
 }
@@ -124,28 +129,28 @@ void Tracer::to_ns(mill_trace_record& record) const {
   if (record.wait_ns != 0) record.wait_ns = map_.span_ns(record.wait_ns, start);
 }
 
-mill_status Tracer::drain(mill_trace_record* out, uint32_t capacity, uint32_t* count,
-                          uint64_t* lost) {
-  const std::lock_guard lock(mutex_);
+// How many records are waiting; from here on no younger ones are taken.
+uint64_t Tracer::set_limits() {
   uint64_t waiting = 0;
-  const uint64_t shared_limit = shared_owner_ == nullptr ? 0 : shared_owner_->limit();
-  if (shared_owner_ != nullptr) waiting += shared_owner_->pending(shared_limit);
+  shared_limit_ = shared_owner_ == nullptr ? 0 : shared_owner_->limit();
+  if (shared_owner_ != nullptr) waiting += shared_owner_->pending(shared_limit_);
   for (const auto& lane : lanes_) {
     if (lane->ring_owner == nullptr) continue;
     lane->limit = lane->ring_owner->limit();
     waiting += lane->ring_owner->pending(lane->limit);
   }
+  return waiting;
+}
+
+// After set_limits, which gave `waiting`.
+size_t Tracer::take(mill_trace_record* out, uint64_t capacity, uint64_t waiting, uint64_t* lost) {
   const uint64_t dropped_now = dropped();
-  if (lost != nullptr) *lost = dropped_now - reported_lost_;
-  if (capacity == 0) {
-    *count = static_cast<uint32_t>(std::min<uint64_t>(waiting, UINT32_MAX));
-    return waiting != 0 ? MILL_INCOMPLETE : dropped_now != reported_lost_ ? MILL_LOST : MILL_OK;
-  }
+  *lost = dropped_now - reported_lost_;
+  reported_lost_ = dropped_now;
   // After the limits, so that no record below them is younger than the pair.
   if (waiting != 0) map_.add(clock_.pair());
-
   uint64_t taken = 0;
-  if (shared_owner_ != nullptr) taken = shared_owner_->pop(out, capacity, shared_limit);
+  if (shared_owner_ != nullptr) taken = shared_owner_->pop(out, capacity, shared_limit_);
   const std::size_t lanes = lanes_.size();
   std::size_t last = next_lane_;
   for (std::size_t i = 0; i < lanes && taken < capacity; ++i) {
@@ -158,13 +163,83 @@ mill_status Tracer::drain(mill_trace_record* out, uint32_t capacity, uint32_t* c
   // others.
   if (taken == capacity && lanes != 0) next_lane_ = (last + 1) % lanes;
   for (uint64_t i = 0; i < taken; ++i) to_ns(out[i]);
+  return taken;
+}
 
+size_t Tracer::fetch(mill_trace_record* out, size_t capacity, uint64_t* lost) {
+  return take(out, capacity, set_limits(), lost);
+}
+
+namespace {
+
+uint64_t bit_of(int32_t kind) {
+  switch (kind) {
+    case MILL_RECORD_OP: return MILL_TRACE_OPS;
+    case MILL_RECORD_BACKWARD: return MILL_TRACE_BACKWARD;
+    case MILL_RECORD_COPY: return MILL_TRACE_COPIES;
+    case MILL_RECORD_ALLOC:
+    case MILL_RECORD_FREE: return MILL_TRACE_ALLOCATIONS;
+    case MILL_RECORD_SYNC: return MILL_TRACE_SYNCS;
+    case MILL_RECORD_LOADER: return MILL_TRACE_LOADER;
+    case MILL_RECORD_STEP: return MILL_TRACE_STEPS;
+    case MILL_RECORD_SCOPE_BEGIN:
+    case MILL_RECORD_SCOPE_END:
+    case MILL_RECORD_MARK: return MILL_TRACE_SCOPES;
+    default: return MILL_TRACE_RECORDS;
+  }
+}
+
+}  // namespace
+
+bool Tracer::wants(Reader reader, const mill_trace_record& record) const {
+  const uint64_t mask = reader == Reader::program ? program_mask_ : session_mask_;
+  return (mask & bit_of(record.kind)) != 0;
+}
+
+// What has been recorded up to here belongs to who wanted it then.
+void Tracer::settle() {
+  constexpr size_t kPiece = 1024;
+  scratch_.resize(kPiece);
+  readers_.settle(
+      scratch_.data(), scratch_.size(),
+      [this](mill_trace_record* out, size_t room, uint64_t* lost) {
+        return fetch(out, room, lost);
+      },
+      [this](Reader who, const mill_trace_record& record) { return wants(who, record); });
+}
+
+mill_status Tracer::drain(Reader reader, mill_trace_record* out, uint32_t capacity, uint32_t* count,
+                          uint64_t* lost) {
+  const std::lock_guard lock(mutex_);
+  const uint64_t other = reader == Reader::program ? session_mask_ : program_mask_;
+  const bool alone = (other & MILL_TRACE_RECORDS) == 0 && readers_.waiting(reader) == 0;
+  uint64_t gone = 0;
+  if (capacity == 0) {
+    gone = dropped() - reported_lost_ + readers_.lost(reader);
+    const uint64_t waiting = set_limits() + readers_.waiting(reader);
+    *count = static_cast<uint32_t>(std::min<uint64_t>(waiting, UINT32_MAX));
+    if (lost != nullptr) *lost = gone;
+    return waiting != 0 ? MILL_INCOMPLETE : gone != 0 ? MILL_LOST : MILL_OK;
+  }
+  bool more = false;
+  uint64_t taken = 0;
+  if (alone) {
+    const uint64_t waiting = set_limits();
+    taken = take(out, capacity, waiting, &gone);
+    // Less than capacity: what is left is a shared record that its thread has not finished yet.
+    more = taken == capacity && waiting > taken;
+  } else {
+    taken = readers_.take(
+        reader, out, capacity, &gone,
+        [this](mill_trace_record* to, size_t room, uint64_t* dropped_before) {
+          return fetch(to, room, dropped_before);
+        },
+        [this](Reader who, const mill_trace_record& record) { return wants(who, record); });
+    more = taken == capacity && readers_.waiting(reader) + set_limits() > 0;
+  }
   *count = static_cast<uint32_t>(taken);
-  const bool had_lost = dropped_now != reported_lost_;
-  reported_lost_ = dropped_now;
-  // Less than capacity: what is left is a shared record that its thread has not finished yet.
-  if (taken == capacity && waiting > taken) return MILL_INCOMPLETE;
-  return had_lost ? MILL_LOST : MILL_OK;
+  if (lost != nullptr) *lost = gone;
+  return more ? MILL_INCOMPLETE : gone != 0 ? MILL_LOST : MILL_OK;
 }
 
 Tracer::Totals Tracer::sum() const {

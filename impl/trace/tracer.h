@@ -13,6 +13,7 @@
 #include "trace/clock.h"
 #include "trace/nvtx.h"
 #include "trace/op_stats.h"
+#include "trace/readers.h"
 #include "trace/ring.h"
 #include "trace/strings.h"
 
@@ -80,9 +81,14 @@ class Tracer {
   // tested the mask.
   void record_shared(const mill_trace_record& record);
 
-  // MILL_OK, MILL_INCOMPLETE or MILL_LOST as mill_trace_drain says. count and lost are always
-  // written.
-  mill_status drain(mill_trace_record* out, uint32_t capacity, uint32_t* count, uint64_t* lost);
+  // MILL_OK, MILL_INCOMPLETE or MILL_LOST as mill_trace_drain says. count is always written, lost
+  // if it is not null. While both readers want records, each gets those that its mask asks for; of
+  // what the other has drained, as many are kept for it as an exec's ring holds.
+  mill_status drain(Reader reader, mill_trace_record* out, uint32_t capacity, uint32_t* count,
+                    uint64_t* lost);
+  mill_status drain(mill_trace_record* out, uint32_t capacity, uint32_t* count, uint64_t* lost) {
+    return drain(Reader::program, out, capacity, count, lost);
+  }
 
   // Rows with calls, most time first.
   std::vector<mill_trace_op_row> op_stats() const;
@@ -100,7 +106,12 @@ class Tracer {
     lane->free.store(true, std::memory_order_release);
   }
   void arm(TraceLane& lane, uint64_t mask) const;
-  void apply(uint64_t mask);  // under the lock
+  void apply(uint64_t mask);  // under the lock, as all up to sum()
+  uint64_t set_limits();
+  size_t take(mill_trace_record* out, uint64_t capacity, uint64_t waiting, uint64_t* lost);
+  size_t fetch(mill_trace_record* out, size_t capacity, uint64_t* lost);
+  bool wants(Reader reader, const mill_trace_record& record) const;
+  void settle();
   Totals sum() const;
   uint64_t dropped() const;
   void to_ns(mill_trace_record& record) const;
@@ -121,6 +132,9 @@ class Tracer {
   uint64_t program_mask_ = 0;
   uint64_t session_mask_ = 0;
   uint64_t reported_lost_ = 0;
+  uint64_t shared_limit_ = 0;  // of the drain in progress
+  Readers<mill_trace_record> readers_;
+  std::vector<mill_trace_record> scratch_;
   uint32_t execs_ = 0;
   std::size_t next_lane_ = 0;
   std::unique_ptr<Totals> baseline_;  // what reset_op_stats found

@@ -1,6 +1,7 @@
 // Three programs that make a device wait, found by the profiler and then mended: batches that come
 // from ordinary memory, a loss that is read in every step, a table that is sent again and again.
-// Prints what the profiler says of each, what it expects of the fix, and what the fix brought.
+// Prints what the profiler says of each, what it expects of the fix, and what the fix brought. Two
+// of the fixes Millrace applies and measures by itself (mill_prof_try), the third is the program's.
 //
 //   transfer_bottleneck [--device SPEC] [--steps N] [--report FILE.html]
 //                                                    on sim:h200-sxm,gemm=1 unless told otherwise
@@ -31,9 +32,7 @@ static struct {
 // What a run does wrong.
 typedef struct {
   int pageable;   // a batch is copied from ordinary memory, and the host waits for it
-  int staged;     // ... through pinned memory that the engine keeps for it
   int read_loss;  // the loss is read in every step, and the host waits for it
-  int late_loss;  // ... asked for, and looked at one step later
   int resend;     // the same table goes to the device in every step
 } faults;
 
@@ -139,7 +138,7 @@ static void look_at(network* net, float loss) {
   }
 }
 
-static void train_step(network* net, const faults* wrong, int64_t step, mill_future** pending) {
+static void train_step(network* net, const faults* wrong, int64_t step) {
   mill_exec* e = net->exec;
   mill_tensor *batch[2], *table = net->kept_table;
   mill_tensor *sum = NULL, *hidden = NULL, *shifted = NULL, *out = NULL, *loss = NULL, *lse = NULL;
@@ -153,22 +152,10 @@ static void train_step(network* net, const faults* wrong, int64_t step, mill_fut
   check(mill_cross_entropy(e, out, batch[1], MILL_REDUCE_MEAN, 0, -100, &loss, &lse, err));
   check(mill_tape_backward(net->tape, e, loss, NULL, 0, err));
   check(mill_optimizer_step(net->optimizer, e, err));
-  float value = 0;
   if (wrong->read_loss) {
+    float value = 0;
     check(mill_tensor_read(e, loss, &value, sizeof value, err));
     look_at(net, value);
-  }
-  if (wrong->late_loss) {
-    if (*pending) {
-      const void* data;
-      uint64_t bytes;
-      check(mill_future_wait(*pending, UINT64_MAX, err));
-      check(mill_future_data(*pending, &data, &bytes, err));
-      look_at(net, *(const float*)data);
-    }
-    mill_future_release(*pending);
-    check(mill_tensor_read_async(e, loss, pending, err));
-    mill_future_retain(*pending);
   }
   check(mill_scope_end(e, err));
   check(mill_trace_step(e, err));
@@ -176,41 +163,82 @@ static void train_step(network* net, const faults* wrong, int64_t step, mill_fut
 
 // ---- measuring ----------------------------------------------------------------------------------
 
+typedef struct {
+  network net;
+  faults wrong;
+  int64_t step;
+} program;
+
+static void start(program* p, const faults* wrong) {
+  *p = (program){.wrong = *wrong};
+  make_network(&p->net);
+  check(mill_exec_set_tape(p->net.exec, p->net.tape, err));
+}
+
+static void end(program* p) {
+  check(mill_exec_set_tape(p->net.exec, NULL, err));
+  release_network(&p->net);
+}
+
 // Trains; gives the time of a step, and what the profiler saw if `out_view` is not NULL.
-static double run(const faults* wrong, mill_prof_view** out_view) {
-  network net = {0};
+static double run(program* p, mill_prof_view** out_view) {
   mill_prof* prof = NULL;
-  mill_future* pending = NULL;
-  make_network(&net);
-  if (wrong->staged) check(mill_exec_set_staging(net.exec, (uint64_t)4 * BATCH * INPUTS, err));
-  check(mill_exec_set_tape(net.exec, net.tape, err));
   if (out_view) {
-    check(mill_prof_create(net.context, NULL, &prof, err));
+    check(mill_prof_create(p->net.context, NULL, &prof, err));
     check(mill_prof_start(prof, err));
   }
-  for (int64_t step = 0; step < WARM_UP; step++) train_step(&net, wrong, step, &pending);
-  check(mill_exec_wait(net.exec, err));
-  const double began = now_ns(&net);
-  for (int64_t step = 0; step < opt.steps; step++)
-    train_step(&net, wrong, WARM_UP + step, &pending);
-  check(mill_exec_wait(net.exec, err));
-  const double took = (now_ns(&net) - began) / (double)opt.steps;
+  for (int k = 0; k < WARM_UP; k++) train_step(&p->net, &p->wrong, p->step++);
+  check(mill_exec_wait(p->net.exec, err));
+  const double began = now_ns(&p->net);
+  for (int64_t k = 0; k < opt.steps; k++) train_step(&p->net, &p->wrong, p->step++);
+  check(mill_exec_wait(p->net.exec, err));
+  const double took = (now_ns(&p->net) - began) / (double)opt.steps;
   if (prof) {
     check(mill_prof_stop(prof, err));
     check(mill_prof_snapshot(prof, out_view, err));
     mill_prof_release(prof);
   }
-  mill_future_release(pending);
-  check(mill_exec_set_tape(net.exec, NULL, err));
-  release_network(&net);
   return took;
+}
+
+// A step for mill_prof_try. A program that cannot go on ends in check().
+static mill_status one_step(void* user, uint64_t index, mill_error* e) {
+  program* p = user;
+  (void)index;
+  (void)e;
+  train_step(&p->net, &p->wrong, p->step++);
+  return MILL_OK;
 }
 
 // ---- what it says -------------------------------------------------------------------------------
 
-static void show(const char* what, const faults* broken, const faults* mended) {
+static void print_saved(double predicted, double low, double high, double saved) {
+  printf("  predicted      %9.1f us saved (between %.1f and %.1f)\n", predicted / 1e3, low / 1e3,
+         high / 1e3);
+  printf("  measured       %9.1f us saved: %+.1f %% of what was predicted\n\n", saved / 1e3,
+         predicted > 0 ? 100 * (saved / predicted - 1) : 0.0);
+}
+
+// Lets Millrace apply the fix of the first finding, and measure.
+static void try_fix(program* p, mill_prof_view* view) {
+  mill_prof_subject subject = {.size = sizeof subject, .type = MILL_STRUCT_PROF_SUBJECT};
+  mill_prof_trial trial = {.size = sizeof trial, .type = MILL_STRUCT_PROF_TRIAL};
+  subject.run_on = p->net.exec;
+  subject.loader = p->net.loader;
+  subject.step = one_step;
+  subject.user = p;
+  subject.steps = (uint32_t)(opt.steps + 2) / 3;  // of each of three blocks
+  check(mill_prof_try(view, 0, &subject, &trial, err));
+  printf("  applied        %s = %.0f\n", trial.knob, trial.value);
+  print_saved((double)trial.predicted_ns, (double)trial.predicted_lower_ns,
+              (double)trial.predicted_upper_ns, (double)trial.saved_ns);
+}
+
+static void show(const char* what, const faults* broken) {
+  program p;
   mill_prof_view* view = NULL;
-  const double before = run(broken, &view);
+  start(&p, broken);
+  const double before = run(&p, &view);
   mill_prof_summary summary = {.size = sizeof summary, .type = MILL_STRUCT_PROF_SUMMARY};
   mill_prof_finding top = {.size = sizeof top, .type = MILL_STRUCT_PROF_FINDING};
   check(mill_prof_view_summary(view, &summary, err));
@@ -218,25 +246,30 @@ static void show(const char* what, const faults* broken, const faults* mended) {
   if (summary.findings == 0) {
     printf("  no finding: %s\n\n", summary.health_text);
     mill_prof_view_release(view);
+    end(&p);
     return;
   }
   check(mill_prof_finding_query(view, 0, &top, err));
-  const double steps = summary.steps ? summary.steps : 1;
-  const double expected = (double)top.saving_expected_ns / steps;
-  const double after = run(mended, NULL);
   printf("  found first    %s: %s\n", top.rule, top.title);
   printf("  advice         %s\n", top.advice);
   printf("  a step took    %9.1f us\n", before / 1e3);
-  printf("  predicted      %9.1f us saved (between %.1f and %.1f)\n", expected / 1e3,
-         (double)top.saving_lower_ns / steps / 1e3, (double)top.saving_upper_ns / steps / 1e3);
-  printf("  measured       %9.1f us saved: %+.1f %% of what was predicted\n\n",
-         (before - after) / 1e3, expected > 0 ? 100 * ((before - after) / expected - 1) : 0.0);
+  if (top.can_apply) {
+    try_fix(&p, view);
+  } else {
+    // The program's own: it keeps the table on the device.
+    p.wrong.resend = 0;
+    const double after = run(&p, NULL);
+    const double steps = summary.steps ? summary.steps : 1;
+    print_saved((double)top.saving_expected_ns / steps, (double)top.saving_lower_ns / steps,
+                (double)top.saving_upper_ns / steps, before - after);
+  }
   if (opt.report) {
     check(mill_prof_export_file(view, MILL_PROF_FORMAT_HTML, NULL, opt.report, MILL_NTS, err));
     printf("  report: %s\n\n", opt.report);
     opt.report = NULL;  // the first fault's
   }
   mill_prof_view_release(view);
+  end(&p);
 }
 
 int main(int argc, char** argv) {
@@ -260,13 +293,14 @@ int main(int argc, char** argv) {
     return 1;
   }
   check(mill_error_create(&err));
-  const faults none = {0};
+  program none;
   printf("%s, %lld steps of %d rows\n\n", opt.device, (long long)opt.steps, BATCH);
-  show("Batches from ordinary memory", &(faults){.pageable = 1},
-       &(faults){.pageable = 1, .staged = 1});
-  show("The loss is read in every step", &(faults){.read_loss = 1}, &(faults){.late_loss = 1});
-  show("A table is sent in every step", &(faults){.resend = 1}, &none);
+  show("Batches from ordinary memory", &(faults){.pageable = 1});
+  show("The loss is read in every step", &(faults){.read_loss = 1});
+  show("A table is sent in every step", &(faults){.resend = 1});
+  start(&none, &(faults){0});
   printf("with none of them a step takes %.1f us\n", run(&none, NULL) / 1e3);
+  end(&none);
   mill_error_release(err);
   return 0;
 }

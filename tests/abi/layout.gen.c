@@ -141,9 +141,17 @@ struct align_mill_prof_prediction {
   char first;
   mill_prof_prediction value;
 };
+struct align_mill_prof_subject {
+  char first;
+  mill_prof_subject value;
+};
 struct align_mill_prof_summary {
   char first;
   mill_prof_summary value;
+};
+struct align_mill_prof_trial {
+  char first;
+  mill_prof_trial value;
 };
 struct align_mill_profiler_host {
   char first;
@@ -489,6 +497,8 @@ static const struct row rows[] = {
     {"  saving_expected_ns offset", (long long)offsetof(mill_prof_finding, saving_expected_ns), "size", (long long)sizeof(((mill_prof_finding*)0)->saving_expected_ns)},
     {"  saving_upper_ns offset", (long long)offsetof(mill_prof_finding, saving_upper_ns), "size", (long long)sizeof(((mill_prof_finding*)0)->saving_upper_ns)},
     {"  evidence offset", (long long)offsetof(mill_prof_finding, evidence), "size", (long long)sizeof(((mill_prof_finding*)0)->evidence)},
+    {"  can_apply offset", (long long)offsetof(mill_prof_finding, can_apply), "size", (long long)sizeof(((mill_prof_finding*)0)->can_apply)},
+    {"  reserved offset", (long long)offsetof(mill_prof_finding, reserved), "size", (long long)sizeof(((mill_prof_finding*)0)->reserved)},
     {"struct mill_prof_opts size", (long long)sizeof(mill_prof_opts), "align", (long long)offsetof(struct align_mill_prof_opts, value)},
     {"  size offset", (long long)offsetof(mill_prof_opts, size), "size", (long long)sizeof(((mill_prof_opts*)0)->size)},
     {"  type offset", (long long)offsetof(mill_prof_opts, type), "size", (long long)sizeof(((mill_prof_opts*)0)->type)},
@@ -521,6 +531,18 @@ static const struct row rows[] = {
     {"  after_ns offset", (long long)offsetof(mill_prof_prediction, after_ns), "size", (long long)sizeof(((mill_prof_prediction*)0)->after_ns)},
     {"  measured_ns offset", (long long)offsetof(mill_prof_prediction, measured_ns), "size", (long long)sizeof(((mill_prof_prediction*)0)->measured_ns)},
     {"  replay_error offset", (long long)offsetof(mill_prof_prediction, replay_error), "size", (long long)sizeof(((mill_prof_prediction*)0)->replay_error)},
+    {"struct mill_prof_subject size", (long long)sizeof(mill_prof_subject), "align", (long long)offsetof(struct align_mill_prof_subject, value)},
+    {"  size offset", (long long)offsetof(mill_prof_subject, size), "size", (long long)sizeof(((mill_prof_subject*)0)->size)},
+    {"  type offset", (long long)offsetof(mill_prof_subject, type), "size", (long long)sizeof(((mill_prof_subject*)0)->type)},
+    {"  next offset", (long long)offsetof(mill_prof_subject, next), "size", (long long)sizeof(((mill_prof_subject*)0)->next)},
+    {"  run_on offset", (long long)offsetof(mill_prof_subject, run_on), "size", (long long)sizeof(((mill_prof_subject*)0)->run_on)},
+    {"  loader offset", (long long)offsetof(mill_prof_subject, loader), "size", (long long)sizeof(((mill_prof_subject*)0)->loader)},
+    {"  step offset", (long long)offsetof(mill_prof_subject, step), "size", (long long)sizeof(((mill_prof_subject*)0)->step)},
+    {"  user offset", (long long)offsetof(mill_prof_subject, user), "size", (long long)sizeof(((mill_prof_subject*)0)->user)},
+    {"  steps offset", (long long)offsetof(mill_prof_subject, steps), "size", (long long)sizeof(((mill_prof_subject*)0)->steps)},
+    {"  blocks offset", (long long)offsetof(mill_prof_subject, blocks), "size", (long long)sizeof(((mill_prof_subject*)0)->blocks)},
+    {"  warm_up offset", (long long)offsetof(mill_prof_subject, warm_up), "size", (long long)sizeof(((mill_prof_subject*)0)->warm_up)},
+    {"  keep offset", (long long)offsetof(mill_prof_subject, keep), "size", (long long)sizeof(((mill_prof_subject*)0)->keep)},
     {"struct mill_prof_summary size", (long long)sizeof(mill_prof_summary), "align", (long long)offsetof(struct align_mill_prof_summary, value)},
     {"  size offset", (long long)offsetof(mill_prof_summary, size), "size", (long long)sizeof(((mill_prof_summary*)0)->size)},
     {"  type offset", (long long)offsetof(mill_prof_summary, type), "size", (long long)sizeof(((mill_prof_summary*)0)->type)},
@@ -540,6 +562,24 @@ static const struct row rows[] = {
     {"  records offset", (long long)offsetof(mill_prof_summary, records), "size", (long long)sizeof(((mill_prof_summary*)0)->records)},
     {"  lost offset", (long long)offsetof(mill_prof_summary, lost), "size", (long long)sizeof(((mill_prof_summary*)0)->lost)},
     {"  excluded offset", (long long)offsetof(mill_prof_summary, excluded), "size", (long long)sizeof(((mill_prof_summary*)0)->excluded)},
+    {"struct mill_prof_trial size", (long long)sizeof(mill_prof_trial), "align", (long long)offsetof(struct align_mill_prof_trial, value)},
+    {"  size offset", (long long)offsetof(mill_prof_trial, size), "size", (long long)sizeof(((mill_prof_trial*)0)->size)},
+    {"  type offset", (long long)offsetof(mill_prof_trial, type), "size", (long long)sizeof(((mill_prof_trial*)0)->type)},
+    {"  next offset", (long long)offsetof(mill_prof_trial, next), "size", (long long)sizeof(((mill_prof_trial*)0)->next)},
+    {"  knob offset", (long long)offsetof(mill_prof_trial, knob), "size", (long long)sizeof(((mill_prof_trial*)0)->knob)},
+    {"  value offset", (long long)offsetof(mill_prof_trial, value), "size", (long long)sizeof(((mill_prof_trial*)0)->value)},
+    {"  predicted_lower_ns offset", (long long)offsetof(mill_prof_trial, predicted_lower_ns), "size", (long long)sizeof(((mill_prof_trial*)0)->predicted_lower_ns)},
+    {"  predicted_ns offset", (long long)offsetof(mill_prof_trial, predicted_ns), "size", (long long)sizeof(((mill_prof_trial*)0)->predicted_ns)},
+    {"  predicted_upper_ns offset", (long long)offsetof(mill_prof_trial, predicted_upper_ns), "size", (long long)sizeof(((mill_prof_trial*)0)->predicted_upper_ns)},
+    {"  before_ns offset", (long long)offsetof(mill_prof_trial, before_ns), "size", (long long)sizeof(((mill_prof_trial*)0)->before_ns)},
+    {"  after_ns offset", (long long)offsetof(mill_prof_trial, after_ns), "size", (long long)sizeof(((mill_prof_trial*)0)->after_ns)},
+    {"  saved_lower_ns offset", (long long)offsetof(mill_prof_trial, saved_lower_ns), "size", (long long)sizeof(((mill_prof_trial*)0)->saved_lower_ns)},
+    {"  saved_ns offset", (long long)offsetof(mill_prof_trial, saved_ns), "size", (long long)sizeof(((mill_prof_trial*)0)->saved_ns)},
+    {"  saved_upper_ns offset", (long long)offsetof(mill_prof_trial, saved_upper_ns), "size", (long long)sizeof(((mill_prof_trial*)0)->saved_upper_ns)},
+    {"  steps offset", (long long)offsetof(mill_prof_trial, steps), "size", (long long)sizeof(((mill_prof_trial*)0)->steps)},
+    {"  kept offset", (long long)offsetof(mill_prof_trial, kept), "size", (long long)sizeof(((mill_prof_trial*)0)->kept)},
+    {"  reserved offset", (long long)offsetof(mill_prof_trial, reserved), "size", (long long)sizeof(((mill_prof_trial*)0)->reserved)},
+    {"  text offset", (long long)offsetof(mill_prof_trial, text), "size", (long long)sizeof(((mill_prof_trial*)0)->text)},
     {"struct mill_profiler_host size", (long long)sizeof(mill_profiler_host), "align", (long long)offsetof(struct align_mill_profiler_host, value)},
     {"  size offset", (long long)offsetof(mill_profiler_host, size), "size", (long long)sizeof(((mill_profiler_host*)0)->size)},
     {"  abi offset", (long long)offsetof(mill_profiler_host, abi), "size", (long long)sizeof(((mill_profiler_host*)0)->abi)},
@@ -929,7 +969,9 @@ static const struct row rows[] = {
     {"MILL_STRUCT_PROF_OPTS =", (long long)MILL_STRUCT_PROF_OPTS, NULL, 0},
     {"MILL_STRUCT_PROF_OVERHEAD =", (long long)MILL_STRUCT_PROF_OVERHEAD, NULL, 0},
     {"MILL_STRUCT_PROF_PREDICTION =", (long long)MILL_STRUCT_PROF_PREDICTION, NULL, 0},
+    {"MILL_STRUCT_PROF_SUBJECT =", (long long)MILL_STRUCT_PROF_SUBJECT, NULL, 0},
     {"MILL_STRUCT_PROF_SUMMARY =", (long long)MILL_STRUCT_PROF_SUMMARY, NULL, 0},
+    {"MILL_STRUCT_PROF_TRIAL =", (long long)MILL_STRUCT_PROF_TRIAL, NULL, 0},
     {"MILL_STRUCT_SKIPPABLE =", (long long)MILL_STRUCT_SKIPPABLE, NULL, 0},
     {"MILL_THREADS_AUTO =", (long long)MILL_THREADS_AUTO, NULL, 0},
     {"MILL_THREADS_CALLER_ONLY =", (long long)MILL_THREADS_CALLER_ONLY, NULL, 0},

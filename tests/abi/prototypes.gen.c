@@ -76,6 +76,7 @@ void mill_exec_retain(struct mill_exec*);
 int32_t mill_exec_set_autocast(struct mill_exec*, int32_t, struct mill_error*);
 int32_t mill_exec_set_deterministic(struct mill_exec*, uint32_t, struct mill_error*);
 int32_t mill_exec_set_generator(struct mill_exec*, struct mill_generator*, struct mill_error*);
+int32_t mill_exec_set_late_reads(struct mill_exec*, uint32_t, struct mill_error*);
 int32_t mill_exec_set_order(struct mill_exec*, int32_t, struct mill_error*);
 int32_t mill_exec_set_staging(struct mill_exec*, uint64_t, struct mill_error*);
 int32_t mill_exec_set_tag(struct mill_exec*, const char*, struct mill_error*);
@@ -138,6 +139,7 @@ void mill_loader_retain(struct mill_loader*);
 int32_t mill_loader_rewind(struct mill_loader*, struct mill_error*);
 int32_t mill_loader_set_augment(struct mill_loader*, int32_t (*)(void*, const struct mill_augment_args*, struct mill_error*), void*, void (*)(void*), struct mill_error*);
 int32_t mill_loader_set_position(struct mill_loader*, uint64_t, uint64_t, int64_t, struct mill_error*);
+int32_t mill_loader_set_prefetch(struct mill_loader*, uint32_t, uint32_t, struct mill_error*);
 int32_t mill_loader_set_transform(struct mill_loader*, uint32_t, int32_t, double, double, struct mill_error*);
 int32_t mill_log(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_log_softmax(struct mill_exec*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
@@ -209,6 +211,7 @@ int32_t mill_prof_snapshot(struct mill_prof*, struct mill_prof_view**, struct mi
 int32_t mill_prof_start(struct mill_prof*, struct mill_error*);
 int32_t mill_prof_step(struct mill_prof*, struct mill_error*);
 int32_t mill_prof_stop(struct mill_prof*, struct mill_error*);
+int32_t mill_prof_try(struct mill_prof_view*, uint32_t, const struct mill_prof_subject*, struct mill_prof_trial*, struct mill_error*);
 void mill_prof_view_release(struct mill_prof_view*);
 void mill_prof_view_retain(struct mill_prof_view*);
 int32_t mill_prof_view_summary(struct mill_prof_view*, struct mill_prof_summary*, struct mill_error*);
@@ -370,6 +373,7 @@ static any_function volatile functions[] = {
     (any_function)mill_exec_set_autocast,
     (any_function)mill_exec_set_deterministic,
     (any_function)mill_exec_set_generator,
+    (any_function)mill_exec_set_late_reads,
     (any_function)mill_exec_set_order,
     (any_function)mill_exec_set_staging,
     (any_function)mill_exec_set_tag,
@@ -432,6 +436,7 @@ static any_function volatile functions[] = {
     (any_function)mill_loader_rewind,
     (any_function)mill_loader_set_augment,
     (any_function)mill_loader_set_position,
+    (any_function)mill_loader_set_prefetch,
     (any_function)mill_loader_set_transform,
     (any_function)mill_log,
     (any_function)mill_log_softmax,
@@ -503,6 +508,7 @@ static any_function volatile functions[] = {
     (any_function)mill_prof_start,
     (any_function)mill_prof_step,
     (any_function)mill_prof_stop,
+    (any_function)mill_prof_try,
     (any_function)mill_prof_view_release,
     (any_function)mill_prof_view_retain,
     (any_function)mill_prof_view_summary,

@@ -141,6 +141,7 @@ void add_exec(Entries& to) {
   MILL_ENTRY(mill_exec_set_tag, f.exec(), "tag of the table of calls", f.err()).null({1});
   MILL_ENTRY(mill_exec_set_order, f.exec(), MILL_ORDER_MANUAL, f.err());
   MILL_ENTRY(mill_exec_set_staging, f.exec(), 65536, f.err());
+  MILL_ENTRY(mill_exec_set_late_reads, f.exec(), 1, f.err());
   MILL_ENTRY(mill_exec_set_deterministic, f.exec(), 0, f.err());
   MILL_ENTRY(mill_exec_set_autocast, f.exec(), MILL_BF16, f.err());
   MILL_ENTRY(mill_exec_wait, f.exec(), f.err());

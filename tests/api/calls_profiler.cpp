@@ -59,6 +59,57 @@ const char* calibration_path(Fixture& f) {
   return path;
 }
 
+mill_status one_step(void* user, uint64_t, mill_error* err) {
+  return mill_trace_step(static_cast<mill_exec*>(user), err);
+}
+
+// A view whose first finding is that values are read back in every step, on a simulated device.
+mill_prof_view* view_of_reads(Fixture& f, mill_exec* exec) {
+  mill_prof* const prof = f.made<mill_prof>();
+  mill_tensor* big = nullptr;
+  const int64_t dims[2] = {64, 64};
+  mill_fill(exec, dims, 2, MILL_F32, 0.5, &big, nullptr);
+  f.own(big);
+  mill_prof_start(prof, nullptr);
+  for (int k = 0; k < 12; ++k) {
+    mill_tensor* product = nullptr;
+    mill_tensor* sum = nullptr;
+    double value = 0;
+    mill_matmul(exec, big, big, &product, nullptr);
+    mill_sum(exec, product, nullptr, 0, 0, &sum, nullptr);
+    mill_tensor_item(exec, sum, &value, nullptr);
+    mill_tensor_release(product);
+    mill_tensor_release(sum);
+    mill_trace_step(exec, nullptr);
+  }
+  mill_prof_stop(prof, nullptr);
+  mill_prof_view* view = nullptr;
+  mill_prof_snapshot(prof, &view, nullptr);
+  return f.own(view);
+}
+
+// All on one device: a session keeps one clock.
+mill_exec* exec_of_device(Fixture& f) {
+  uint32_t device = 1;
+  uint32_t devices = 0;
+  mill_device_count(f.context(), &devices, nullptr);
+  if (devices == 1)
+    mill_device_open(f.context(), "sim:h200-sxm,memory=16777216", MILL_NTS, &device, nullptr);
+  mill_exec* exec = nullptr;
+  mill_exec_create(f.context(), device, nullptr, &exec, nullptr);
+  return f.own(exec);
+}
+
+const mill_prof_subject* subject(Fixture& f, mill_exec* exec) {
+  auto* out = f.structure<mill_prof_subject>(MILL_STRUCT_PROF_SUBJECT);
+  out->run_on = exec;
+  out->step = one_step;
+  out->user = exec;
+  out->steps = 2;
+  out->blocks = 1;
+  return out;
+}
+
 mill_status ignore(void*, const char*, uint64_t) {
   return MILL_OK;
 }
@@ -110,6 +161,8 @@ void add_profiler_entries(Entries& to) {
   MILL_ENTRY(mill_prof_whatif, view_of_file(f),
              f.structure<mill_prof_change>(MILL_STRUCT_PROF_CHANGE),
              f.structure<mill_prof_prediction>(MILL_STRUCT_PROF_PREDICTION), f.err());
+  MILL_ENTRY(mill_prof_try, view_of_reads(f, exec_of_device(f)), 0, subject(f, exec_of_device(f)),
+             f.structure<mill_prof_trial>(MILL_STRUCT_PROF_TRIAL), f.err());
   MILL_ENTRY(mill_prof_export, f.made<mill_prof_view>(), MILL_PROF_FORMAT_TEXT, "", ignore, nullptr,
              f.err())
       .null({2, 3, 4});

@@ -192,6 +192,7 @@ void add_loader(Entries& to) {
              f.structure<mill_loader_opts>(MILL_STRUCT_LOADER_OPTS), f.slot<mill_loader>(), f.err())
       .null({3});
   MILL_ENTRY(mill_loader_set_transform, f.made<mill_loader>(), 0, MILL_F64, 2.0, 1.0, f.err());
+  MILL_ENTRY(mill_loader_set_prefetch, f.made<mill_loader>(), 3, 2, f.err());
   MILL_ENTRY(mill_loader_set_augment, f.made<mill_loader>(), keep_rows, nullptr, nullptr, f.err())
       .null({1, 2, 3});
   MILL_ENTRY(mill_loader_next, f.made<mill_loader>(), f.exec(), f.slot<mill_tensor>(), 1, f.err());

@@ -163,6 +163,50 @@ TEST(LoaderWorkers, DeliverTheSameBatchesOnTheHostAndOnADevice) {
   }
 }
 
+TEST(LoaderWorkers, ChangeTheirNumberAndDepthWithoutChangingABatch) {
+  Site site;
+  const std::vector<Batch> expected = site.take(site.options(0, 1), 40);
+  struct Depth {
+    uint32_t prefetch;
+    uint32_t workers;
+  };
+  const Depth depths[] = {{0, 1}, {3, 2}, {1, 1}, {4, 4}, {0, 0}, {2, 0}};
+  for (const uint32_t device : {0u, site.device()}) {
+    const Loader loader = site.loader(site.options(device, 2, 3));
+    for (size_t k = 0; k < expected.size(); ++k) {
+      // Also before the first batch, and where an epoch ends.
+      const Depth& depth = depths[k % std::size(depths)];
+      if (k % 3 == 0 || expected[k].end) {
+        ASSERT_EQ(mill_loader_set_prefetch(loader.get(), depth.prefetch, depth.workers, site.err()),
+                  MILL_OK)
+            << mill_error_message(site.err());
+      }
+      EXPECT_EQ(site.next(loader.get(), device), expected[k]) << device << " " << k;
+      if (k % 3 == 0 && !expected[k].end) {  // threads start with a batch
+        const size_t threads = depth.prefetch == 0 ? 0 : std::max(depth.workers, 1u);
+        EXPECT_EQ(worker_names().size(), threads) << device << " " << k;
+      }
+    }
+  }
+}
+
+TEST(LoaderWorkers, RefuseDepthsOutOfRangeAndStayAsTheyWere) {
+  Site site;
+  const std::vector<Batch> expected = site.take(site.options(0, 2), 3);
+  const Loader loader = site.loader(site.options(0, 2));
+  EXPECT_EQ(site.next(loader.get(), 0), expected[0]);
+  EXPECT_EQ(mill_loader_set_prefetch(loader.get(), 65, 1, site.err()), MILL_E_ARG);
+  EXPECT_NE(std::string(mill_error_message(site.err())).find("prefetch is 65"), std::string::npos);
+  EXPECT_EQ(mill_loader_set_prefetch(loader.get(), 1, 65, site.err()), MILL_E_ARG);
+  EXPECT_NE(std::string(mill_error_message(site.err())).find("workers is 65"), std::string::npos);
+  EXPECT_EQ(worker_names().size(), 2u);
+  // What may be set before the first batch only stays so.
+  EXPECT_EQ(mill_loader_set_prefetch(loader.get(), 1, 1, site.err()), MILL_OK);
+  EXPECT_EQ(mill_loader_set_transform(loader.get(), 0, MILL_F32, 1, 0, site.err()), MILL_E_STATE);
+  EXPECT_EQ(site.next(loader.get(), 0), expected[1]);
+  EXPECT_EQ(site.next(loader.get(), 0), expected[2]);
+}
+
 TEST(LoaderWorkers, AreAsManyAsAskedForAndAsTheirPrefetchAllows) {
   Site site;
   const auto started = [&](uint32_t workers, uint32_t prefetch) {

@@ -111,6 +111,57 @@ TEST_F(Profiler, SeesEveryOpOfTheCpuWithItsStep) {
   EXPECT_STREQ(summary(view).step_source, "marks");
 }
 
+TEST_F(Profiler, LeavesTheProgramItsOwnTimelineAndRecords) {
+  const uint32_t device = f.simulated();
+  mill_exec* exec = nullptr;
+  ASSERT_EQ(mill_exec_create(f.context(), device, nullptr, &exec, f.err()), MILL_OK);
+  mill_tensor* x = nullptr;
+  ASSERT_EQ(mill_tensor_to(f.own(exec), f.tensor({32, 32}), &x, f.err()), MILL_OK) << f.message();
+  f.own(x);
+  // What the program sees of ten steps by its own drains, and by kind.
+  const auto seen_by_program = [&](bool calls) {
+    std::map<std::string, int> seen;
+    EXPECT_EQ(mill_device_timeline(
+                  f.context(), device,
+                  MILL_TIMELINE_WORK | (calls ? uint32_t{MILL_TIMELINE_CALLS} : 0u), f.err()),
+              MILL_OK);
+    EXPECT_EQ(mill_trace_set_mask(f.context(), MILL_TRACE_OPS, f.err()), MILL_OK);
+    work(exec, x, 10);
+    EXPECT_EQ(mill_exec_wait(exec, f.err()), MILL_OK);
+    std::vector<mill_timeline_record> timeline(200);
+    uint64_t n = 0;
+    uint64_t lost = 0;
+    EXPECT_EQ(mill_device_drain(f.context(), device, timeline.data(), 200, &n, &lost, f.err()),
+              MILL_OK);
+    seen["lost"] = static_cast<int>(lost);
+    for (uint64_t k = 0; k < n; ++k) ++seen["work " + std::to_string(timeline[k].kind)];
+    std::vector<mill_trace_record> records(200);
+    uint32_t m = 0;
+    EXPECT_EQ(mill_trace_drain(f.context(), records.data(), 200, &m, &lost, f.err()), MILL_OK);
+    for (uint32_t k = 0; k < m; ++k) ++seen["record " + std::to_string(records[k].kind)];
+    EXPECT_EQ(mill_device_timeline(f.context(), device, 0, f.err()), MILL_OK);
+    EXPECT_EQ(mill_trace_set_mask(f.context(), 0, f.err()), MILL_OK);
+    return seen;
+  };
+  const auto alone = seen_by_program(false);
+  EXPECT_EQ(alone.at("work " + std::to_string(MILL_TIMELINE_KERNEL)), 20);
+  EXPECT_EQ(alone.at("record " + std::to_string(MILL_RECORD_OP)), 20);
+  const auto with_calls = seen_by_program(true);
+  EXPECT_GT(with_calls.size(), alone.size());
+
+  mill_prof* const prof = session();
+  ASSERT_EQ(mill_prof_start(prof, f.err()), MILL_OK) << f.message();
+  EXPECT_EQ(seen_by_program(false), alone);
+  EXPECT_EQ(seen_by_program(true), with_calls);
+  work(exec, x, 10);
+  EXPECT_EQ(mill_exec_wait(exec, f.err()), MILL_OK);
+  ASSERT_EQ(mill_prof_stop(prof, f.err()), MILL_OK) << f.message();
+  mill_prof_view* const view = snapshot(prof);
+  EXPECT_EQ(ask(view, "select * from ops").rows, 60u);
+  EXPECT_EQ(ask(view, "select * from kernels").rows, 60u);
+  EXPECT_EQ(summary(view).health, MILL_PROF_HIGH);
+}
+
 TEST_F(Profiler, JoinsOpsCallsAndKernelsOfASimulatedDevice) {
   const uint32_t device = f.simulated();
   mill_exec* exec = nullptr;

@@ -57,6 +57,77 @@ TracerOptions small(uint64_t records) {
   return options;
 }
 
+std::vector<int32_t> ops_of(Tracer& tracer, Reader reader, uint64_t* lost = nullptr) {
+  Records part(16);
+  std::vector<int32_t> ops;
+  mill_status status = MILL_INCOMPLETE;
+  while (status == MILL_INCOMPLETE) {
+    uint32_t count = 0;
+    uint64_t gone = 0;
+    status = tracer.drain(reader, part.data(), static_cast<uint32_t>(part.size()), &count, &gone);
+    for (uint32_t k = 0; k < count; ++k) {
+      if (part[k].kind == MILL_RECORD_OP) ops.push_back(part[k].op);
+    }
+    if (lost != nullptr) *lost += gone;
+  }
+  return ops;
+}
+
+TEST(Tracer, GivesTwoReadersWhatEachWants) {
+  Tracer tracer;
+  ExecTrace trace(tracer);
+  tracer.set_mask(MILL_TRACE_OPS);
+  run_op(trace, 1);  // before the session
+  tracer.set_session_mask(MILL_TRACE_RECORDS);
+  run_op(trace, 2);
+  trace.step();
+  trace.step();
+  EXPECT_EQ(ops_of(tracer, Reader::session), (std::vector<int32_t>{2}));
+  run_op(trace, 3);
+  Records of_program = drain_all(tracer);
+  ASSERT_EQ(of_program.size(), 3u);  // no step
+  EXPECT_EQ(of_program[0].op, 1);
+  EXPECT_EQ(of_program[1].op, 2);
+  EXPECT_EQ(of_program[2].op, 3);
+  EXPECT_EQ(ops_of(tracer, Reader::session), (std::vector<int32_t>{3}));
+  EXPECT_EQ(ops_of(tracer, Reader::session), (std::vector<int32_t>{}));
+
+  // From here on the session alone, then the program alone.
+  tracer.set_mask(0);
+  run_op(trace, 4);
+  tracer.set_mask(MILL_TRACE_OPS);
+  run_op(trace, 5);
+  tracer.set_session_mask(0);
+  run_op(trace, 6);
+  EXPECT_EQ(ops_of(tracer, Reader::session), (std::vector<int32_t>{4, 5}));
+  EXPECT_EQ(ops_of(tracer, Reader::program), (std::vector<int32_t>{5, 6}));
+}
+
+TEST(Tracer, KeepsForTheOtherReaderNoMoreThanARingHolds) {
+  Tracer tracer(small(32));
+  ExecTrace trace(tracer);
+  tracer.set_mask(MILL_TRACE_OPS);
+  tracer.set_session_mask(MILL_TRACE_OPS);
+  std::vector<int32_t> all;
+  for (int32_t op = 0; op < 40; ++op) {
+    run_op(trace, op);
+    all.push_back(op);
+    if (op % 20 == 19) {
+      const std::vector<int32_t> seen = ops_of(tracer, Reader::session);
+      EXPECT_EQ(seen, (std::vector<int32_t>(all.end() - 20, all.end())));
+    }
+  }
+  uint32_t waiting = 0;
+  uint64_t lost = 0;
+  EXPECT_EQ(tracer.drain(nullptr, 0, &waiting, &lost), MILL_INCOMPLETE);
+  EXPECT_EQ(waiting, 32u);
+  EXPECT_EQ(lost, 8u);
+  lost = 0;
+  EXPECT_EQ(ops_of(tracer, Reader::program, &lost),
+            (std::vector<int32_t>(all.begin(), all.begin() + 32)));
+  EXPECT_EQ(lost, 8u);
+}
+
 TEST(Tracer, MaskOffPushesNothing) {
   Tracer tracer(small(64));
   ExecTrace trace(tracer);

@@ -77,6 +77,16 @@ MILL_API MILL_SINCE(1) mill_status
     mill_loader_set_transform(mill_loader* loader, uint32_t column, mill_dtype dtype, double scale,
                               double shift, mill_error* err);
 
+/* From the next batch on, so many batches are gathered ahead (1 to 64; 0: mill_loader_next gathers,
+ * as with MILL_LOADER_INLINE) by so many threads (1 to 64; 0 = 1; no more than prefetch are
+ * started). Batches and their order stay the same. What had been gathered ahead is gathered again.
+ * Blocks until the threads there were have ended, each after the batch that it is making. Errors:
+ * MILL_E_ARG (prefetch, workers), MILL_E_FORKED, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY.
+ * Since: 1 */
+MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
+    mill_loader_set_prefetch(mill_loader* loader, uint32_t prefetch, uint32_t workers,
+                             mill_error* err);
+
 /* Some rows of one column of one batch, on their way: what an augment function is given. The
  * library fills it in; the pointers are good until the function returns. */
 typedef struct mill_augment_args {

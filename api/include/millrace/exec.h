@@ -62,6 +62,17 @@ MILL_API MILL_SINCE(1) mill_status
 MILL_API MILL_SINCE(1) mill_status
     mill_exec_set_staging(mill_exec* exec, uint64_t bytes, mill_error* err);
 
+/* mill_tensor_read and mill_tensor_item of at most 1,024 bytes answer with what the same read asked
+ * for `steps` steps before (0, the default, to 8), and do not wait for the step that the host has
+ * just begun: for values that a program only shows, as losses in a log. A read is the same as one
+ * of an earlier step if it was the n-th of its step too and of as many elements of the same dtype;
+ * steps are told apart by mill_trace_step. Where there was none, as in the first `steps` steps, and
+ * from the 65th read of a step on, it answers with its own values. Without effect where the device
+ * is inline. Setting it forgets what was asked for.
+ * Errors: MILL_E_ARG (steps), MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_exec_set_late_reads(mill_exec* exec, uint32_t steps, mill_error* err);
+
 /* MILL_ORDER_...
  * Errors: MILL_E_ARG, MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status

@@ -11,11 +11,13 @@
  * health first, then steps, findings ranked by what their fix would save, and tables that can be
  * queried. Views do not change; sessions go on.
  *
- * While a session runs, mill_trace_drain and mill_device_drain belong to it; what the program sets
- * by mill_trace_set_mask is recorded beside what the session wants. One session of a context runs
- * at a time. Every text that a function points to belongs to the object
- * that it was asked of and lives as long. Times are nanoseconds on the session's clock: that of the
- * first device with modelled time if there is one, else CLOCK_MONOTONIC, else the file's. */
+ * While a session runs, the program may record and drain by itself (mill_trace_set_mask,
+ * mill_trace_drain, mill_device_timeline, mill_device_drain): each of the two gets all that it
+ * wants. What the session has taken is kept for the program until it drains: as many records as an
+ * exec's ring holds, and 262,144 of a device's timeline; more count as lost. One session of a
+ * context runs at a time. Every text that a function points to belongs to the object that it was
+ * asked of and lives as long. Times are nanoseconds on the session's clock: that of the first
+ * device with modelled time if there is one, else CLOCK_MONOTONIC, else the file's. */
 #ifndef MILL_PROFILER_H
 #define MILL_PROFILER_H
 
@@ -236,7 +238,9 @@ typedef struct mill_prof_finding {
   int64_t saving_lower_ns; /* of the window; of a step: divide by mill_prof_summary.steps */
   int64_t saving_expected_ns;
   int64_t saving_upper_ns;
-  uint64_t evidence; /* rows of evidence that the rule saw */
+  uint64_t evidence;   /* rows of evidence that the rule saw */
+  mill_bool can_apply; /* Millrace can apply the fix: mill_prof_try */
+  uint32_t reserved;
 } mill_prof_finding;
 
 /* Finding `index`, from 0 in order of rank: most expected saving first.
@@ -350,6 +354,71 @@ typedef struct mill_prof_prediction {
 MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
     mill_prof_whatif(mill_prof_view* view, const mill_prof_change* change,
                      mill_prof_prediction* out_prediction, mill_error* err);
+
+/* ---- apply and check --------------------------------------------------------------------------
+ */
+
+/* What a trial runs: the program's own step, again and again, with and without the fix. */
+typedef struct mill_prof_subject {
+  uint32_t size; /* sizeof(mill_prof_subject) */
+  uint32_t type; /* MILL_STRUCT_PROF_SUBJECT */
+  const mill_struct* next;
+  mill_exec* run_on;   /* on whose device the step works; copies to it and reads from it change */
+  mill_loader* loader; /* where its batches come from; NULL if from elsewhere */
+  /* One step, on the calling thread. index counts from 0 over the whole trial. It ends with
+   * mill_trace_step; a negative status ends the trial, and mill_error_set may say why. */
+  mill_status (*step)(void* user, uint64_t index, mill_error* err);
+  void* user;
+  uint32_t steps;   /* timed in a block; 0 = 20, at most 1,000,000 */
+  uint32_t blocks;  /* without the fix and as many with it; 0 = 3, at most 1,000 */
+  uint32_t warm_up; /* steps at a block's begin that are not counted; 0 = 4, at most 1,000,000 */
+  mill_bool keep;   /* leave the fix in place if it saved time in every pair of blocks */
+} mill_prof_subject;
+
+typedef struct mill_prof_trial {
+  uint32_t size; /* sizeof(mill_prof_trial) */
+  uint32_t type; /* MILL_STRUCT_PROF_TRIAL */
+  const mill_struct* next;
+  const char* knob; /* the finding's fix; the view's */
+  double value;     /* what it was set to: bytes, batches, threads, steps */
+  /* Of a step, in nanoseconds. What the view predicts: */
+  int64_t predicted_lower_ns;
+  int64_t predicted_ns;
+  int64_t predicted_upper_ns;
+  /* What was measured: medians of the blocks, and of the differences of pairs, with the least and
+   * the most. */
+  int64_t before_ns;
+  int64_t after_ns;
+  int64_t saved_lower_ns;
+  int64_t saved_ns;
+  int64_t saved_upper_ns;
+  uint64_t steps; /* that were run, warm-up included */
+  mill_bool kept; /* the fix is in place */
+  uint32_t reserved;
+  char text[512]; /* the same as a sentence */
+} mill_prof_trial;
+
+/* Applies the fix of finding `index` and measures what it brings: runs blocks of steps without it
+ * and with it in turn (A B B A ...), on the device's clock where its time is modelled, else
+ * CLOCK_MONOTONIC. A block is the warm-up, then the warm-up and the steps, each from an idle stream
+ * to an idle stream: the difference is what the steps take once work flows. After a change some
+ * steps come first that are not counted: two, of a loader twice its depth. Then everything is as it
+ * was, unless subject->keep says otherwise. Fixes that Millrace applies
+ * (mill_prof_finding.can_apply): pinned_staging  mill_exec_set_staging: four times the largest of
+ * the finding's copies defer_read      mill_exec_set_late_reads: one step prefetch_depth
+ * mill_loader_set_prefetch: so many batches more ahead, at least 2 loader_workers
+ * mill_loader_set_prefetch: so many threads, and a batch ahead for each The step changes what it
+ * changes in the program (parameters, the loader's position): a trial is part of the run. No other
+ * thread may use exec or loader until it returns. A session of the context that runs records the
+ * trial too: stop it before. Blocks (steps). Errors: MILL_E_ARG (index, subject: no exec, no step,
+ * no loader where the fix is one of loaders, a number out of range), MILL_E_UNSUPPORTED (the fix is
+ * the program's to make, or does nothing on the exec's device), MILL_E_STATE (the saving was
+ * withheld, or the view has no steps), MILL_E_TOO_NEW, MILL_E_UNSUPPORTED_STRUCT, MILL_E_FORKED,
+ * MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY, and what the step fails with; the fix is taken
+ * back then. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
+    mill_prof_try(mill_prof_view* view, uint32_t index, const mill_prof_subject* subject,
+                  mill_prof_trial* out_trial, mill_error* err);
 
 /* ---- export -----------------------------------------------------------------------------------
  */

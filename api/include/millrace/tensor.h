@@ -103,16 +103,16 @@ MILL_API MILL_SINCE(1) mill_status
     mill_tensor_data(mill_tensor* tensor, mill_bool for_writing, void** out_data, mill_error* err);
 
 /* Copies all elements in row-major order into host memory of `bytes` bytes, which must be their
- * exact size. Blocks until they are there. Errors: MILL_E_ARG, MILL_E_SHAPE (bytes), MILL_E_DEVICE,
- * MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY (of strides that are not row-major, which need a
- * copy). Since: 1 */
+ * exact size. Blocks until they are there; see mill_exec_set_late_reads. Errors: MILL_E_ARG,
+ * MILL_E_SHAPE (bytes), MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY (of strides
+ * that are not row-major, which need a copy). Since: 1 */
 MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
     mill_tensor_read(mill_exec* exec, mill_tensor* tensor, void* data, uint64_t bytes,
                      mill_error* err);
 
 /* The element of a one-element tensor as a double. For bool, integer and float dtypes.
- * Blocks until it is there. Errors: MILL_E_ARG, MILL_E_SHAPE, MILL_E_DTYPE, MILL_E_DEVICE,
- * MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
+ * Blocks until it is there; see mill_exec_set_late_reads. Errors: MILL_E_ARG, MILL_E_SHAPE,
+ * MILL_E_DTYPE, MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_BUSY. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
     mill_tensor_item(mill_exec* exec, mill_tensor* tensor, double* out_value, mill_error* err);
 

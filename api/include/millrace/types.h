@@ -149,7 +149,9 @@ enum mill_struct_types {
   MILL_STRUCT_PROF_SUMMARY = 13,
   MILL_STRUCT_PROF_FINDING = 14,
   MILL_STRUCT_PROF_CHANGE = 15,
-  MILL_STRUCT_PROF_PREDICTION = 16
+  MILL_STRUCT_PROF_PREDICTION = 16,
+  MILL_STRUCT_PROF_SUBJECT = 17,
+  MILL_STRUCT_PROF_TRIAL = 18
 };
 
 /* Handles: each is a pointer to a struct that only the library knows. */

@@ -1,0 +1,100 @@
+// Records that two readers take from one source: the program, and a profiler's session beside it.
+// What one of them brings up is kept for the other, as far as that wants it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <utility>
+
+namespace mill {
+
+enum class Reader : uint8_t { program = 0, session = 1 };
+
+inline Reader other_of(Reader reader) {
+  return reader == Reader::program ? Reader::session : Reader::program;
+}
+
+// Not synchronised. Where memory for what is kept runs out, or more than `most` is waiting, records
+// count as lost for who would have got them.
+template <class Record>
+class Readers {
+ public:
+  explicit Readers(size_t most) : most_(most) {}
+
+  size_t waiting(Reader reader) const { return of(reader).records.size(); }
+  uint64_t lost(Reader reader) const { return of(reader).lost; }
+  void forget(Reader reader) {
+    of(reader).records.clear();
+    of(reader).lost = 0;
+  }
+
+  // fetch(out, capacity, lost): takes from the source, in its order; fewer than capacity: there are
+  // no more. wants(reader, record): whether it gets the record. Gives how many were written; fewer
+  // than capacity: there are no more.
+  template <class Fetch, class Wants>
+  size_t take(Reader me, Record* out, size_t capacity, uint64_t* lost, Fetch&& fetch,
+              Wants&& wants) {
+    Kept& mine = of(me);
+    Kept& theirs = of(other_of(me));
+    size_t n = 0;
+    for (; n < capacity && !mine.records.empty(); mine.records.pop_front())
+      out[n++] = mine.records.front();
+    *lost = std::exchange(mine.lost, 0);
+    for (bool more = true; more && n < capacity;) {
+      const size_t room = capacity - n;
+      uint64_t gone = 0;
+      const size_t came = fetch(out + n, room, &gone);
+      *lost += gone;
+      theirs.lost += gone;
+      more = came == room;
+      size_t kept = n;
+      for (size_t k = n; k < n + came; ++k) {
+        if (wants(other_of(me), out[k])) keep(theirs, out[k]);
+        if (wants(me, out[k])) out[kept++] = out[k];
+      }
+      n = kept;
+    }
+    return n;
+  }
+
+  // Brings up all there is now, `scratch` of `room` records at a time: before what either wants
+  // changes.
+  template <class Fetch, class Wants>
+  void settle(Record* scratch, size_t room, Fetch&& fetch, Wants&& wants) {
+    for (bool more = true; more;) {
+      uint64_t gone = 0;
+      const size_t came = fetch(scratch, room, &gone);
+      more = came == room;
+      for (const Reader reader : {Reader::program, Reader::session}) {
+        of(reader).lost += gone;
+        for (size_t k = 0; k < came; ++k) {
+          if (wants(reader, scratch[k])) keep(of(reader), scratch[k]);
+        }
+      }
+    }
+  }
+
+ private:
+  struct Kept {
+    std::deque<Record> records;
+    uint64_t lost = 0;
+  };
+  Kept& of(Reader reader) { return kept_[static_cast<size_t>(reader)]; }
+  const Kept& of(Reader reader) const { return kept_[static_cast<size_t>(reader)]; }
+  void keep(Kept& kept, const Record& record) {
+    try {
+      if (kept.records.size() < most_) {
+        kept.records.push_back(record);
+        return;
+      }
+    } catch (...) {  // NOLINT(bugprone-empty-catch): counted below
+    }
+    ++kept.lost;
+  }
+
+  size_t most_;
+  Kept kept_[2];
+};
+
+}  // namespace mill
