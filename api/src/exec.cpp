@@ -121,6 +121,7 @@ mill_status mill_exec_set_staging(mill_exec* exec, uint64_t bytes, mill_error* e
     constexpr uint64_t kSlots = StagingRing::kSlots;
     if (e.staging && e.staging->bytes() == bytes / kSlots * kSlots) return;
     auto ring = std::make_unique<StagingRing>(e.device, bytes, e.stream_id(), e.tag);
+    e.stream->wait();  // memory of the pool may still be the target of a copy in this stream
     e.staging = std::move(ring);
   });
 }

@@ -162,7 +162,7 @@ mill_status mill_prof_create(mill_context* context, const mill_prof_opts* opts,
     mill_context& c = need_context(context);
     const mill_prof_opts read = read_opts(opts, 1);
     const mill_profiler_table& plugin = need_profiler();
-    auto made = Ref<mill_prof>::adopt(slab_new<mill_prof>(c, plugin));
+    auto made = Ref<mill_prof>::adopt(slab_new<mill_prof>(c, plugin, true));
     mill_kernel_error error{};
     say(plugin.session_create(&c, &read, &made->self, &error), error);
     *out_prof = made.release();
@@ -177,7 +177,7 @@ mill_status mill_prof_open(mill_context* context, const char* path, uint64_t pat
     const std::string file = need_filled(path, path_len, 1, "path");
     const mill_prof_opts read = read_opts(opts, 3);
     const mill_profiler_table& plugin = need_profiler();
-    auto made = Ref<mill_prof>::adopt(slab_new<mill_prof>(c, plugin));
+    auto made = Ref<mill_prof>::adopt(slab_new<mill_prof>(c, plugin, false));
     mill_kernel_error error{};
     say(plugin.session_open(file.c_str(), &read, &made->self, &error), error);
     *out_prof = made.release();
@@ -274,7 +274,7 @@ mill_status mill_prof_snapshot(mill_prof* prof, mill_prof_view** out_view, mill_
   return guard("mill_prof_snapshot", err, [&] {
     clear_out(out_view, 1, "out_view");
     const ProfGuard p(prof);
-    auto made = Ref<mill_prof_view>::adopt(slab_new<mill_prof_view>(*p->context, p->plugin));
+    auto made = Ref<mill_prof_view>::adopt(slab_new<mill_prof_view>(*p));
     mill_kernel_error error{};
     say(p->plugin.session_snapshot(p->self, &made->self, &error), error);
     *out_view = made.release();

@@ -11,8 +11,8 @@
 struct mill_prof : mill::Handle {
   static constexpr mill::HandleKind kKind = mill::HandleKind::prof;
 
-  mill_prof(mill_context& owner, const mill_profiler_table& table)
-      : context(mill::Ref<mill_context>::share(&owner)), plugin(table) {}
+  mill_prof(mill_context& owner, const mill_profiler_table& table, bool of_context)
+      : context(mill::Ref<mill_context>::share(&owner)), plugin(table), live(of_context) {}
   ~mill_prof() {
     stopped();
     if (self) plugin.session_destroy(self);
@@ -23,6 +23,7 @@ struct mill_prof : mill::Handle {
 
   mill::Ref<mill_context> context;
   const mill_profiler_table& plugin;
+  const bool live;  // it watches its context; otherwise it is of a file
   void* self = nullptr;
   mill::OwnerLock lock;  // around what the plugin takes one of at a time
   std::atomic<bool> running{false};
@@ -40,14 +41,15 @@ inline void release(mill_prof* prof) noexcept {
 struct mill_prof_view : mill::Handle {
   static constexpr mill::HandleKind kKind = mill::HandleKind::prof_view;
 
-  mill_prof_view(mill_context& owner, const mill_profiler_table& table)
-      : context(mill::Ref<mill_context>::share(&owner)), plugin(table) {}
+  explicit mill_prof_view(const mill_prof& of)
+      : context(of.context), plugin(of.plugin), live(of.live) {}
   ~mill_prof_view() {
     if (self) plugin.view_destroy(self);
   }
 
   mill::Ref<mill_context> context;
   const mill_profiler_table& plugin;
+  const bool live;  // of a session that watches its context
   void* self = nullptr;
 };
 

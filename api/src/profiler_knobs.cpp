@@ -64,6 +64,7 @@ class LoaderKnob final : public Knob {
 };
 
 uint32_t whole(double value, uint32_t least, uint32_t most) {
+  if (!std::isfinite(value)) return least;
   return static_cast<uint32_t>(
       std::clamp(std::round(value), static_cast<double>(least), static_cast<double>(most)));
 }
@@ -81,6 +82,7 @@ std::unique_ptr<Knob> staging(const Fix& fix, mill_exec& exec) {
   const uint64_t bytes = static_cast<uint64_t>(slot) * StagingRing::kSlots;
   const ExecGuard entered(exec);
   auto ring = std::make_unique<StagingRing>(exec.device, bytes, exec.stream_id(), exec.tag);
+  exec.stream->wait();  // as mill_exec_set_staging
   return std::make_unique<ExecKnob<StagingRing>>(exec, &mill_exec::staging, std::move(ring),
                                                  static_cast<double>(bytes), 1);
 }

@@ -26,17 +26,11 @@ uint32_t number(uint32_t given, uint32_t usual, uint32_t most, const char* name)
   return given == 0 ? usual : given;
 }
 
-// Runs blocks of steps. On the way out the knob is as it was, whatever happens.
+// Runs blocks of steps.
 class Trial {
  public:
   Trial(mill_exec& exec, const mill_prof_subject& subject, const Plan& plan, Knob& knob)
       : exec_(exec), subject_(subject), plan_(plan), knob_(knob) {}
-  ~Trial() {
-    try {
-      if (!kept_) knob_.set(false);
-    } catch (...) {  // NOLINT(bugprone-empty-catch): the step's failure is what is told
-    }
-  }
   Trial(const Trial&) = delete;
   Trial& operator=(const Trial&) = delete;
 
@@ -48,9 +42,14 @@ class Trial {
       (first ? before : after).push_back(block(!first));
     }
   }
-  void finish(bool keep) {
-    knob_.set(keep);
-    kept_ = keep;
+  // After run() has failed. False where that fails too.
+  bool take_back() noexcept {
+    try {
+      knob_.set(false);
+      return true;
+    } catch (...) {
+      return false;
+    }
   }
   uint64_t steps() const { return index_; }
 
@@ -69,19 +68,29 @@ class Trial {
     return (static_cast<double>(many) - static_cast<double>(few)) / plan_.steps;
   }
   uint64_t timed(uint32_t steps) {
-    const uint64_t began = exec_.trace.now();
+    const uint64_t began = now();
     step(steps);
     idle();
-    return exec_.trace.now() - began;
+    return now() - began;
   }
+  // Records are stamped with ticks where time is real.
+  uint64_t now() const { return exec_.device.modelled() ? exec_.trace.now() : monotonic_ns(); }
   void step(uint32_t times) {
     for (uint32_t k = 0; k < times; ++k) {
       UserError error;
+      const uint64_t steps_before = exec_.trace.step_number();
       const mill_status status = subject_.step(subject_.user, index_, error.handle());
       if (status < 0) {
         const char* const said = error.handle()->message;
         fail(status, "step %llu of the trial returned status %d%s%s",
              static_cast<unsigned long long>(index_), status, said[0] != 0 ? ": " : "", said);
+      }
+      if (exec_.trace.step_number() != steps_before + 1) {
+        fail(MILL_E_STATE,
+             "step %llu of the trial called mill_trace_step of subject->run_on %llu times, it must "
+             "be once",
+             static_cast<unsigned long long>(index_),
+             static_cast<unsigned long long>(exec_.trace.step_number() - steps_before));
       }
       ++index_;
     }
@@ -96,7 +105,6 @@ class Trial {
   const Plan plan_;
   Knob& knob_;
   uint64_t index_ = 0;
-  bool kept_ = false;
 };
 
 double median(std::vector<double> values) {
@@ -153,6 +161,22 @@ Fix fix_of(const mill_prof_view& view, uint32_t index, const mill_prof_finding& 
   return fix;
 }
 
+// What was predicted for one device is not measured on another. A file may be of any machine.
+void check_place(const mill_prof_view& view, const mill_prof_finding& finding,
+                 const mill_exec& exec, const mill_loader* loader) {
+  if (loader && &loader->device != &exec.device) {
+    fail_argument(MILL_E_DEVICE, 2, "subject->loader feeds %s, subject->run_on is on %s",
+                  loader->device.name(), exec.device.name());
+  }
+  if (!view.live) return;
+  if (exec.context.get() != view.context.get())
+    fail_argument(MILL_E_DEVICE, 2, "subject->run_on is of another context than the view");
+  if (finding.device != UINT32_MAX && finding.device != exec.device.index()) {
+    fail_argument(MILL_E_DEVICE, 2, "the finding is about device %u, subject->run_on is on %u",
+                  finding.device, exec.device.index());
+  }
+}
+
 }  // namespace
 
 mill_status mill_prof_try(mill_prof_view* view, uint32_t index, const mill_prof_subject* subject,
@@ -190,6 +214,7 @@ mill_status mill_prof_try(mill_prof_view* view, uint32_t index, const mill_prof_
       fail_argument(MILL_E_UNSUPPORTED, 1, "finding %u is %s, its fix%s%s is the program's to make",
                     index, finding.rule, fix.knob.empty() ? "" : ", ", finding.fix);
     }
+    check_place(v, finding, exec, loader);
     if (finding.withheld != 0)
       fail(MILL_E_STATE, "what finding %u would save is withheld: %s", index, summary.health_text);
     if (summary.steps == 0)
@@ -197,13 +222,21 @@ mill_status mill_prof_try(mill_prof_view* view, uint32_t index, const mill_prof_
     const std::unique_ptr<Knob> knob = make_knob(fix, exec, loader);
 
     Trial trial(exec, given, plan, *knob);
-    trial.run();
+    try {
+      trial.run();
+    } catch (const Error& error) {
+      if (trial.take_back()) throw;
+      fail(error.status(), "%s; and the fix %s could not be taken back", error.text(), finding.fix);
+    } catch (...) {
+      if (trial.take_back()) throw;
+      fail(MILL_E_MEMORY, "out of memory; and the fix %s could not be taken back", finding.fix);
+    }
     std::vector<double> saved;
     for (size_t k = 0; k < trial.before.size(); ++k)
       saved.push_back(trial.before[k] - trial.after[k]);
     const auto [least, most] = std::minmax_element(saved.begin(), saved.end());
     const bool kept = given.keep != 0 && *least > 0;
-    trial.finish(kept);
+    knob->set(kept);
 
     const auto of_step = [&](int64_t ns) {
       return whole_ns(static_cast<double>(ns) / summary.steps);

@@ -332,7 +332,7 @@ namespace {
 
 mill_future& need_future(mill_future* future) {
   mill_future& f = need(future, 0, "future");
-  check_fork(context_of(*f.staged));
+  check_fork(context_of(f.device));
   return f;
 }
 
@@ -345,7 +345,7 @@ mill_status mill_future_query(mill_future* future, mill_error* err) {
 mill_status mill_future_wait(mill_future* future, uint64_t timeout_ns, mill_error* err) {
   return guard("mill_future_wait", err, [&] {
     mill_future& f = need_future(future);
-    const WaitRecord waiting(f.staged->device(), MILL_RECORD_SYNC_READ, nullptr, 0);
+    const WaitRecord waiting(f.device, MILL_RECORD_SYNC_READ, nullptr, 0);
     return f.wait(timeout_ns);
   });
 }
@@ -359,7 +359,7 @@ mill_status mill_future_data(mill_future* future, const void** out_data, uint64_
     const mill_status status = f.query();
     if (status != MILL_OK) return status;
     *out_data = f.data();
-    *out_bytes = f.staged->bytes();
+    *out_bytes = f.bytes;
     return MILL_OK;
   });
 }

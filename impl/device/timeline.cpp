@@ -13,7 +13,16 @@ size_t Timeline::fetch(mill_timeline_record* out, size_t capacity, uint64_t* los
 
 bool Timeline::wants(Reader reader, const mill_timeline_record& record) const {
   const uint32_t bit = record.kind == MILL_TIMELINE_CALL ? MILL_TIMELINE_CALLS : MILL_TIMELINE_WORK;
-  return (what_[static_cast<size_t>(reader)] & bit) != 0;
+  const uint32_t now = what_[static_cast<size_t>(reader)];
+  // What it left in the device when it wanted no more is still the program's.
+  const bool left = reader == Reader::program && now == 0 && what_[1] == 0;
+  return ((left ? program_had_ : now) & bit) != 0;
+}
+
+// What has been recorded up to here belongs to who wanted it then.
+void Timeline::settle() {
+  readers_.settle([this](auto* out, size_t room, uint64_t* lost) { return fetch(out, room, lost); },
+                  [this](Reader who, const auto& record) { return wants(who, record); });
 }
 
 void Timeline::want(Reader reader, uint32_t next) {
@@ -21,13 +30,14 @@ void Timeline::want(Reader reader, uint32_t next) {
   const uint32_t others = what(other_of(reader));
   const uint32_t before = what(reader) | others;
   const uint32_t both = next | others;
-  if (what(reader) != next && (others != 0 || readers_.waiting(reader) > 0)) {
-    // What has been recorded up to here belongs to who wanted it then.
-    scratch_.resize(kPiece);
-    readers_.settle(
-        scratch_.data(), scratch_.size(),
-        [this](auto* out, size_t room, uint64_t* lost) { return fetch(out, room, lost); },
-        [this](Reader who, const auto& record) { return wants(who, record); });
+  const bool begins = reader == Reader::session && before == 0 && next != 0;
+  if (begins && program_had_ != 0) readers_.listen(Reader::program, true);
+  if (what(reader) != next && (others != 0 || readers_.due(reader) || (begins && program_had_))) {
+    try {
+      settle();
+    } catch (...) {
+      if (next != 0) throw;  // to want no more works always
+    }
   }
   mill_kernel_error error{};
   // Again where nothing changes for the device: so the program hears what the device says of it.
@@ -35,9 +45,11 @@ void Timeline::want(Reader reader, uint32_t next) {
     check(both != 0 ? functions_->start(self_, both, &error) : functions_->stop(self_, &error),
           error);
   }
-  // A session that ends has drained before.
-  if (reader == Reader::session && next == 0) readers_.forget(reader);
+  if (reader == Reader::session) readers_.forget(reader);  // at its end it has drained before
+  if (reader == Reader::program && next != 0) program_had_ = next;
   what(reader) = next;
+  readers_.listen(reader, next != 0);
+  if (begins) readers_.listen(Reader::program, false);
 }
 
 void Timeline::drain(Reader reader, mill_timeline_record* out, uint64_t capacity, uint64_t* count,
@@ -47,7 +59,7 @@ void Timeline::drain(Reader reader, mill_timeline_record* out, uint64_t capacity
     return fetch(to, room, gone);
   };
   // Alone, a reader gets whatever the device gives.
-  const bool alone = what(other_of(reader)) == 0 && readers_.waiting(reader) == 0;
+  const bool alone = what(other_of(reader)) == 0 && !readers_.due(reader);
   *count = alone ? fetch(out, capacity, lost)
                  : readers_.take(reader, out, capacity, lost, from_device,
                                  [this](Reader who, const mill_timeline_record& record) {

@@ -18,7 +18,10 @@ mill_status mill_future::wait(uint64_t timeout_ns) {
 }
 
 mill_future::~mill_future() {
-  if (host) staged->device().pinned().free(host);
+  if (host) device.pinned().free(host);
+  copy.reset();
+  done.reset();
+  device.release_owner();
 }
 
 namespace mill {
@@ -186,24 +189,28 @@ Ref<mill_future> read_async(Exec& exec, mill_tensor& tensor) {
                           {pinned ? MILL_RECORD_MEMORY_PINNED : MILL_RECORD_MEMORY_PAGEABLE, 0},
                           MILL_RECORD_COPY_ASYNC);
   const RecorderScope quiet(exec, nullptr);
-  // The values are those of this moment, whatever is written later: where the host reads the
-  // device's memory itself, of a copy. Elsewhere the copy to the host is in the stream's order, and
-  // what other streams write waits for it, unless the program orders them by itself.
-  const bool as_it_is = pinned && tensor.dense && exec.order == MILL_ORDER_AUTO;
-  TensorRef staged = as_it_is ? TensorRef::share(&tensor)
-                              : make_tensor(exec.device, tensor.dtype(), tensor.view.dims,
-                                            tensor.rank(), exec.stream_id(), exec.tag);
+  auto future = Ref<mill_future>::adopt(slab_new<mill_future>(exec.device, tensor.bytes()));
+  if (!exec.device.runs_inline())
+    future->done = Ref<mill_event>::adopt(slab_new<mill_event>(exec.device));
+  // The values are those of this moment, whatever is written later: of a copy, where the host reads
+  // the device's memory itself, and where who writes would have to wait for the link. A small
+  // tensor goes as it is: what the stream writes comes later, what other streams write waits for
+  // it, unless the program orders them by itself.
+  constexpr uint64_t kSmall = uint64_t{64} << 10;
+  const bool as_it_is =
+      pinned && tensor.dense && tensor.bytes() <= kSmall && exec.order == MILL_ORDER_AUTO;
   if (!as_it_is) {
+    future->copy = make_tensor(exec.device, tensor.dtype(), tensor.view.dims, tensor.rank(),
+                               exec.stream_id(), exec.tag);
     mill_tensor* in = &tensor;
-    mill_tensor* out = staged.get();
+    mill_tensor* out = future->copy.get();
     invoke(exec, MILL_OP_COPY, &in, 1, nullptr, 0, &out, 1);
   }
-  auto future = Ref<mill_future>::adopt(slab_new<mill_future>(std::move(staged)));
   if (exec.device.runs_inline()) return future;
-  future->done = Ref<mill_event>::adopt(slab_new<mill_event>(exec.device));
   if (!exec.device.host_memory() && tensor.bytes() > 0) {
     future->host = exec.device.pinned().allocate(tensor.bytes(), exec.stream_id(), exec.tag);
-    copy_out(exec, *future->staged, future->host->data, tensor.bytes());
+    copy_out(exec, as_it_is ? tensor : *future->copy, future->host->data, tensor.bytes());
+    future->copy.reset();  // the allocator knows who still reads it
   }
   future->done->record(*exec.stream);
   return future;
@@ -264,6 +271,8 @@ TensorRef copy_to(Exec& exec, mill_tensor& tensor) {
     Block* block;
     ~Give() { device.pinned().free(block); }
   } const give{to, staging};
+  // It may have been the target of a copy that is still on its way in this stream.
+  if (!to.runs_inline()) exec.stream->wait();
   for (uint64_t at = 0; at < bytes; at += kPiece) {
     const uint64_t n = std::min(kPiece, bytes - at);
     from.copy_blocking(staging->data, static_cast<const char*>(dense->view.data) + at, n,

@@ -9,15 +9,19 @@
 struct mill_future : mill::Handle {
   static constexpr mill::HandleKind kKind = mill::HandleKind::future;
 
-  explicit mill_future(mill::TensorRef values) : staged(std::move(values)) {}
+  // Keeps the device, and with it the context.
+  mill_future(mill::Device& on, uint64_t size) : device(on), bytes(size) { device.retain_owner(); }
   ~mill_future();
 
-  mill::TensorRef staged;  // row-major on the device: a copy, or the tensor itself
-  mill::Block* host =
-      nullptr;                 // its values in pinned memory; null where the host can read `staged`
+  mill::Device& device;
+  const uint64_t bytes;
+  // The values: in pinned memory of the device's pool, or, where the host reads the device's
+  // memory itself, a row-major copy there.
+  mill::Block* host = nullptr;
+  mill::TensorRef copy;
   mill::Ref<mill_event> done;  // null on an inline device
 
-  const void* data() const { return host ? host->data : staged->view.data; }
+  const void* data() const { return host ? host->data : copy ? copy->view.data : nullptr; }
 
   mill_status query();
   mill_status wait(uint64_t timeout_ns);

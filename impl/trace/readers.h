@@ -16,12 +16,15 @@ inline Reader other_of(Reader reader) {
 }
 
 // Not synchronised. Where memory for what is kept runs out, or more than `most` is waiting, records
-// count as lost for who would have got them.
+// count as lost for who would have got them. Who does not listen neither gets nor loses any.
 template <class Record>
 class Readers {
  public:
   explicit Readers(size_t most) : most_(most) {}
 
+  void listen(Reader reader, bool on) { of(reader).listens = on; }
+  // Whether something is there that only this reader has not had.
+  bool due(Reader reader) const { return !of(reader).records.empty() || of(reader).lost > 0; }
   size_t waiting(Reader reader) const { return of(reader).records.size(); }
   uint64_t lost(Reader reader) const { return of(reader).lost; }
   void forget(Reader reader) {
@@ -31,7 +34,8 @@ class Readers {
 
   // fetch(out, capacity, lost): takes from the source, in its order; fewer than capacity: there are
   // no more. wants(reader, record): whether it gets the record. Gives how many were written; fewer
-  // than capacity: there are no more.
+  // than capacity: there are no more. Where fetch throws, what came before is given all the same,
+  // and the next call meets the failure again.
   template <class Fetch, class Wants>
   size_t take(Reader me, Record* out, size_t capacity, uint64_t* lost, Fetch&& fetch,
               Wants&& wants) {
@@ -40,33 +44,41 @@ class Readers {
     size_t n = 0;
     for (; n < capacity && !mine.records.empty(); mine.records.pop_front())
       out[n++] = mine.records.front();
-    *lost = std::exchange(mine.lost, 0);
     for (bool more = true; more && n < capacity;) {
       const size_t room = capacity - n;
       uint64_t gone = 0;
-      const size_t came = fetch(out + n, room, &gone);
-      *lost += gone;
-      theirs.lost += gone;
+      size_t came = 0;
+      try {
+        came = fetch(out + n, room, &gone);
+      } catch (...) {
+        if (n == 0) throw;
+        break;
+      }
+      mine.lost += gone;
+      if (theirs.listens) theirs.lost += gone;
       more = came == room;
       size_t kept = n;
       for (size_t k = n; k < n + came; ++k) {
-        if (wants(other_of(me), out[k])) keep(theirs, out[k]);
+        if (theirs.listens && wants(other_of(me), out[k])) keep(theirs, out[k]);
         if (wants(me, out[k])) out[kept++] = out[k];
       }
       n = kept;
     }
+    *lost = std::exchange(mine.lost, 0);
     return n;
   }
 
-  // Brings up all there is now, `scratch` of `room` records at a time: before what either wants
-  // changes.
+  // Brings up all there is now: before what either wants changes. Allocates nothing but for what is
+  // kept.
   template <class Fetch, class Wants>
-  void settle(Record* scratch, size_t room, Fetch&& fetch, Wants&& wants) {
+  void settle(Fetch&& fetch, Wants&& wants) {
+    Record scratch[kPiece];
     for (bool more = true; more;) {
       uint64_t gone = 0;
-      const size_t came = fetch(scratch, room, &gone);
-      more = came == room;
+      const size_t came = fetch(scratch, kPiece, &gone);
+      more = came == kPiece;
       for (const Reader reader : {Reader::program, Reader::session}) {
+        if (!of(reader).listens) continue;
         of(reader).lost += gone;
         for (size_t k = 0; k < came; ++k) {
           if (wants(reader, scratch[k])) keep(of(reader), scratch[k]);
@@ -76,9 +88,11 @@ class Readers {
   }
 
  private:
+  static constexpr size_t kPiece = 64;
   struct Kept {
     std::deque<Record> records;
     uint64_t lost = 0;
+    bool listens = false;
   };
   Kept& of(Reader reader) { return kept_[static_cast<size_t>(reader)]; }
   const Kept& of(Reader reader) const { return kept_[static_cast<size_t>(reader)]; }

@@ -51,17 +51,29 @@ void Tracer::set_mask(uint64_t mask) {
          static_cast<unsigned long long>(mask & ~kKnownTraceBits));
   }
   const std::lock_guard lock(mutex_);
-  if (mask != program_mask_ && (session_mask_ != 0 || readers_.waiting(Reader::program) > 0))
-    settle();
+  if (mask != program_mask_ && (session_mask_ != 0 || readers_.due(Reader::program))) settle();
   apply(mask | session_mask_);
   program_mask_ = mask;
+  if ((mask & MILL_TRACE_RECORDS) != 0) program_had_ = mask;
+  readers_.listen(Reader::program, (mask & MILL_TRACE_RECORDS) != 0);
 }
 
 void Tracer::set_session_mask(uint64_t mask) {
   const std::lock_guard lock(mutex_);
-  if ((program_mask_ & MILL_TRACE_RECORDS) != 0 || readers_.waiting(Reader::session) > 0) settle();
+  const bool listens = (program_mask_ & MILL_TRACE_RECORDS) != 0;
+  const bool begins = session_mask_ == 0 && mask != 0;
+  if (begins) {
+    // What was recorded up to here is the program's, also where it records no more.
+    readers_.forget(Reader::session);
+    readers_.listen(Reader::program, program_had_ != 0);
+    settle();
+  } else if (listens || readers_.due(Reader::session)) {
+    settle();
+  }
   apply(program_mask_ | mask);
   session_mask_ = mask;
+  readers_.listen(Reader::program, listens);
+  readers_.listen(Reader::session, mask != 0);
 }
 
 void Tracer::apply(uint64_t mask) {
@@ -192,16 +204,16 @@ uint64_t bit_of(int32_t kind) {
 }  // namespace
 
 bool Tracer::wants(Reader reader, const mill_trace_record& record) const {
-  const uint64_t mask = reader == Reader::program ? program_mask_ : session_mask_;
+  const bool left = program_mask_ == 0 && session_mask_ == 0;
+  const uint64_t mask = reader == Reader::session ? session_mask_
+                        : left                    ? program_had_
+                                                  : program_mask_;
   return (mask & bit_of(record.kind)) != 0;
 }
 
 // What has been recorded up to here belongs to who wanted it then.
 void Tracer::settle() {
-  constexpr size_t kPiece = 1024;
-  scratch_.resize(kPiece);
   readers_.settle(
-      scratch_.data(), scratch_.size(),
       [this](mill_trace_record* out, size_t room, uint64_t* lost) {
         return fetch(out, room, lost);
       },
@@ -212,7 +224,7 @@ mill_status Tracer::drain(Reader reader, mill_trace_record* out, uint32_t capaci
                           uint64_t* lost) {
   const std::lock_guard lock(mutex_);
   const uint64_t other = reader == Reader::program ? session_mask_ : program_mask_;
-  const bool alone = (other & MILL_TRACE_RECORDS) == 0 && readers_.waiting(reader) == 0;
+  const bool alone = (other & MILL_TRACE_RECORDS) == 0 && !readers_.due(reader);
   uint64_t gone = 0;
   if (capacity == 0) {
     gone = dropped() - reported_lost_ + readers_.lost(reader);

@@ -131,10 +131,10 @@ class Tracer {
   uint64_t armed_ = 0;  // all bits that were ever set
   uint64_t program_mask_ = 0;
   uint64_t session_mask_ = 0;
+  uint64_t program_had_ = 0;  // the last mask with records that the program set: it may drain later
   uint64_t reported_lost_ = 0;
   uint64_t shared_limit_ = 0;  // of the drain in progress
   Readers<mill_trace_record> readers_;
-  std::vector<mill_trace_record> scratch_;
   uint32_t execs_ = 0;
   std::size_t next_lane_ = 0;
   std::unique_ptr<Totals> baseline_;  // what reset_op_stats found

@@ -96,12 +96,6 @@ mill_status LiveSession::start(std::string* why) {
     if (!budget_) budget_ = std::make_unique<BudgetController>(opts_.budget, kUndisturbed);
     records_.reserve(16384);
     timeline_.reserve(1024);
-    // What is left of earlier recordings is not this session's.
-    for (int k = 0; k < kMostDrains; ++k) {
-      records_.clear();
-      engine_.drain(records_);
-      if (records_.empty()) break;
-    }
     watched_.clear();
     met_ = 0;
     store_->base().notes.clear();

@@ -1,7 +1,11 @@
 // Fixes that Millrace applies by itself, and the call that tries them: what was predicted beside
 // what was measured, on a simulated device.
+#include <unistd.h>
+
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <string>
 #include <vector>
 
@@ -392,6 +396,68 @@ TEST_F(Try, TakesTheFixBackWhenTheStepFails) {
   mill_prof_view_release(view);
 }
 
+TEST_F(Try, WantsOneStepToBeOneStepOfTheTrace) {
+  Subject s;
+  s.reads = true;
+  mill_prof_view* const view = watch(s);
+  mill_prof_subject given = subject(s);
+  mill_prof_trial trial = blank();
+  given.step = [](void* user, uint64_t index, mill_error* err) {
+    auto& of = *static_cast<Subject*>(user);
+    const mill_status status = of.step(index, err);
+    return status < 0 ? status : mill_trace_step(of.exec.get(), err);
+  };
+  EXPECT_EQ(mill_prof_try(view, 0, &given, &trial, s.w.error()), MILL_E_STATE);
+  const std::string text = mill_error_message(s.w.error());
+  EXPECT_NE(text.find("mill_trace_step of subject->run_on 2 times"), std::string::npos) << text;
+  mill_prof_view_release(view);
+}
+
+// On a device in real time, of a finding from a file: the same spans as the step itself sees them.
+TEST_F(Try, MeasuresInNanosecondsWhereTimeIsReal) {
+  Subject modelled;
+  modelled.reads = true;
+  mill_prof_view* const seen = watch(modelled);
+  const std::string path = ::testing::TempDir() + "try_" + std::to_string(::getpid()) + ".json";
+  modelled.w.ok(mill_prof_export_file(seen, MILL_PROF_FORMAT_CHROME, "", path.c_str(), MILL_NTS,
+                                      modelled.w.error()));
+  mill_prof_view_release(seen);
+
+  Subject s("sim:h200-sxm,async=1");
+  mill_prof* file = nullptr;
+  mill_prof_view* view = nullptr;
+  s.w.ok(mill_prof_open(s.w.context(), path.c_str(), MILL_NTS, nullptr, &file, s.w.error()));
+  std::remove(path.c_str());
+  s.w.ok(mill_prof_snapshot(file, &view, s.w.error()));
+  mill_prof_release(file);
+  struct Stamps {
+    mill_exec* exec;
+    std::vector<int64_t> ns;
+    static mill_status step(void* user, uint64_t, mill_error* err) {
+      auto& self = *static_cast<Stamps*>(user);
+      timespec now{};
+      clock_gettime(CLOCK_MONOTONIC, &now);
+      self.ns.push_back(now.tv_sec * 1'000'000'000 + now.tv_nsec);
+      const timespec some{0, 3'000'000};
+      nanosleep(&some, nullptr);
+      return mill_trace_step(self.exec, err);
+    }
+  } stamps{s.exec.get(), {}};
+  mill_prof_subject given = subject(s);
+  given.step = Stamps::step;
+  given.user = &stamps;
+  given.blocks = 1;
+  mill_prof_trial trial = blank();
+  ASSERT_EQ(mill_prof_try(view, 0, &given, &trial, s.w.error()), MILL_OK)
+      << mill_error_message(s.w.error());
+  // 2 steps to settle, 4, and 4 + 6: of the block without the fix, which comes first.
+  ASSERT_EQ(stamps.ns.size(), 32u);
+  const auto few = static_cast<double>(stamps.ns[6] - stamps.ns[2]);
+  const auto many = static_cast<double>(stamps.ns[16] - stamps.ns[6]);
+  EXPECT_NEAR(static_cast<double>(trial.before_ns), (many - few) / 6, 0.3 * (many - few) / 6);
+  mill_prof_view_release(view);
+}
+
 TEST_F(Try, RefusesASubjectThatCannotBeTried) {
   Subject s;
   s.reads = true;
@@ -417,7 +483,8 @@ TEST_F(Try, RefusesASubjectThatCannotBeTried) {
           [](mill_prof_subject& g) { g.steps = 1000001; });
   refused(MILL_E_ARG, {"blocks is 1001", "1000"}, [](mill_prof_subject& g) { g.blocks = 1001; });
   refused(MILL_E_ARG, {"warm_up is 1000001"}, [](mill_prof_subject& g) { g.warm_up = 1000001; });
-  refused(MILL_E_UNSUPPORTED, {"cpu"}, [&](mill_prof_subject& g) { g.run_on = s.w.exec(); });
+  refused(MILL_E_DEVICE, {"device 1", "on 0"},
+          [&](mill_prof_subject& g) { g.run_on = s.w.exec(); });
   refused(MILL_E_ARG, {"index is 1000"}, nothing, 1000);
   EXPECT_EQ(mill_prof_try(view, 0, nullptr, &trial, s.w.error()), MILL_E_ARG);
   mill_prof_subject given = subject(s);

@@ -103,6 +103,43 @@ TEST(Tracer, GivesTwoReadersWhatEachWants) {
   EXPECT_EQ(ops_of(tracer, Reader::program), (std::vector<int32_t>{5, 6}));
 }
 
+TEST(Tracer, LeavesTheProgramWhatItHadNotDrainedWhenASessionBegins) {
+  Tracer tracer(small(32));
+  ExecTrace trace(tracer);
+  tracer.set_mask(MILL_TRACE_OPS);
+  for (int32_t op = 0; op < 35; ++op) run_op(trace, op);  // three are lost
+  tracer.set_mask(0);
+  tracer.set_session_mask(MILL_TRACE_RECORDS);
+  run_op(trace, 99);
+  uint64_t lost = 0;
+  EXPECT_EQ(ops_of(tracer, Reader::session, &lost), (std::vector<int32_t>{99}));
+  EXPECT_EQ(lost, 0u);
+  EXPECT_EQ(ops_of(tracer, Reader::program, &lost).size(), 32u);
+  EXPECT_EQ(lost, 3u);
+  tracer.set_session_mask(0);
+  EXPECT_EQ(ops_of(tracer, Reader::program, &lost).size(), 0u);
+}
+
+// A loss that only the session's drain met is told to the program once, with or without records.
+TEST(Tracer, TellsOfALossOnce) {
+  Tracer tracer(small(32));
+  ExecTrace trace(tracer);
+  tracer.set_mask(MILL_TRACE_STEPS);
+  tracer.set_session_mask(MILL_TRACE_OPS);
+  for (int32_t op = 0; op < 35; ++op) run_op(trace, op);
+  EXPECT_EQ(ops_of(tracer, Reader::session).size(), 32u);
+  tracer.set_session_mask(0);
+  uint32_t count = 0;
+  uint64_t lost = 0;
+  EXPECT_EQ(tracer.drain(nullptr, 0, &count, &lost), MILL_LOST);
+  EXPECT_EQ(lost, 3u);
+  mill_trace_record record{};
+  EXPECT_EQ(tracer.drain(&record, 1, &count, &lost), MILL_LOST);
+  EXPECT_EQ(lost, 3u);
+  EXPECT_EQ(tracer.drain(nullptr, 0, &count, &lost), MILL_OK);
+  EXPECT_EQ(lost, 0u);
+}
+
 TEST(Tracer, KeepsForTheOtherReaderNoMoreThanARingHolds) {
   Tracer tracer(small(32));
   ExecTrace trace(tracer);

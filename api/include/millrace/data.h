@@ -79,7 +79,9 @@ MILL_API MILL_SINCE(1) mill_status
 
 /* From the next batch on, so many batches are gathered ahead (1 to 64; 0: mill_loader_next gathers,
  * as with MILL_LOADER_INLINE) by so many threads (1 to 64; 0 = 1; no more than prefetch are
- * started). Batches and their order stay the same. What had been gathered ahead is gathered again.
+ * started). Other than in mill_loader_opts, 0 is no default here. Batches and their order stay the
+ * same. What had been gathered ahead is gathered again; the next mill_loader_next makes memory and
+ * threads anew, as the first one did.
  * Blocks until the threads there were have ended, each after the batch that it is making. Errors:
  * MILL_E_ARG (prefetch, workers), MILL_E_FORKED, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY.
  * Since: 1 */

@@ -64,12 +64,13 @@ MILL_API MILL_SINCE(1) mill_status
 
 /* mill_tensor_read and mill_tensor_item of at most 1,024 bytes answer with what the same read asked
  * for `steps` steps before (0, the default, to 8), and do not wait for the step that the host has
- * just begun: for values that a program only shows, as losses in a log. A read is the same as one
- * of an earlier step if it was the n-th of its step too and of as many elements of the same dtype;
- * steps are told apart by mill_trace_step. Where there was none, as in the first `steps` steps, and
- * from the 65th read of a step on, it answers with its own values. Without effect where the device
- * is inline. Setting it forgets what was asked for.
- * Errors: MILL_E_ARG (steps), MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY. Since: 1 */
+ * just begun: for values that a program only shows, as losses in a log; one that decides by them
+ * decides late. A read is the same as one of an earlier step if it was the n-th such read of its
+ * step too and of as many elements of the same dtype: a step that leaves one out shifts those after
+ * it. Steps are told apart by mill_trace_step of this exec. Where there was none, as in the first
+ * `steps` steps, and from the 65th read of a step on, it answers with its own values. Without
+ * effect where the device is inline. Setting it forgets what was asked for. Errors: MILL_E_ARG
+ * (steps), MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
     mill_exec_set_late_reads(mill_exec* exec, uint32_t steps, mill_error* err);
 

@@ -365,8 +365,9 @@ typedef struct mill_prof_subject {
   const mill_struct* next;
   mill_exec* run_on;   /* on whose device the step works; copies to it and reads from it change */
   mill_loader* loader; /* where its batches come from; NULL if from elsewhere */
-  /* One step, on the calling thread. index counts from 0 over the whole trial. It ends with
-   * mill_trace_step; a negative status ends the trial, and mill_error_set may say why. */
+  /* One step, on the calling thread. index counts from 0 over the whole trial. It calls
+   * mill_trace_step of run_on once, at its end, and leaves the fix's setting alone; a negative
+   * status ends the trial, and mill_error_set may say why. */
   mill_status (*step)(void* user, uint64_t index, mill_error* err);
   void* user;
   uint32_t steps;   /* timed in a block; 0 = 20, at most 1,000,000 */
@@ -400,22 +401,33 @@ typedef struct mill_prof_trial {
 
 /* Applies the fix of finding `index` and measures what it brings: runs blocks of steps without it
  * and with it in turn (A B B A ...), on the device's clock where its time is modelled, else
- * CLOCK_MONOTONIC. A block is the warm-up, then the warm-up and the steps, each from an idle stream
- * to an idle stream: the difference is what the steps take once work flows. After a change some
- * steps come first that are not counted: two, of a loader twice its depth. Then everything is as it
- * was, unless subject->keep says otherwise. Fixes that Millrace applies
- * (mill_prof_finding.can_apply): pinned_staging  mill_exec_set_staging: four times the largest of
- * the finding's copies defer_read      mill_exec_set_late_reads: one step prefetch_depth
- * mill_loader_set_prefetch: so many batches more ahead, at least 2 loader_workers
- * mill_loader_set_prefetch: so many threads, and a batch ahead for each The step changes what it
- * changes in the program (parameters, the loader's position): a trial is part of the run. No other
- * thread may use exec or loader until it returns. A session of the context that runs records the
- * trial too: stop it before. Blocks (steps). Errors: MILL_E_ARG (index, subject: no exec, no step,
- * no loader where the fix is one of loaders, a number out of range), MILL_E_UNSUPPORTED (the fix is
- * the program's to make, or does nothing on the exec's device), MILL_E_STATE (the saving was
- * withheld, or the view has no steps), MILL_E_TOO_NEW, MILL_E_UNSUPPORTED_STRUCT, MILL_E_FORKED,
- * MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY, and what the step fails with; the fix is taken
- * back then. Since: 1 */
+ * CLOCK_MONOTONIC. A block is the warm-up, then the warm-up and the steps, each until run_on's
+ * stream is idle: the difference is what the steps take once work flows. After a change some steps
+ * come first that are not counted: one or two, of a loader twice its depth. Then everything is as
+ * it was, unless subject->keep says otherwise. Fixes that Millrace applies
+ * (mill_prof_finding.can_apply), and what they are set to:
+ *
+ * - pinned_staging: mill_exec_set_staging, four times the largest of the finding's copies, 1 MiB
+ *   at least and 256 MiB at most, which is also what it is where their size is not known.
+ *
+ * - defer_read: mill_exec_set_late_reads, one step. The step then sees old values: one that decides
+ *   by them decides late.
+ *
+ * - prefetch_depth: mill_loader_set_prefetch, so many batches more ahead, at least 2.
+ *
+ * - loader_workers: mill_loader_set_prefetch, so many threads as the finding says and more than
+ *   there are, and a batch ahead for each.
+ *
+ * The step changes what it changes in the program (parameters, the loader's position): a trial is
+ * part of the run. No other thread may use exec or loader until it returns. A session of the
+ * context that runs records the trial too: stop it before.
+ * Blocks (steps). Errors: MILL_E_ARG (index, subject: no exec, no step, no loader where the fix is
+ * one of loaders, a number out of range), MILL_E_DEVICE (the finding is about another device or
+ * context, or the loader feeds another), MILL_E_UNSUPPORTED (the fix is the program's to make, or
+ * does nothing on the exec's device), MILL_E_STATE (the saving was withheld, the view has no steps,
+ * or the step did not call mill_trace_step once), MILL_E_TOO_NEW, MILL_E_UNSUPPORTED_STRUCT,
+ * MILL_E_FORKED, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY, and what the step fails with. The
+ * fix is taken back then; where that fails as well, the sentence says so. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
     mill_prof_try(mill_prof_view* view, uint32_t index, const mill_prof_subject* subject,
                   mill_prof_trial* out_trial, mill_error* err);
