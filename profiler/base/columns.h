@@ -37,6 +37,8 @@ inline constexpr uint32_t kNoRow = std::numeric_limits<uint32_t>::max();
 // F&& f)`, which calls f(const ColumnInfo&, vector) for each column.
 template <class T>
 class Table {
+  static constexpr size_t kFirst = 256;
+
  public:
   uint32_t size() const { return rows_; }
   bool empty() const { return rows_ == 0; }
@@ -47,7 +49,11 @@ class Table {
     T::visit(self(), [this](const ColumnInfo& info, auto& column) {
       using Value = typename std::remove_reference_t<decltype(column)>::value_type;
       // An earlier one may have found memory for its first columns only.
-      if (column.size() == rows_) column.push_back(empty_value<Value>(info.unit));
+      if (column.size() != rows_) return;
+      // In few, large steps: what is not used yet costs no memory, what is copied costs a page
+      // fault for each page.
+      if (rows_ == column.capacity()) column.reserve(rows_ < kFirst ? kFirst : size_t{4} * rows_);
+      column.push_back(empty_value<Value>(info.unit));
     });
     return rows_++;
   }

@@ -62,12 +62,6 @@ int say_refused(Console& console, const View& view) {
   return kRefused;
 }
 
-const Format& chosen_format(const Arguments& arguments, const std::string& file) {
-  if (const auto name = arguments.value("format")) return find_format(*name);
-  const Format* by_file = file.empty() ? nullptr : format_of_file(file);
-  return by_file ? *by_file : find_format("text");
-}
-
 int run(Console& console, const Arguments& arguments) {
   std::string file = arguments.value("output", "");
   if (file == "-") file.clear();

@@ -216,9 +216,7 @@ struct Wish {
 Wish read_wish(const Arguments& arguments) {
   Wish wish;
   wish.file = arguments.value("output", "");
-  const auto name = arguments.value("format");
-  const Format* by_file = wish.file.empty() ? nullptr : format_of_file(wish.file);
-  wish.format = name ? &find_format(*name) : by_file ? by_file : &find_format("text");
+  wish.format = &chosen_format(arguments, wish.file);
   wish.keep_trace = wish.format->number == MILL_PROF_FORMAT_CHROME;
   wish.report = !arguments.has("no-report");
   wish.top = arguments.natural("top", 10, 1000000);
@@ -227,6 +225,15 @@ Wish read_wish(const Arguments& arguments) {
   if (wish.file.empty() && !wish.format->for_terminals)
     throw UsageError(std::string(wish.format->name) + " needs a file: -o FILE");
   return wish;
+}
+
+// Before the program runs: afterwards its recording would have nowhere to go.
+void check_folder(const std::string& file) {
+  if (file.empty()) return;
+  const size_t slash = file.find_last_of('/');
+  const std::string folder = slash == std::string::npos ? "." : file.substr(0, slash + 1);
+  if (access(folder.c_str(), W_OK | X_OK) != 0)
+    throw Failure("\"" + safe_text(file) + "\" cannot be written: " + std::strerror(errno));
 }
 
 // What the engine is told, but for the path.
@@ -276,6 +283,7 @@ void deliver(Console& console, const Wish& wish, const std::string& trace, size_
 int run(Console& console, const Arguments& arguments) {
   const Wish wish = read_wish(arguments);
   const std::string options = engine_options(arguments);
+  check_folder(wish.file);
   const std::vector<std::string>& command = arguments.operands();
   const Folder folder;
   // A trace that is kept without .gz is written without.
@@ -304,6 +312,13 @@ int run(Console& console, const Arguments& arguments) {
         << (outcome.signal != 0 ? ", or was ended before it could write" : "")
         << ", or its library has no profiler (`millrace info --check` tells)\n";
     return outcome.status;
+  }
+  if (outcome.status != 0) {
+    err << "millrace: " << name
+        << (outcome.signal != 0 ? printf_text(" was ended by signal %d (%s)", outcome.signal,
+                                              strsignal(outcome.signal))
+                                : printf_text(" ended with status %d", outcome.status))
+        << "; what follows is of what it did until then\n";
   }
   if (wish.report && (wish.file.empty() || wish.keep_trace)) err << "\n";
   bool failed = false;

@@ -185,6 +185,17 @@ const Format* format_of_file(std::string_view path) {
   return nullptr;
 }
 
+const Format& chosen_format(const Arguments& arguments, const std::string& file) {
+  if (const auto name = arguments.value("format")) return find_format(*name);
+  if (const Format* by_file = file.empty() ? nullptr : format_of_file(file)) return *by_file;
+  const std::string name = file.substr(file.find_last_of('/') + 1);
+  if (const size_t dot = name.find_last_of('.'); dot != std::string::npos && dot > 0) {
+    throw UsageError("--output is \"" + safe_text(file) + "\", and no format has the ending \"" +
+                     safe_text(name.substr(dot)) + "\": say which with --format");
+  }
+  return find_format("text");
+}
+
 void print_rows(Output& out, const Rows& rows, bool csv) {
   const std::vector<mill_prof_column>& columns = rows.columns();
   const auto cell = [&](size_t k, uint64_t row) -> std::string {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "profiler/cli/handles.h"
+#include "profiler/cli/options.h"
 #include "profiler/cli/output.h"
 
 namespace mill::cli {
@@ -80,6 +81,9 @@ struct Format {
 const Format& find_format(std::string_view name);
 // By the file's ending; NULL where it says nothing.
 const Format* format_of_file(std::string_view path);
+// What --format says, else what the file's name ends in, else text. Throws UsageError for an ending
+// that says something else.
+const Format& chosen_format(const Arguments& arguments, const std::string& file);
 
 // The whole report, or one table of it; file "": to `out`.
 void write_report(const View& view, const Format& format, const std::string& file,

@@ -32,6 +32,8 @@ Stalls stalls_of(const RuleInput& input) {
   const Trace& trace = input.timeline.trace();
   const Interval window = input.timeline.window();
   Stalls stalls;
+  // One step alone is the one that warms up.
+  if (input.timeline.steps().size() == 1) return stalls;
   std::vector<std::vector<Ns>> call_starts(trace.threads.size());
   for (uint32_t thread = 0; thread < trace.threads.size(); ++thread) {
     for (const uint32_t call : input.timeline.calls_of(thread)) {

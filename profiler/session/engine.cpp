@@ -99,35 +99,32 @@ bool Engine::watch(uint32_t device, bool on, std::string* why) const {
 }
 
 uint64_t Engine::drain(std::vector<mill_trace_record>& to) const {
+  if (!records_) records_.reset(new mill_trace_record[kBatch]);
   uint64_t lost_in_all = 0;
   mill_status status = MILL_INCOMPLETE;
-  while (status == MILL_INCOMPLETE) {
-    const size_t before = to.size();
-    to.resize(before + kBatch);
+  // A producer that is as fast as this loop must not keep it for ever.
+  while (status == MILL_INCOMPLETE && to.size() < size_t{8} * kBatch) {
     uint32_t n = 0;
     uint64_t lost = 0;
-    status = host_.trace_drain(context_, to.data() + before, kBatch, &n, &lost, nullptr);
-    to.resize(before + n);
+    status = host_.trace_drain(context_, records_.get(), kBatch, &n, &lost, nullptr);
+    to.insert(to.end(), records_.get(), records_.get() + n);
     lost_in_all += lost;
-    // A producer that is as fast as this loop must not keep it for ever.
-    if (to.size() >= size_t{8} * kBatch) break;
   }
   return lost_in_all;
 }
 
 uint64_t Engine::drain(uint32_t device, std::vector<mill_timeline_record>& to) const {
+  if (!timeline_) timeline_.reset(new mill_timeline_record[kBatch]);
   uint64_t lost_in_all = 0;
-  for (;;) {
-    const size_t before = to.size();
-    to.resize(before + kBatch);
-    uint64_t n = 0;
+  for (uint64_t n = kBatch; n == kBatch && to.size() < size_t{8} * kBatch;) {
     uint64_t lost = 0;
     const mill_status status =
-        host_.device_drain(context_, device, to.data() + before, kBatch, &n, &lost, nullptr);
-    to.resize(before + (status == MILL_OK ? n : 0));
+        host_.device_drain(context_, device, timeline_.get(), kBatch, &n, &lost, nullptr);
+    if (status != MILL_OK) n = 0;
+    to.insert(to.end(), timeline_.get(), timeline_.get() + n);
     lost_in_all += lost;
-    if (status != MILL_OK || n < kBatch || to.size() >= size_t{8} * kBatch) return lost_in_all;
   }
+  return lost_in_all;
 }
 
 bool Engine::memory(uint32_t device, mill_memory_stats* out) const {

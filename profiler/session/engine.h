@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,10 @@ class Engine final : public RecordNames {
  private:
   const mill_profiler_host& host_;
   mill_context* context_;
+  // What is drained into, once: a vector that grows by a batch would be zeroed anew every time,
+  // which cost more than all else.
+  mutable std::unique_ptr<mill_trace_record[]> records_;
+  mutable std::unique_ptr<mill_timeline_record[]> timeline_;
 };
 
 }  // namespace mill::prof

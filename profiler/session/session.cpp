@@ -17,6 +17,7 @@ constexpr Ns kSecond = 1'000'000'000;
 constexpr Ns kSampleEvery = kSecond / 20;
 // Somebody else may have switched records on: then there are always more.
 constexpr int kMostDrains = 64;
+constexpr int kNice = 5;
 // A session that is shorter has no unrecorded steps: its timeline would have holes for the sake of
 // a figure that so few steps cannot give.
 constexpr Ns kUndisturbed = kSecond;
@@ -193,6 +194,8 @@ mill_status LiveSession::stop(std::string*) {
 
 void LiveSession::run() {
   pthread_setname_np(pthread_self(), "mill-prof");
+  // It may be late by a little; a worker of the program that it keeps from its core holds up all.
+  setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);
   auto pause = std::chrono::milliseconds(1);
   const auto longest = std::chrono::milliseconds(opts_.interval_ms);
   uint64_t before = 0;  // what threads of earlier starts took

@@ -326,6 +326,7 @@ int main(int argc, char** argv) {
                                  -100, &loss, &lse, err));
         check(mill_tape_backward(tape, exec, loss, scale, 0, err));
         check(mill_optimizer_step(optimizer, exec, err));
+        check(mill_trace_step(exec, err));  // tells a profiler where a step ends
         if (step == steps_per_epoch) check(mill_tensor_item(exec, loss, &last, err));
       }
       check(mill_scope_end(exec, err));

@@ -41,7 +41,7 @@ class Library:
         "optimizer_step": "hh", "tape_create": "ho", "tape_backward": "hhhhL",
         "loader_create": "hpupo", "loader_set_transform": "huidd", "loader_next": "hhpu", "loader_batches": "hp",
         "reshape": "hhIuo", "linear": "hhhho", "relu": "hho", "cross_entropy": "hhhldloo",
-        "argmax": "hhluo", "compare": "hhhlo", "cast": "hhio", "sum": "hhIuuo",
+        "argmax": "hhluo", "compare": "hhhlo", "cast": "hhio", "sum": "hhIuuo", "trace_step": "h",
     }
     KINDS = {"h": c_void_p, "o": POINTER(c_void_p), "i": c_int32, "u": c_uint32, "l": c_int64, "L": c_uint64,
              "d": c_double, "s": c_char_p, "I": POINTER(c_int64), "p": c_void_p}
@@ -238,6 +238,7 @@ def main():
             loss, lse = Tensor(lib, loss), Tensor(lib, lse)
             lib.tape_backward(tape, execution, loss, None, 0)
             lib.optimizer_step(adamw, execution)
+            lib.trace_step(execution)  # tells a profiler where a step ends
         lib.exec_set_tape(execution, None)
         error = test_error(lib, execution, net, test_batches)
         print(f"epoch {epoch:2d}  test error {error:.2f} %", flush=True)

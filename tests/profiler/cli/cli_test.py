@@ -543,6 +543,18 @@ def test_run_passes_everything_through():
     same(call("prof", "run", "--", "sh", "-c", "kill -PIPE $$; exit 3")[0], 141)
 
 
+def test_run_looks_at_its_output_first():
+    ran = WORK / "ran"
+    for options, code, *words in (
+            (["-o", WORK / "no-such-folder/r.html"], 1, "no-such-folder", "No such file"),
+            (["-o", WORK / "r.pdf"], 2, "r.pdf", ".pdf", "--format")):
+        got, _, err = call("prof", "run", *options, "--", "touch", ran)
+        same(got, code)
+        holds(err, *words)
+        assert not ran.exists(), "the program ran all the same"
+    fails(["prof", "report", written("plain.json"), "-o", WORK / "r.pdf"], 2, "r.pdf", "--format")
+
+
 def test_run_hands_signals_on():
     script = "trap 'echo caught; exit 9' TERM; echo ready; while :; do sleep 0.05; done"
     run = subprocess.Popen([COMMAND, "prof", "run", "--", "sh", "-c", script], stdout=subprocess.PIPE,

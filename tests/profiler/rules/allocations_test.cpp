@@ -46,6 +46,21 @@ TEST(AllocationStall, SavesWhatTheDeviceWaitedFor) {
   EXPECT_TRUE(says(found->advice, "pool")) << found->advice;
 }
 
+// The only step is the one in which memory is found; without steps nothing says what warms up.
+TEST(AllocationStall, IsSilentAboutTheOnlyStep) {
+  Builder b;
+  b.step(0, 0, 160 * us);
+  b.kernel("first", 5 * us, 5 * us, 55 * us);
+  b.call(CallKind::allocate, "cudaMalloc", 5 * us, 105 * us);
+  b.kernel("second", 110 * us, 110 * us, 160 * us);
+  Trace two = b.trace;
+  EXPECT_TRUE(RuleCase(std::move(b.trace)).run(find_allocations).empty());
+  Builder c;
+  c.trace = std::move(two);
+  c.step(1, 160 * us, 320 * us);
+  EXPECT_FALSE(RuleCase(std::move(c.trace)).run(find_allocations).empty());
+}
+
 TEST(AllocationStall, IsSilentWithoutAllocations) {
   RuleCase c(with_malloc(false));
   EXPECT_TRUE(c.run(find_allocations).empty());
