@@ -100,7 +100,8 @@ TEST(FileSession, ItsBudgetIsTheRulesToo) {
     mill_prof_opts opts = usual();
     opts.budget = budget;
     FileSession session(std::move(b.trace), opts);
-    for (const Finding& finding : session.snapshot()->findings) {
+    const auto analysis = session.snapshot();
+    for (const Finding& finding : analysis->findings) {
       if (finding.rule == RuleId::O1) return true;
     }
     return false;
