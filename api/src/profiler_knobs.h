@@ -31,8 +31,9 @@ struct Fix {
   double largest_bytes = 0;  // of the copies it is about; 0: not known
 };
 
-// Throws MILL_E_ARG or MILL_E_UNSUPPORTED with argument 2 where there is nothing that it could
-// change. loader may be null.
+// Throws MILL_E_UNSUPPORTED about argument 1 for a fix that is not one of these, MILL_E_ARG or
+// MILL_E_UNSUPPORTED about argument 2 where there is nothing that it could change. loader may be
+// null.
 std::unique_ptr<Knob> make_knob(const Fix& fix, mill_exec& exec, mill_loader* loader);
 
 }  // namespace mill::api

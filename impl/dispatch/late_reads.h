@@ -20,8 +20,7 @@ class LateReads {
   // steps: 1 to kMostSteps.
   explicit LateReads(uint32_t steps) : steps_(steps) {}
 
-  uint32_t steps() const { return steps_; }
-  // As read_host, for at most kMostBytes. Where nothing was asked for exactly steps() steps ago it
+  // As read_host, for at most kMostBytes. Where nothing was asked for exactly so many steps ago it
   // waits for the values of this step.
   void read(Exec& exec, mill_tensor& tensor, void* data, uint64_t bytes);
 

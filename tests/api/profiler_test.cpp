@@ -80,6 +80,18 @@ class Profiler : public BadInput {
     return out;
   }
 
+  mill_exec* exec_on(uint32_t device) {
+    mill_exec* exec = nullptr;
+    EXPECT_EQ(mill_exec_create(f.context(), device, nullptr, &exec, f.err()), MILL_OK);
+    return f.own(exec);
+  }
+  // 32 x 32 numbers on the exec's device.
+  mill_tensor* sent(mill_exec* exec) {
+    mill_tensor* x = nullptr;
+    EXPECT_EQ(mill_tensor_to(exec, f.tensor({32, 32}), &x, f.err()), MILL_OK) << f.message();
+    return f.own(x);
+  }
+
   // Ten steps of two products and a sum each.
   void work(mill_exec* exec, mill_tensor* x, int steps) {
     for (int step = 0; step < steps; ++step) {
@@ -113,11 +125,8 @@ TEST_F(Profiler, SeesEveryOpOfTheCpuWithItsStep) {
 
 TEST_F(Profiler, LeavesTheProgramItsOwnTimelineAndRecords) {
   const uint32_t device = f.simulated();
-  mill_exec* exec = nullptr;
-  ASSERT_EQ(mill_exec_create(f.context(), device, nullptr, &exec, f.err()), MILL_OK);
-  mill_tensor* x = nullptr;
-  ASSERT_EQ(mill_tensor_to(f.own(exec), f.tensor({32, 32}), &x, f.err()), MILL_OK) << f.message();
-  f.own(x);
+  mill_exec* const exec = exec_on(device);
+  mill_tensor* const x = sent(exec);
   // What the program sees of ten steps by its own drains, and by kind.
   const auto seen_by_program = [&](bool calls) {
     std::map<std::string, int> seen;
@@ -164,11 +173,8 @@ TEST_F(Profiler, LeavesTheProgramItsOwnTimelineAndRecords) {
 
 TEST_F(Profiler, JoinsOpsCallsAndKernelsOfASimulatedDevice) {
   const uint32_t device = f.simulated();
-  mill_exec* exec = nullptr;
-  ASSERT_EQ(mill_exec_create(f.context(), device, nullptr, &exec, f.err()), MILL_OK);
-  mill_tensor* x = nullptr;
-  ASSERT_EQ(mill_tensor_to(f.own(exec), f.tensor({32, 32}), &x, f.err()), MILL_OK) << f.message();
-  f.own(x);
+  mill_exec* const exec = exec_on(device);
+  mill_tensor* const x = sent(exec);
   mill_prof* const prof = session();
   ASSERT_EQ(mill_prof_start(prof, f.err()), MILL_OK) << f.message();
   work(exec, x, 10);
