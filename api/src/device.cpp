@@ -6,19 +6,12 @@
 #include "device/plugins.h"
 #include "dispatch/trace_op.h"
 #include "guard.h"
+#include "need_device.h"
 
 using namespace mill;       // NOLINT
 using namespace mill::api;  // NOLINT
 
 namespace {
-
-Device& need_device(mill_context& context, uint32_t index, int32_t argument) {
-  if (index >= context.devices.size()) {
-    fail_argument(MILL_E_ARG, argument, "device is %u, the context has %u", index,
-                  context.devices.size());
-  }
-  return context.devices[index];
-}
 
 mill_stream& need_stream(mill_stream* stream, int32_t argument) {
   mill_stream& s = need(stream, argument, "stream");
@@ -30,14 +23,6 @@ mill_event& need_event(mill_event* event, int32_t argument) {
   mill_event& e = need(event, argument, "event");
   check_fork(*static_cast<mill_context*>(e.device.owner()));
   return e;
-}
-
-const mill_timeline_functions& need_timeline(const Device& device) {
-  if (!device.table().timeline) {
-    fail_argument(MILL_E_UNSUPPORTED, 1, "device %u, %s, has no timeline", device.index(),
-                  device.name());
-  }
-  return *device.table().timeline;
 }
 
 void check_pair(const mill_event& event, const mill_stream& stream) {
@@ -103,7 +88,8 @@ mill_status mill_device_now(mill_context* context, uint32_t device, int64_t* out
   return guard("mill_device_now", err, [&] {
     need_out(out_ns, 2, "out_ns") = 0;
     const Device& on = need_device(need_context(context), device, 1);
-    *out_ns = need_timeline(on).now(on.self());
+    need_timeline(on);
+    *out_ns = on.table().timeline->now(on.self());
   });
 }
 
@@ -124,13 +110,13 @@ mill_status mill_device_timeline(mill_context* context, uint32_t device, uint32_
                                  mill_error* err) {
   return guard("mill_device_timeline", err, [&] {
     const Device& of = need_device(need_context(context), device, 1);
-    need_timeline(of);
+    Timeline& timeline = need_timeline(of);
     if (what > (MILL_TIMELINE_WORK | MILL_TIMELINE_CALLS) || what == MILL_TIMELINE_CALLS) {
       fail_argument(MILL_E_ARG, 2,
                     "what is %u; it is 0, MILL_TIMELINE_WORK, or that with MILL_TIMELINE_CALLS",
                     what);
     }
-    of.timeline().want(Reader::program, what);
+    timeline.want(Reader::program, what);
   });
 }
 
@@ -144,9 +130,8 @@ mill_status mill_device_drain(mill_context* context, uint32_t device, mill_timel
     if (capacity > 0 && !out)
       fail_argument(MILL_E_ARG, 2, "out is NULL, its capacity is %llu",
                     static_cast<unsigned long long>(capacity));
-    need_timeline(on);
     uint64_t lost = 0;
-    on.timeline().drain(Reader::program, out, capacity, out_count, &lost);
+    need_timeline(on).drain(Reader::program, out, capacity, out_count, &lost);
     if (out_lost) *out_lost = lost;
   });
 }

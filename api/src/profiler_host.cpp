@@ -4,6 +4,7 @@
 
 #include "device/profiler_plugin.h"
 #include "guard.h"
+#include "need_device.h"
 
 namespace mill::api {
 
@@ -31,22 +32,11 @@ mill_status session_drain(mill_context* context, mill_trace_record* records, uin
   });
 }
 
-Timeline& need_timeline(mill_context* context, uint32_t device) {
-  if (device >= context->devices.size()) {
-    fail_argument(MILL_E_ARG, 1, "device is %u, the context has %u", device,
-                  context->devices.size());
-  }
-  const Device& of = context->devices[device];
-  if (!of.table().timeline) {
-    fail_argument(MILL_E_UNSUPPORTED, 1, "device %u, %s, has no timeline", device, of.name());
-  }
-  return of.timeline();
-}
-
 mill_status session_timeline(mill_context* context, uint32_t device, uint32_t what,
                              mill_error* err) {
-  return guard("profiler session", err,
-               [&] { need_timeline(context, device).want(Reader::session, what); });
+  return guard("profiler session", err, [&] {
+    need_timeline(need_device(*context, device, 1)).want(Reader::session, what);
+  });
 }
 
 mill_status session_device_drain(mill_context* context, uint32_t device, mill_timeline_record* out,
@@ -55,7 +45,8 @@ mill_status session_device_drain(mill_context* context, uint32_t device, mill_ti
   return guard("profiler session", err, [&] {
     uint64_t lost = 0;
     *out_count = 0;
-    need_timeline(context, device).drain(Reader::session, out, capacity, out_count, &lost);
+    need_timeline(need_device(*context, device, 1))
+        .drain(Reader::session, out, capacity, out_count, &lost);
     if (out_lost) *out_lost = lost;
   });
 }
