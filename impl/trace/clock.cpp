@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
 #include <string_view>
 
 #if defined(__x86_64__)
@@ -85,14 +84,14 @@ double ClockMap::rate(std::size_t segment) const {
   return static_cast<double>(b.ns - a.ns) / static_cast<double>(b.ticks - a.ticks);
 }
 
-uint64_t ClockMap::ns(uint64_t ticks) const {
-  const std::size_t i = segment(ticks);
-  const auto delta = static_cast<double>(static_cast<int64_t>(ticks - pairs_[i].ticks));
-  return pairs_[i].ns + static_cast<uint64_t>(std::llround(delta * rate(i)));
-}
-
-uint64_t ClockMap::span_ns(uint64_t ticks, uint64_t at) const {
-  return static_cast<uint64_t>(std::llround(static_cast<double>(ticks) * rate(segment(at))));
+void ClockMap::Cursor::find(uint64_t ticks) {
+  const std::size_t i = map_.segment(ticks);
+  const std::size_t last = map_.pairs_.size() - 1;
+  base_ = map_.pairs_[i];
+  rate_ = map_.rate(i);
+  // The first segment goes on before its pair and the last one behind.
+  from_ = i == 0 ? 0 : base_.ticks;
+  width_ = (i + 1 >= last ? UINT64_MAX : map_.pairs_[i + 1].ticks) - from_;
 }
 
 }  // namespace mill

@@ -60,10 +60,38 @@ class ClockMap {
   void reserve() { pairs_.reserve(kMaxPairs); }
   bool empty() const { return pairs_.empty(); }
   void add(TraceClock::Pair pair);
-  uint64_t ns(uint64_t ticks) const;
+  uint64_t ns(uint64_t ticks) const { return Cursor(*this).ns(ticks); }
   // A length of time around `at`.
-  uint64_t span_ns(uint64_t ticks, uint64_t at) const;
+  uint64_t span_ns(uint64_t ticks, uint64_t at) const { return Cursor(*this).span_ns(ticks, at); }
   TraceClock::Pair first() const { return pairs_.front(); }
+
+  // Turns many ticks that lie near each other: looks a segment up once, while it stays the same.
+  // For a map that is not added to meanwhile.
+  class Cursor {
+   public:
+    explicit Cursor(const ClockMap& map) : map_(map) {}
+    uint64_t ns(uint64_t ticks) {
+      if (ticks - from_ >= width_) [[unlikely]]
+        find(ticks);
+      const auto delta = static_cast<double>(static_cast<int64_t>(ticks - base_.ticks)) * rate_;
+      return base_.ns + static_cast<uint64_t>(nearest(delta));
+    }
+    uint64_t span_ns(uint64_t ticks, uint64_t at) {
+      if (at - from_ >= width_) find(at);
+      return static_cast<uint64_t>(nearest(static_cast<double>(ticks) * rate_));
+    }
+
+   private:
+    // llround without the call.
+    static int64_t nearest(double x) { return static_cast<int64_t>(x < 0 ? x - 0.5 : x + 0.5); }
+    void find(uint64_t ticks);
+
+    const ClockMap& map_;
+    uint64_t from_ = 0;   // the segment: from_ and the width_ ticks after it
+    uint64_t width_ = 0;  // 0: none yet
+    TraceClock::Pair base_{};
+    double rate_ = 1;
+  };
 
  private:
   // Old pairs are thinned out; a start that old moves by less than the error of a pair.

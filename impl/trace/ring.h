@@ -66,7 +66,9 @@ class Ring {
     return &slots_[head & mask_];
   }
   void commit() {
-    head_.store(head_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    const uint64_t next = head_.load(std::memory_order_relaxed) + 1;
+    head_.store(next, std::memory_order_release);
+    prefetch(&slots_[(next + kAhead - 1) & mask_]);
   }
 
   bool push(const T& value) {
@@ -97,6 +99,21 @@ class Ring {
   uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
 
  private:
+  // The consumer's core, or none, has what the ring's next slots held: written as they are, each
+  // would be waited for by the next locked instruction. So they are asked for some records ahead.
+  static constexpr uint64_t kAhead = 4;
+  static void prefetch(const T* slot) {
+    for (std::size_t at = 0; at < sizeof(T); at += kCacheLine) {
+      const char* const line = reinterpret_cast<const char*>(slot) + at;
+#if defined(__x86_64__)
+      // For writing; where a CPU does not know it, it does nothing.
+      asm volatile("prefetchw %0" : : "m"(*line));
+#else
+      __builtin_prefetch(line, 1);
+#endif
+    }
+  }
+
   const uint64_t mask_;
   const AlignedArray<T> slots_;
   alignas(kCacheLine) std::atomic<uint64_t> head_{0};

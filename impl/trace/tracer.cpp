@@ -133,12 +133,12 @@ uint64_t Tracer::dropped() const {
 }
 
 // The end is mapped, not the length: then what was nested in ticks is nested in nanoseconds.
-void Tracer::to_ns(mill_trace_record& record) const {
+void Tracer::to_ns(ClockMap::Cursor& clock, mill_trace_record& record) {
   if (record.clock != 0) return;
   const uint64_t start = record.start_ns;
-  record.start_ns = map_.ns(start);
-  record.duration_ns = map_.ns(start + record.duration_ns) - record.start_ns;
-  if (record.wait_ns != 0) record.wait_ns = map_.span_ns(record.wait_ns, start);
+  record.start_ns = clock.ns(start);
+  record.duration_ns = clock.ns(start + record.duration_ns) - record.start_ns;
+  if (record.wait_ns != 0) record.wait_ns = clock.span_ns(record.wait_ns, start);
 }
 
 // How many records are waiting; from here on no younger ones are taken.
@@ -174,7 +174,8 @@ size_t Tracer::take(mill_trace_record* out, uint64_t capacity, uint64_t waiting,
   // The lane that filled the buffer comes last next time, so one busy exec cannot starve the
   // others.
   if (taken == capacity && lanes != 0) next_lane_ = (last + 1) % lanes;
-  for (uint64_t i = 0; i < taken; ++i) to_ns(out[i]);
+  ClockMap::Cursor clock(map_);
+  for (uint64_t i = 0; i < taken; ++i) to_ns(clock, out[i]);
   return taken;
 }
 

@@ -114,7 +114,7 @@ class Tracer {
   void settle();
   Totals sum() const;
   uint64_t dropped() const;
-  void to_ns(mill_trace_record& record) const;
+  static void to_ns(ClockMap::Cursor& clock, mill_trace_record& record);
 
   std::atomic<uint64_t> mask_{0};
   std::atomic<SharedRing<mill_trace_record>*> shared_{nullptr};

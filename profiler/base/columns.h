@@ -46,6 +46,7 @@ class Table {
   // Appends a row whose links are kNoRow and whose other fields are 0; gives its number. One that
   // finds no memory changes nothing.
   uint32_t add() {
+    if (rows_ < prepared_) return rows_++;
     T::visit(self(), [this](const ColumnInfo& info, auto& column) {
       using Value = typename std::remove_reference_t<decltype(column)>::value_type;
       // An earlier one may have found memory for its first columns only.
@@ -57,6 +58,16 @@ class Table {
     });
     return rows_++;
   }
+  // add(), where rows come by the hundred thousand: looks at every column once for many rows, and
+  // leaves columns that may be longer than size() until trim(). append() takes what size() says.
+  uint32_t add_one_of_many() {
+    if (rows_ >= prepared_) prepare();
+    return rows_++;
+  }
+  void trim() {
+    T::visit(self(), [this](const ColumnInfo&, auto& column) { column.resize(rows_); });
+    prepared_ = 0;
+  }
   void reserve(size_t rows) {
     T::visit(self(), [&](const ColumnInfo&, auto& column) { column.reserve(rows); });
   }
@@ -64,6 +75,7 @@ class Table {
   void clear() {
     T::visit(self(), [](const ColumnInfo&, auto& column) { column.clear(); });
     rows_ = 0;
+    prepared_ = 0;
   }
   // Row i becomes what row order[i] was; order has size() entries, each row once.
   void permute(const std::vector<uint32_t>& order) {
@@ -76,6 +88,7 @@ class Table {
   }
   // Appends all rows of another table of the same kind.
   void append(const T& other) {
+    prepared_ = 0;
     // Both lists have the same columns in the same order.
     std::vector<const void*> from;
     T::visit(other, [&](const ColumnInfo&, const auto& column) { from.push_back(&column); });
@@ -96,7 +109,18 @@ class Table {
   uint64_t memory_bytes() const { return uint64_t{rows_} * row_bytes(); }
 
  private:
+  static constexpr uint32_t kAhead = 64;
   T& self() { return static_cast<T&>(*this); }
+
+  void prepare() {
+    const size_t rows = size_t{rows_} + kAhead;
+    T::visit(self(), [rows](const ColumnInfo& info, auto& column) {
+      using Value = typename std::remove_reference_t<decltype(column)>::value_type;
+      if (rows > column.capacity()) column.reserve(rows < kFirst ? kFirst : size_t{4} * rows);
+      column.resize(rows, empty_value<Value>(info.unit));
+    });
+    prepared_ = rows_ + kAhead;
+  }
 
   template <class Value>
   static constexpr Value empty_value(Unit unit) {
@@ -107,6 +131,7 @@ class Table {
   }
 
   uint32_t rows_ = 0;
+  uint32_t prepared_ = 0;  // rows up to which every column holds empty ones; below rows_: none
 };
 
 // MILL_PROF_TABLE(Name, LIST) with LIST(X) a list of X(type, name, Unit).

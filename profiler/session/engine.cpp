@@ -8,12 +8,6 @@
 
 namespace mill::prof {
 
-namespace {
-
-constexpr uint32_t kBatch = 16384;  // records taken at a time
-
-}  // namespace
-
 std::string Engine::engine_text(uint32_t id) {
   std::string text(1024, '\0');
   uint64_t size = 0;
@@ -98,33 +92,23 @@ bool Engine::watch(uint32_t device, bool on, std::string* why) const {
   return false;
 }
 
-uint64_t Engine::drain(std::vector<mill_trace_record>& to) const {
-  if (!records_) records_.reset(new mill_trace_record[kBatch]);
-  uint64_t lost_in_all = 0;
-  mill_status status = MILL_INCOMPLETE;
-  // A producer that is as fast as this loop must not keep it for ever.
-  while (status == MILL_INCOMPLETE && to.size() < size_t{8} * kBatch) {
-    uint32_t n = 0;
-    uint64_t lost = 0;
-    status = host_.trace_drain(context_, records_.get(), kBatch, &n, &lost, nullptr);
-    to.insert(to.end(), records_.get(), records_.get() + n);
-    lost_in_all += lost;
-  }
-  return lost_in_all;
+std::span<const mill_trace_record> Engine::take(uint64_t* lost) const {
+  if (!records_) records_.reset(new mill_trace_record[kPiece]);
+  uint32_t n = 0;
+  uint64_t gone = 0;
+  host_.trace_drain(context_, records_.get(), kPiece, &n, &gone, nullptr);
+  *lost += gone;
+  return {records_.get(), n};
 }
 
-uint64_t Engine::drain(uint32_t device, std::vector<mill_timeline_record>& to) const {
-  if (!timeline_) timeline_.reset(new mill_timeline_record[kBatch]);
-  uint64_t lost_in_all = 0;
-  for (uint64_t n = kBatch; n == kBatch && to.size() < size_t{8} * kBatch;) {
-    uint64_t lost = 0;
-    const mill_status status =
-        host_.device_drain(context_, device, timeline_.get(), kBatch, &n, &lost, nullptr);
-    if (status != MILL_OK) n = 0;
-    to.insert(to.end(), timeline_.get(), timeline_.get() + n);
-    lost_in_all += lost;
-  }
-  return lost_in_all;
+std::span<const mill_timeline_record> Engine::take(uint32_t device, uint64_t* lost) const {
+  if (!timeline_) timeline_.reset(new mill_timeline_record[kPiece]);
+  uint64_t n = 0;
+  uint64_t gone = 0;
+  const mill_status status =
+      host_.device_drain(context_, device, timeline_.get(), kPiece, &n, &gone, nullptr);
+  *lost += gone;
+  return {timeline_.get(), status == MILL_OK ? n : 0};
 }
 
 bool Engine::memory(uint32_t device, mill_memory_stats* out) const {

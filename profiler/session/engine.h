@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,8 @@ namespace mill::prof {
 
 class Engine final : public RecordNames {
  public:
+  static constexpr size_t kPiece = 1024;  // 128 KiB: still in the cache when it is stored
+
   Engine(const mill_profiler_host& host, mill_context* context) : host_(host), context_(context) {}
 
   std::string engine_text(uint32_t id) override;
@@ -28,17 +31,16 @@ class Engine final : public RecordNames {
   bool has_timeline(uint32_t device) const;
   // false: the device keeps no timeline, *why says why.
   bool watch(uint32_t device, bool on, std::string* why) const;
-  // Appends what is finished; gives how many records were lost since the last time.
-  uint64_t drain(std::vector<mill_trace_record>& to) const;
-  uint64_t drain(uint32_t device, std::vector<mill_timeline_record>& to) const;
+  // Some of what is finished, kPiece if there may be more; it stays until the next call. *lost
+  // grows by how many records were lost since the last time. Throw std::bad_alloc.
+  std::span<const mill_trace_record> take(uint64_t* lost) const;
+  std::span<const mill_timeline_record> take(uint32_t device, uint64_t* lost) const;
   bool memory(uint32_t device, mill_memory_stats* out) const;
   Ns now() const;  // CLOCK_MONOTONIC
 
  private:
   const mill_profiler_host& host_;
   mill_context* context_;
-  // What is drained into, once: a vector that grows by a batch would be zeroed anew every time,
-  // which cost more than all else.
   mutable std::unique_ptr<mill_trace_record[]> records_;
   mutable std::unique_ptr<mill_timeline_record[]> timeline_;
 };

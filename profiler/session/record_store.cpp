@@ -13,23 +13,20 @@ Ns ns(uint64_t value) {
   return static_cast<Ns>(std::min<uint64_t>(value, INT64_MAX / 2));
 }
 
-uint32_t byte(uint32_t packed, int k) {
-  return packed >> (8 * k) & 0xffu;
-}
-
 }  // namespace
 
 RecordStore::RecordStore(RecordNames& names, uint64_t limit_bytes)
     : names_(names), half_(limit_bytes / 2) {
   base_.source = "session";
   base_.dialect = "millrace";
+  backward_ = base_.strings.intern("backward");
 }
 
 void RecordStore::set_clock(uint16_t clock) {
   clock_ = clock;
-  other_clock_ += older_.rows() + younger_.rows();
-  for (Trace* half : {&older_, &younger_})
-    for_each_table(*half, [](const char*, auto& table) { table.clear(); });
+  other_clock_ += older_.size() + younger_.size();
+  older_.clear();
+  younger_.clear();
   open_ranges_.clear();
   open_steps_.clear();
   last_ = 0;
@@ -37,11 +34,17 @@ void RecordStore::set_clock(uint16_t clock) {
 }
 
 uint32_t RecordStore::thread(uint32_t number) {
+  // Most records come from the thread that the one before came from.
+  if (number == last_thread_.first && last_thread_.second != kNoRow) return last_thread_.second;
   const auto found = threads_.find(number);
-  if (found != threads_.end()) return found->second;
+  if (found != threads_.end()) {
+    last_thread_ = {number, found->second};
+    return found->second;
+  }
   base_.threads.push_back({0, number, names_.thread_name(number)});
   const auto index = static_cast<uint32_t>(base_.threads.size() - 1);
   threads_.emplace(number, index);
+  last_thread_ = {number, index};
   return index;
 }
 
@@ -63,6 +66,12 @@ uint32_t RecordStore::engine_text(uint32_t id) {
 }
 
 uint32_t RecordStore::op_name(int32_t op) {
+  const auto small = static_cast<uint32_t>(op);
+  if (small < builtin_names_.size()) {
+    uint32_t& name = builtin_names_[small];
+    if (name == 0) name = base_.strings.intern(names_.op_name(op));
+    return name;
+  }
   const auto found = op_names_.find(op);
   if (found != op_names_.end()) return found->second;
   const uint32_t id = base_.strings.intern(names_.op_name(op));
@@ -80,14 +89,13 @@ uint32_t RecordStore::kernel_name(const char* name) {
 }
 
 void RecordStore::make_room() {
-  ++records_;
   if (++unchecked_ < 1024) return;
   unchecked_ = 0;
   if (younger_.bytes() < half_) return;
-  forgotten_ += older_.rows();
+  forgotten_ += older_.size();
   kept_from_ = std::exchange(swapped_, last_);
   std::swap(older_, younger_);
-  for_each_table(younger_, [](const char*, auto& table) { table.clear(); });
+  younger_.clear();
 }
 
 void RecordStore::add(const mill_trace_record& record) {
@@ -99,120 +107,25 @@ void RecordStore::add(const mill_trace_record& record) {
   last_ = std::max(last_, ns(record.start_ns + record.duration_ns));
   switch (record.kind) {
     case MILL_RECORD_OP:
-    case MILL_RECORD_BACKWARD: add_op(record); break;
-    case MILL_RECORD_COPY: add_copy(record); break;
+    case MILL_RECORD_BACKWARD:
+    case MILL_RECORD_COPY:
     case MILL_RECORD_ALLOC:
-    case MILL_RECORD_FREE: add_allocation(record); break;
-    case MILL_RECORD_SYNC: add_sync(record); break;
-    case MILL_RECORD_LOADER: add_loader(record); break;
+    case MILL_RECORD_FREE:
+    case MILL_RECORD_SYNC:
+    case MILL_RECORD_LOADER:
+      // What can be asked for now only.
+      thread(record.thread);
+      engine_text(record.scope);
+      if (record.kind == MILL_RECORD_OP) op_name(record.op);
+      younger_.records.add(record);
+      break;
     case MILL_RECORD_STEP: add_step(record); break;
     case MILL_RECORD_SCOPE_BEGIN:
     case MILL_RECORD_SCOPE_END:
     case MILL_RECORD_MARK: add_range(record); break;
     default: break;
   }
-}
-
-void RecordStore::add_op(const mill_trace_record& record) {
-  Ops& ops = younger_.ops;
-  const uint32_t row = ops.add();
-  const bool backward = record.kind == MILL_RECORD_BACKWARD;
-  ops.start[row] = ns(record.start_ns);
-  ops.end[row] = ns(record.start_ns + record.duration_ns);
-  ops.thread[row] = thread(record.thread);
-  ops.name[row] = backward ? base_.strings.intern("backward") : op_name(record.op);
-  ops.kind[row] = static_cast<uint8_t>(backward ? OpKind::backward_pass : OpKind::op);
-  ops.number[row] = record.op;
-  const uint32_t device = byte(record.memory, 2);
-  if (device < base_.devices.size()) ops.device[row] = device;
-  if (!backward) ops.instance[row] = record.instance;
-  ops.forward[row] = record.forward;
-  ops.bytes[row] = record.bytes;
-  ops.flops[row] = record.flops;
-  ops.tensor[row] = record.tensor;
-  ops.tensor_version[row] = record.tensor_version;
-  ops.storage[row] = record.storage;
-  ops.dtypes[row] = record.dtypes;
-  ops.exec[row] = record.exec_id;
-  ops.scope[row] = engine_text(record.scope);
-  ops.step[row] = static_cast<int64_t>(record.step);
-  ops.status[row] = record.status;
-}
-
-void RecordStore::add_copy(const mill_trace_record& record) {
-  Copies& copies = younger_.copies;
-  const uint32_t row = copies.add();
-  copies.start[row] = ns(record.start_ns);
-  copies.end[row] = ns(record.start_ns + record.duration_ns);
-  copies.thread[row] = thread(record.thread);
-  copies.from[row] = static_cast<uint8_t>(std::min(byte(record.memory, 0), 4u));
-  copies.to[row] = static_cast<uint8_t>(std::min(byte(record.memory, 1), 4u));
-  if (record.detail == MILL_RECORD_COPY_BLOCKING) copies.flags[row] |= kBlocking;
-  if (byte(record.memory, 2) < base_.devices.size())
-    copies.from_device[row] = byte(record.memory, 2);
-  if (byte(record.memory, 3) < base_.devices.size()) copies.to_device[row] = byte(record.memory, 3);
-  copies.bytes[row] = record.bytes;
-  copies.tensor[row] = record.tensor;
-  copies.tensor_version[row] = record.tensor_version;
-  copies.storage[row] = record.storage;
-  copies.source[row] = record.forward;
-  copies.source_offset[row] = record.forward != 0 ? record.flops : 0;
-  copies.instance[row] = record.instance;
-  copies.exec[row] = record.exec_id;
-  copies.scope[row] = engine_text(record.scope);
-  copies.step[row] = static_cast<int64_t>(record.step);
-  copies.status[row] = record.status;
-}
-
-void RecordStore::add_allocation(const mill_trace_record& record) {
-  Allocations& rows = younger_.allocations;
-  const uint32_t row = rows.add();
-  const bool frees = record.kind == MILL_RECORD_FREE;
-  rows.start[row] = ns(record.start_ns);
-  rows.end[row] = ns(record.start_ns + record.duration_ns);
-  rows.thread[row] = thread(record.thread);
-  rows.kind[row] = static_cast<uint8_t>(frees ? AllocKind::free : AllocKind::allocate);
-  if (!frees) rows.how[row] = static_cast<uint8_t>(std::min(record.detail, 3u));
-  rows.memory[row] = static_cast<uint8_t>(std::min(byte(record.memory, 0), 4u));
-  if (byte(record.memory, 2) < base_.devices.size()) rows.device[row] = byte(record.memory, 2);
-  rows.bytes[row] = record.bytes;
-  rows.storage[row] = record.storage;
-  rows.instance[row] = record.instance;
-  rows.number[row] = record.op;
-  rows.scope[row] = engine_text(record.scope);
-  rows.step[row] = static_cast<int64_t>(record.step);
-}
-
-void RecordStore::add_sync(const mill_trace_record& record) {
-  Syncs& rows = younger_.syncs;
-  const uint32_t row = rows.add();
-  rows.start[row] = ns(record.start_ns);
-  rows.end[row] = ns(record.start_ns + record.duration_ns);
-  rows.thread[row] = thread(record.thread);
-  const uint32_t kind = std::min(record.detail, 4u);
-  rows.kind[row] = static_cast<uint8_t>(kind);
-  rows.tensor[row] = record.tensor;
-  rows.storage[row] = record.storage;
-  rows.bytes[row] = record.bytes;
-  rows.instance[row] = record.instance;
-  rows.exec[row] = record.exec_id;
-  rows.scope[row] = engine_text(record.scope);
-  rows.step[row] = static_cast<int64_t>(record.step);
-}
-
-void RecordStore::add_loader(const mill_trace_record& record) {
-  Loader& rows = younger_.loader;
-  const uint32_t row = rows.add();
-  rows.start[row] = ns(record.start_ns);
-  rows.end[row] = ns(record.start_ns + record.duration_ns);
-  rows.wait[row] = ns(record.wait_ns);
-  rows.thread[row] = thread(record.thread);
-  rows.kind[row] = static_cast<uint8_t>(std::min(record.detail, 2u));
-  rows.bytes[row] = record.bytes;
-  rows.from[row] = static_cast<uint8_t>(std::min(byte(record.memory, 0), 4u));
-  rows.to[row] = static_cast<uint8_t>(std::min(byte(record.memory, 1), 4u));
-  rows.exec[row] = record.exec_id;
-  rows.step[row] = static_cast<int64_t>(record.step);
+  ++records_;
 }
 
 // Of an exec a record is a step; of a session (no exec) it is where one step ends and the next
@@ -230,7 +143,7 @@ void RecordStore::add_step(const mill_trace_record& record) {
     start = before.first;
     number = before.second;
   }
-  MarkedSteps& rows = younger_.marked_steps;
+  MarkedSteps& rows = younger_.rows.marked_steps;
   const uint32_t row = rows.add();
   rows.start[row] = start;
   rows.end[row] = end;
@@ -272,7 +185,7 @@ void RecordStore::add_range(const mill_trace_record& record) {
   } else {
     name = engine_text(record.scope);
   }
-  Ranges& rows = younger_.ranges;
+  Ranges& rows = younger_.rows.ranges;
   const uint32_t row = rows.add();
   rows.start[row] = start;
   rows.end[row] = end;
@@ -282,14 +195,16 @@ void RecordStore::add_range(const mill_trace_record& record) {
 }
 
 void RecordStore::add_call(uint32_t device, const mill_timeline_record& record) {
-  Calls& calls = younger_.calls;
-  const uint32_t row = calls.add();
+  Calls& calls = younger_.rows.calls;
+  const uint32_t row = calls.add_one_of_many();
   const uint32_t kind = std::min(record.call, static_cast<uint32_t>(CallKind::host_function));
   calls.start[row] = record.start_ns;
   calls.end[row] = record.end_ns;
   calls.thread[row] = thread(record.thread);
   calls.kind[row] = static_cast<uint8_t>(kind);
-  calls.name[row] = base_.strings.intern(code_text("calls", "kind", kind));
+  uint32_t& name = call_names_[kind];
+  if (name == 0) name = base_.strings.intern(code_text("calls", "kind", kind));
+  calls.name[row] = name;
   // The engine only asks for copies in their asynchronous form; whether they are is seen in time.
   if (kind == MILL_CALL_COPY || kind == MILL_CALL_FILL) calls.flags[row] |= kAsyncForm;
   if (kind >= MILL_CALL_SYNC_EVENT && kind <= MILL_CALL_SYNC_DEVICE) calls.flags[row] |= kBlocking;
@@ -303,13 +218,14 @@ void RecordStore::add_call(uint32_t device, const mill_timeline_record& record) 
 
 void RecordStore::add(uint32_t device, const mill_timeline_record& record) {
   make_room();
+  ++records_;
   last_ = std::max(last_, record.end_ns);
   if (record.kind == MILL_TIMELINE_CALL) {
     add_call(device, record);
     return;
   }
-  Work& work = younger_.work;
-  const uint32_t row = work.add();
+  Work& work = younger_.rows.work;
+  const uint32_t row = work.add_one_of_many();
   work.start[row] = record.start_ns;
   work.end[row] = record.end_ns;
   work.submit[row] = record.submit_ns;
@@ -328,7 +244,8 @@ void RecordStore::add(uint32_t device, const mill_timeline_record& record) {
 
 void RecordStore::count(const char* counter, uint32_t device, Ns time, double value) {
   make_room();
-  Counters& rows = younger_.counters;
+  ++records_;
+  Counters& rows = younger_.rows.counters;
   const uint32_t row = rows.add();
   rows.time[row] = time;
   rows.name[row] = base_.strings.intern(counter);
@@ -336,20 +253,25 @@ void RecordStore::count(const char* counter, uint32_t device, Ns time, double va
   rows.value[row] = value;
 }
 
-Trace RecordStore::copy(uint64_t lost) const {
+Trace RecordStore::copy(uint64_t lost) {
   Trace out = base_;
-  std::vector<const void*> young;
-  for_each_table(younger_, [&](const char*, const auto& table) { young.push_back(&table); });
-  std::vector<const void*> old;
-  for_each_table(older_, [&](const char*, const auto& table) { old.push_back(&table); });
-  size_t k = 0;
-  for_each_table(out, [&](const char*, auto& table) {
-    using T = std::remove_reference_t<decltype(table)>;
-    table.reserve(static_cast<const T*>(old[k])->size() + static_cast<const T*>(young[k])->size());
-    table.append(*static_cast<const T*>(old[k]));
-    table.append(*static_cast<const T*>(young[k]));
-    ++k;
-  });
+  const RecordChunks* const halves[] = {&older_.records, &younger_.records};
+  const auto of = [&](int32_t kind) { return halves[0]->count(kind) + halves[1]->count(kind); };
+  out.ops.reserve(of(MILL_RECORD_OP) + of(MILL_RECORD_BACKWARD));
+  out.copies.reserve(of(MILL_RECORD_COPY));
+  out.allocations.reserve(of(MILL_RECORD_ALLOC) + of(MILL_RECORD_FREE));
+  out.syncs.reserve(of(MILL_RECORD_SYNC));
+  out.loader.reserve(of(MILL_RECORD_LOADER));
+  for (const RecordChunks* half : halves)
+    half->for_each([&](const mill_trace_record& record) { add_row(out, record); });
+  for_each_table(out, [](const char*, auto& table) { table.trim(); });
+  for (const Half* half : {&older_, &younger_}) {
+    out.calls.append(half->rows.calls);
+    out.work.append(half->rows.work);
+    out.marked_steps.append(half->rows.marked_steps);
+    out.ranges.append(half->rows.ranges);
+    out.counters.append(half->rows.counters);
+  }
   out.other_clock = other_clock_;
   if (lost > 0) out.losses.push_back({"rings", lost});
   if (forgotten_ > 0) out.losses.push_back({"store", forgotten_});

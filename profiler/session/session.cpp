@@ -1,6 +1,7 @@
 #include "profiler/session/session.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <span>
 
 namespace mill::prof {
 
@@ -17,7 +19,8 @@ constexpr Ns kSecond = 1'000'000'000;
 constexpr Ns kSampleEvery = kSecond / 20;
 // Somebody else may have switched records on: then there are always more.
 constexpr int kMostDrains = 64;
-constexpr int kNice = 5;
+constexpr uint64_t kMostAtOnce = 131072;  // of the trace, and of each timeline
+constexpr int kNice = 10;                 // a tenth of a core that another thread wants as well
 // A session that is shorter has no unrecorded steps: its timeline would have holes for the sake of
 // a figure that so few steps cannot give.
 constexpr Ns kUndisturbed = kSecond;
@@ -95,8 +98,6 @@ mill_status LiveSession::start(std::string* why) {
     const std::lock_guard lock(mutex_);
     if (!store_) store_ = std::make_unique<RecordStore>(engine_, opts_.store_bytes);
     if (!budget_) budget_ = std::make_unique<BudgetController>(opts_.budget, kUndisturbed);
-    records_.reserve(16384);
-    timeline_.reserve(1024);
     watched_.clear();
     met_ = 0;
     store_->base().notes.clear();
@@ -194,8 +195,11 @@ mill_status LiveSession::stop(std::string*) {
 
 void LiveSession::run() {
   pthread_setname_np(pthread_self(), "mill-prof");
-  // It may be late by a little; a worker of the program that it keeps from its core holds up all.
+  // A worker of the program that it keeps from its core holds up all the others: it takes what they
+  // leave, and where they leave nothing its small share; the rings hold what comes meanwhile.
   setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);
+  const sched_param none{};
+  pthread_setschedparam(pthread_self(), SCHED_BATCH, &none);  // woken, it interrupts nobody
   auto pause = std::chrono::milliseconds(1);
   const auto longest = std::chrono::milliseconds(opts_.interval_ms);
   uint64_t before = 0;  // what threads of earlier starts took
@@ -227,42 +231,56 @@ void LiveSession::run() {
 }
 
 size_t LiveSession::drain_once() {
-  records_.clear();
-  timeline_.clear();
+  const uint64_t before = came_;
   try {
-    return drain_into_store();
+    drain_into_store();
   } catch (const std::bad_alloc&) {
     // The rings count what follows until there is memory again.
-    lost_ += records_.size() + timeline_.size();
-    return 0;
+    lost_ += came_ - stored_;
+    stored_ = came_;
+  }
+  return came_ - before;
+}
+
+// A producer that is as fast as this must not keep it for ever.
+void LiveSession::drain_into_store() {
+  uint64_t enough = came_ + kMostAtOnce;
+  for (size_t n = Engine::kPiece; n == Engine::kPiece && came_ < enough;) {
+    const std::span<const mill_trace_record> records = engine_.take(&lost_);
+    n = records.size();
+    came_ += n;
+    for (const mill_trace_record& record : records) {
+      store_->add(record);
+      ++stored_;
+      if (record.kind == MILL_RECORD_STEP && record.clock == 0 && !recorded_.empty())
+        tell_budget(record);
+    }
+  }
+  for (const uint32_t device : watched_) {
+    enough = came_ + kMostAtOnce;
+    for (size_t n = Engine::kPiece; n == Engine::kPiece && came_ < enough;) {
+      const std::span<const mill_timeline_record> records = engine_.take(device, &lost_);
+      n = records.size();
+      came_ += n;
+      for (const mill_timeline_record& record : records) {
+        store_->add(device, record);
+        ++stored_;
+      }
+    }
   }
 }
 
-size_t LiveSession::drain_into_store() {
-  size_t came = 0;
-  lost_ += engine_.drain(records_);
-  came += records_.size();
-  for (const mill_trace_record& record : records_) {
-    store_->add(record);
-    if (record.kind != MILL_RECORD_STEP || record.clock != 0 || recorded_.empty()) continue;
-    const auto begin = static_cast<Ns>(record.start_ns);
-    const auto end = static_cast<Ns>(record.start_ns + record.duration_ns);
-    bool whole = false;
-    bool touched = false;
-    // The newest spans are the last ones; a step reaches back over few of them.
-    for (size_t k = recorded_.size(); k-- > 0 && recorded_[k].end > begin;) {
-      whole = whole || (recorded_[k].begin <= begin && recorded_[k].end >= end);
-      touched = touched || recorded_[k].begin < end;
-    }
-    budget_->step(begin, end, whole, touched && !whole);
+void LiveSession::tell_budget(const mill_trace_record& step) {
+  const auto begin = static_cast<Ns>(step.start_ns);
+  const auto end = static_cast<Ns>(step.start_ns + step.duration_ns);
+  bool whole = false;
+  bool touched = false;
+  // The newest spans are the last ones; a step reaches back over few of them.
+  for (size_t k = recorded_.size(); k-- > 0 && recorded_[k].end > begin;) {
+    whole = whole || (recorded_[k].begin <= begin && recorded_[k].end >= end);
+    touched = touched || recorded_[k].begin < end;
   }
-  for (const uint32_t device : watched_) {
-    timeline_.clear();
-    lost_ += engine_.drain(device, timeline_);
-    came += timeline_.size();
-    for (const mill_timeline_record& record : timeline_) store_->add(device, record);
-  }
-  return came;
+  budget_->step(begin, end, whole, touched && !whole);
 }
 
 void LiveSession::sample(Ns now) {

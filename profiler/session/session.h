@@ -58,7 +58,8 @@ class LiveSession final : public Session {
   void meet_devices();
   // How many records came. Takes the store's lock. Without memory they are lost, and counted.
   size_t drain_once();
-  size_t drain_into_store();
+  void drain_into_store();
+  void tell_budget(const mill_trace_record& step);
   void sample(Ns now);
   void control();
 
@@ -71,8 +72,6 @@ class LiveSession final : public Session {
 
   std::mutex mutex_;  // what follows
   std::unique_ptr<RecordStore> store_;
-  std::vector<mill_trace_record> records_;
-  std::vector<mill_timeline_record> timeline_;
   uint32_t met_ = 0;  // devices that were looked at
   std::vector<uint32_t> watched_;
   std::unique_ptr<BudgetController> budget_;
@@ -82,6 +81,8 @@ class LiveSession final : public Session {
   bool modelled_ = false;
   bool running_ = false;
   uint64_t lost_ = 0;
+  uint64_t came_ = 0;    // records of all kinds that were taken,
+  uint64_t stored_ = 0;  // and those that the store has seen
   Ns next_sample_ = 0;
   uint64_t collector_ns_ = 0;  // CPU time of the thread
   Ns started_ = 0;

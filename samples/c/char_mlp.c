@@ -322,7 +322,7 @@ static void train(const network* net, const corpus* text) {
   }
   if (prof) advice_show(prof, opt.quiet ? 0 : 3, opt.report, err);
   if (opt.losses) write_losses(t.losses, t.asked, first);
-  printf("\nlast training loss %.9g at step %lld, %.1f s for %lld steps\n",
+  printf("\nlast training loss %.9g at step %lld, %.3f s for %lld steps\n",
          (double)t.losses[t.asked - 1], (long long)opt.until, seconds, (long long)t.asked);
   free(t.losses);
   mill_trace_writer_release(writer);

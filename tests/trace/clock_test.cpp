@@ -55,6 +55,21 @@ TEST(ClockMap, ManyPairsKeepOldTimesAndOrder) {
   }
 }
 
+TEST(ClockMap, ACursorSaysTheSameInAnyOrder) {
+  for (const uint64_t pairs : {1u, 2u, 3u, 4u, 50u}) {
+    ClockMap map;
+    for (uint64_t i = 1; i <= pairs; ++i) map.add({i * 1000, i * 500 + i % 7});
+    ClockMap::Cursor cursor(map);
+    uint64_t state = 1;
+    for (int k = 0; k < 5000; ++k) {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      const uint64_t ticks = 500 + (state >> 33) % (pairs * 1000 + 1000);
+      ASSERT_EQ(cursor.ns(ticks), map.ns(ticks)) << pairs << " pairs, " << ticks;
+      ASSERT_EQ(cursor.span_ns(300, ticks), map.span_ns(300, ticks)) << ticks;
+    }
+  }
+}
+
 TEST(ClockMap, WithoutACounterTicksAreNanoseconds) {
   const TraceClock clock(false);
   const TraceClock::Pair pair = clock.pair();
