@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "guard.h"
+#include "io/file.h"
 #include "profiler_host.h"
 
 namespace mill::api {
@@ -43,9 +44,12 @@ void write_error(const std::string& path, const std::string& text) {
 }
 
 mill_status write_piece(void* file, const char* data, uint64_t bytes) {
-  return std::fwrite(data, 1, bytes, static_cast<std::FILE*>(file)) == bytes
-             ? mill_status{MILL_OK}
-             : mill_status{MILL_E_IO};
+  try {
+    static_cast<AtomicFile*>(file)->write(data, bytes);
+    return MILL_OK;
+  } catch (...) {
+    return MILL_E_IO;
+  }
 }
 
 // Stops the session and writes what it has. In a forked child the session belongs to the parent.
@@ -57,13 +61,14 @@ void finish(const AutoProfile& one) {
   void* view = nullptr;
   mill_status status = one.plugin->session_snapshot(one.session, &view, &error);
   if (status == MILL_OK) {
-    const std::string beside = one.path + ".new";
-    std::FILE* file = std::fopen(beside.c_str(), "we");
-    status =
-        file ? one.plugin->view_export(view, MILL_PROF_FORMAT_CHROME, "", write_piece, file, &error)
-             : mill_status{MILL_E_IO};
-    if (file && std::fclose(file) != 0) status = MILL_E_IO;
-    if (status == MILL_OK && std::rename(beside.c_str(), one.path.c_str()) != 0) status = MILL_E_IO;
+    try {
+      AtomicFile file(one.path);
+      status =
+          one.plugin->view_export(view, MILL_PROF_FORMAT_CHROME, "", write_piece, &file, &error);
+      if (status == MILL_OK) file.commit(AtomicFile::Durable::no);
+    } catch (...) {
+      status = MILL_E_IO;
+    }
     one.plugin->view_destroy(view);
   }
   if (status != MILL_OK) {

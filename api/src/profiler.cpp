@@ -1,17 +1,16 @@
 #include "millrace/profiler.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <string>
 
 #include "base/utf8.h"
 #include "guard.h"
+#include "io/file.h"
 #include "profiler_handles.h"
 
 using namespace mill;       // NOLINT
@@ -437,57 +436,22 @@ mill_status mill_prof_export(mill_prof_view* view, int32_t format, const char* o
 
 namespace {
 
-// Written beside its place and moved there at the end: nobody meets half a file.
-class NewFile {
- public:
-  explicit NewFile(const std::string& path) : path_(path), beside_(path + ".new") {
-    file_ = open(beside_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (file_ < 0) give_up();
-  }
-  ~NewFile() {
-    if (file_ < 0) return;
-    close(file_);
-    unlink(beside_.c_str());
-  }
-  NewFile(const NewFile&) = delete;
-  NewFile& operator=(const NewFile&) = delete;
-
-  static mill_status write_piece(void* self, const char* data, uint64_t bytes) {
-    auto& file = *static_cast<NewFile*>(self);
-    while (bytes > 0) {
-      const ssize_t n = write(file.file_, data, bytes);
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) {
-        file.error_ = n < 0 ? errno : ENOSPC;
-        return MILL_E_IO;
-      }
-      data += n;
-      bytes -= static_cast<uint64_t>(n);
-    }
-    return MILL_OK;
-  }
-  int error() const { return error_; }
-  [[noreturn]] void give_up() const {
-    const int why = error_ != 0 ? error_ : errno;
-    const char* const reason = strerrordesc_np(why);
-    fail(MILL_E_IO, "\"%s\" cannot be written: %s", path_.c_str(), reason ? reason : "?");
-  }
-  void finish() {
-    const int file = file_;
-    file_ = -1;
-    if (close(file) != 0 || rename(beside_.c_str(), path_.c_str()) != 0) {
-      error_ = errno;
-      unlink(beside_.c_str());
-      give_up();
-    }
-  }
-
- private:
-  std::string path_;
-  std::string beside_;
-  int file_ = -1;
-  int error_ = 0;
+// A file that view_export writes: what goes wrong must not pass through the plugin.
+struct Export {
+  AtomicFile file;
+  std::exception_ptr failure{};
 };
+
+mill_status write_export(void* self, const char* data, uint64_t bytes) {
+  auto& to = *static_cast<Export*>(self);
+  try {
+    to.file.write(data, bytes);
+    return MILL_OK;
+  } catch (...) {
+    to.failure = std::current_exception();
+    return MILL_E_IO;
+  }
+}
 
 }  // namespace
 
@@ -495,12 +459,12 @@ mill_status mill_prof_export_file(mill_prof_view* view, int32_t format, const ch
                                   const char* path, uint64_t path_len, mill_error* err) {
   return guard("mill_prof_export_file", err, [&] {
     const mill_prof_view& v = need_view(view);
-    NewFile file(need_filled(path, path_len, 3, "path"));
+    Export to{AtomicFile(std::string(need_filled(path, path_len, 3, "path")))};
     mill_kernel_error error{};
-    const mill_status status = v.plugin.view_export(v.self, format, options ? options : "",
-                                                    NewFile::write_piece, &file, &error);
-    if (status < 0 && file.error() != 0) file.give_up();
+    const mill_status status =
+        v.plugin.view_export(v.self, format, options ? options : "", write_export, &to, &error);
+    if (to.failure) std::rethrow_exception(to.failure);
     say(status, error);
-    file.finish();
+    to.file.commit(AtomicFile::Durable::no);
   });
 }

@@ -175,8 +175,9 @@ void AtomicFile::write(const void* data, uint64_t bytes) {
   }
 }
 
-void AtomicFile::commit() {
-  if (::fsync(descriptor_) != 0) fail_system(path_, "cannot be flushed to the disk", errno);
+void AtomicFile::commit(Durable durable) {
+  if (durable == Durable::yes && ::fsync(descriptor_) != 0)
+    fail_system(path_, "cannot be flushed to the disk", errno);
   const int closed = ::close(descriptor_);
   descriptor_ = -1;
   // After EINTR the descriptor is closed on Linux, and the data are on the disk already.
@@ -186,7 +187,7 @@ void AtomicFile::commit() {
   }
   temporary_.clear();
   // The new file is in place: some file systems cannot flush a folder, and nothing could be undone.
-  (void)::fsync(folder_);
+  if (durable == Durable::yes) (void)::fsync(folder_);
 }
 
 }  // namespace mill

@@ -35,13 +35,16 @@ class InputFile {
 // link is followed, and an existing file's permissions are kept.
 class AtomicFile {
  public:
+  // yes: on the disk when commit() returns, also where the machine stops next.
+  enum class Durable : uint8_t { no, yes };
+
   explicit AtomicFile(std::string path);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
   void write(const void* data, uint64_t bytes);
-  void commit();
+  void commit(Durable durable = Durable::yes);
 
  private:
   void discard() noexcept;

@@ -151,7 +151,9 @@ void write_unknown(Json& json, const Analysis& analysis) {
   const LinkCounts& links = timeline.links();
   json.key("unknown").begin_array();
   const auto say = [&](const std::string& text) { json.text(text); };
-  if (!trace.has_device_clock) {
+  if (trace.on_cpu_only()) {
+    say("The program used the CPU only: what ran is what its threads did.");
+  } else if (!trace.has_device_clock) {
     say("No device was watched: the recording has events of the host only.");
   }
   if (timeline.window_steps() == 0) {

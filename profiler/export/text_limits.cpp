@@ -43,7 +43,8 @@ void text_unknown(Page& page, const Analysis& analysis) {
     add("Of " + show_time(span) + " only " + show_time(known) +
         " were recorded; nothing is known of the rest.");
   }
-  if (!trace.has_device_clock) add("No device was watched: what it did and when is not known.");
+  if (!trace.has_device_clock && !trace.on_cpu_only())
+    add("No device was watched: what it did and when is not known.");
   const LinkCounts& counts = timeline.links();
   if (counts.work_without_op > 0) {
     add(show_count(counts.work_without_op) + " of " +

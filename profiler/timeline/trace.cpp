@@ -1,5 +1,6 @@
 #include "profiler/timeline/trace.h"
 
+#include <algorithm>
 #include <array>
 #include <span>
 
@@ -96,6 +97,12 @@ uint64_t Trace::rows() const {
   uint64_t rows = 0;
   for_each_table(*this, [&](const char*, const auto& table) { rows += table.size(); });
   return rows;
+}
+
+bool Trace::on_cpu_only() const {
+  return !devices.empty() && work.empty() &&
+         std::all_of(devices.begin(), devices.end(),
+                     [](auto& d) { return d.kind == DeviceKind::cpu; });
 }
 
 uint64_t Trace::bytes() const {

@@ -373,6 +373,8 @@ struct Trace {
 
   uint64_t rows() const;
   uint64_t bytes() const;
+  // The program used the CPU's device and no other: there is nothing that could be watched.
+  bool on_cpu_only() const;
 };
 
 // f(name, table) for every table of a trace, in a fixed order; names are plural nouns.

@@ -1,9 +1,11 @@
 // The profiler through the ABI: sessions on the CPU and on a simulated device, what views say of
 // them, and bad input.
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <string>
 #include <thread>
@@ -342,6 +344,38 @@ TEST_F(Profiler, NamesWhatIsWrongWithOptions) {
       f,
       mill_prof_export_file(view, MILL_PROF_FORMAT_TEXT, "", "/nonexistent/x", MILL_NTS, f.err()),
       MILL_E_IO, {"/nonexistent/x"});
+}
+
+// A report goes to a file of its own: what is not a file stays what it was, and so does what lies
+// beside it.
+TEST_F(Profiler, AReportReplacesFilesOnly) {
+  mill_prof_view* const view = snapshot(session());
+  const std::string pipe = f.path("pipe");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  expect_refused(
+      f, mill_prof_export_file(view, MILL_PROF_FORMAT_TEXT, "", pipe.c_str(), MILL_NTS, f.err()),
+      MILL_E_IO, {"pipe", "not a regular file"});
+  struct stat there {};
+  ASSERT_EQ(stat(pipe.c_str(), &there), 0);
+  EXPECT_TRUE(S_ISFIFO(there.st_mode));
+
+  const std::string file = f.path("report.txt");
+  const std::string beside = file + ".new";
+  std::ofstream(beside) << "mine";
+  const std::string link = f.path("link");
+  ASSERT_EQ(symlink(file.c_str(), link.c_str()), 0);
+  std::ofstream(file) << "old";
+  EXPECT_EQ(mill_prof_export_file(view, MILL_PROF_FORMAT_TEXT, "", link.c_str(), MILL_NTS, f.err()),
+            MILL_OK)
+      << f.message();
+  EXPECT_EQ(lstat(link.c_str(), &there), 0);
+  EXPECT_TRUE(S_ISLNK(there.st_mode));
+  std::string text;
+  std::ifstream in(beside);
+  std::getline(in, text);
+  EXPECT_EQ(text, "mine");
+  ASSERT_EQ(stat(file.c_str(), &there), 0);
+  EXPECT_GT(there.st_size, 100);
 }
 
 TEST_F(Profiler, AnEmptyRecordingGivesNoAdvice) {

@@ -48,7 +48,7 @@ const partStyles = {
   call: [lookStyles["launch call"], "Host in the device's runtime"],
   loader: [lookStyles.loader, "Waiting for data (loader)"],
   host: [lookStyles["backward op"], "Other work of the host"],
-  other: [lookStyles.other, "Nothing recorded"],
+  other: [lookStyles.other, "Other: nothing recorded"],
   idle: [lookStyles.other, "Device idle"],
 };
 
