@@ -45,7 +45,6 @@ Waits loader_waits(const RuleInput& input) {
 
 struct Fills {
   uint64_t count = 0;
-  uint64_t threads = 0;
   double ns = 0;  // of all workers together
   std::map<uint32_t, std::vector<Interval>> of_thread;
 };
@@ -62,7 +61,6 @@ Fills loader_fills(const RuleInput& input) {
     fills.ns += static_cast<double>(time.length());
     fills.of_thread[loader.thread[row]].push_back(time);
   }
-  fills.threads = fills.of_thread.size();
   return fills;
 }
 
@@ -122,6 +120,10 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
     evidence.add(row, static_cast<double>(trace.loader.wait[row]), TableId::loader);
   evidence.give(finding);
   const Fills fills = loader_fills(input);
+  // A thread that asks for batches and fills them itself is no worker.
+  uint64_t threads = 0;
+  for (const auto& [thread, list] : fills.of_thread) threads += waits.of_thread.count(thread) == 0;
+  const auto now_working = static_cast<double>(threads);
   // Enough workers to make a batch in the rest of a step; 1 where the loader has none.
   const auto length = static_cast<double>(input.timeline.analysed().length());
   const auto raw = static_cast<double>(waiting.length());
@@ -130,7 +132,7 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
   const double workers = std::clamp(std::ceil(work / rest), 1.0, 1024.0);
   // So many together make batches so much faster; what the program's own thread fills is part of
   // its wait.
-  const double share_of_each = std::min(1.0, static_cast<double>(fills.threads) / workers);
+  const double share_of_each = std::min(1.0, now_working / workers);
   for (const auto& [thread, list] : fills.of_thread) {
     if (waits.of_thread.count(thread) != 0) continue;
     for (const Interval& one : list) {
@@ -157,12 +159,15 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
                    {"exposed_copy_ns", copy_ns, Unit::ns},
                    {"fills", static_cast<double>(fills.count), Unit::none},
                    {"fill_ns", fills.ns, Unit::ns},
-                   {"workers", static_cast<double>(fills.threads), Unit::none}};
+                   {"workers", now_working, Unit::none}};
   if (view != nullptr) {
     const double use = share_of_window(input, static_cast<double>(kernel.length()));
     finding.facts.push_back({"kernel_share", use, Unit::ratio});
   }
-  finding.fix = {"loader_workers", workers, of_engine(trace)};
+  // Workers that are fast enough on average were only caught without a batch in hand.
+  finding.fix = threads > 0 && workers <= now_working
+                    ? Fix{"prefetch_depth", now_working, of_engine(trace)}
+                    : Fix{"loader_workers", workers, of_engine(trace)};
   // Copies that waited for a batch go earlier with it, so that only kernels are in the way.
   finding.saving.upper = view == nullptr
                              ? exposed.length()
@@ -178,15 +183,14 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
   if (handing_ns > 0) split += ", " + figure(handing_ns) + " from the batch to its copy";
   if (copy_ns > 0) split += ", " + figure(copy_ns) + " copying with no kernel running";
   std::string how;
-  if (fills.count == 0) {
+  if (threads == 0) {
     how = "No worker fills batches: they are read and decoded between the steps. Let " +
           show_number(workers) + (workers > 1 ? " workers do it" : " worker do it") +
           " while the device computes.";
   } else {
-    how = show_number(static_cast<double>(fills.threads)) +
-          (fills.threads > 1 ? " workers take " : " worker takes ") +
+    how = show_number(now_working) + (threads > 1 ? " workers take " : " worker takes ") +
           show_time(fills.ns / static_cast<double>(fills.count)) + " for a batch. " +
-          (workers > static_cast<double>(fills.threads)
+          (workers > now_working
                ? "With " + show_number(workers) + " they would keep up; or make a batch cheaper."
                : "They are fast enough on average: let them work further ahead.");
   }

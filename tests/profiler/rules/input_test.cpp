@@ -79,8 +79,9 @@ TEST(InputBound, IsSilentWhereTheDeviceHasWork) {
   EXPECT_TRUE(c.run(find_input).empty());
 }
 
-// Wait 60, copy 20 before the kernel of 100, and workers that fill.
-TEST(InputBound, SplitsWaitingFromCopyingFromFilling) {
+// Wait 60, copy 20 before the kernel of 100, and a batch filled in `filling` by a worker or by the
+// thread that asks.
+Trace filled(Ns filling, bool by_worker) {
   Builder b;
   const uint32_t worker = b.thread(2);
   const Ns period = 200 * us;
@@ -94,11 +95,15 @@ TEST(InputBound, SplitsWaitingFromCopyingFromFilling) {
     b.step(k, t, t + period);
     const uint32_t fill = b.trace.loader.add();
     b.trace.loader.start[fill] = t;
-    b.trace.loader.end[fill] = t + 150 * us;
-    b.trace.loader.thread[fill] = worker;
+    b.trace.loader.end[fill] = t + filling;
+    b.trace.loader.thread[fill] = by_worker ? worker : b.trace.loader.thread[fill - 1];
     b.trace.loader.kind[fill] = static_cast<uint8_t>(LoaderKind::fill);
   }
-  RuleCase c(std::move(b.trace));
+  return std::move(b.trace);
+}
+
+TEST(InputBound, SplitsWaitingFromCopyingFromFilling) {
+  RuleCase c(filled(150 * us, true));
   const auto findings = c.run(find_input);
   ASSERT_EQ(findings.size(), 1u);
   const Finding& found = findings[0];
@@ -113,6 +118,31 @@ TEST(InputBound, SplitsWaitingFromCopyingFromFilling) {
   // 1,500 of filling in 2,000 - 600 of other work.
   EXPECT_EQ(found.fix.value, 2);
   EXPECT_TRUE(says(found.advice, "With 2 they would keep up")) << found.advice;
+}
+
+// 140 of filling in 140 of other work: one worker is enough, two would not help.
+TEST(InputBound, WorkersThatAreFastEnoughShouldWorkFurtherAhead) {
+  RuleCase enough(filled(140 * us, true));
+  auto findings = enough.run(find_input);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_STREQ(findings[0].fix.knob, "prefetch_depth");
+  EXPECT_TRUE(says(findings[0].advice, "further ahead")) << findings[0].advice;
+  RuleCase late(filled(141 * us, true));
+  findings = late.run(find_input);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_STREQ(findings[0].fix.knob, "loader_workers");
+  EXPECT_EQ(findings[0].fix.value, 2);
+}
+
+// 60 of filling by the thread that waits for it.
+TEST(InputBound, AThreadThatFillsItsOwnBatchesHasNoWorker) {
+  RuleCase c(filled(60 * us, false));
+  const auto findings = c.run(find_input);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(fact(findings[0], "workers"), 0);
+  EXPECT_STREQ(findings[0].fix.knob, "loader_workers");
+  EXPECT_EQ(findings[0].fix.value, 1);
+  EXPECT_TRUE(says(findings[0].advice, "No worker")) << findings[0].advice;
 }
 
 TEST(InputBound, OnACpuEveryWaitCounts) {
