@@ -34,3 +34,15 @@ if(MILL_SANITIZE)
     add_compile_options(-Wno-tsan)
   endif()
 endif()
+
+# mill_precompile(TARGET HEADER...): once for all its sources, where nothing caches what the compiler did.
+function(mill_precompile target)
+  if(CMAKE_CXX_COMPILER_LAUNCHER)
+    return()
+  endif()
+  target_precompile_headers(${target} PRIVATE ${ARGN})
+  # From a precompiled header the compiler no longer knows that the library's inlined code is the system's, and takes it
+  # to task: https://gcc.gnu.org/bugzilla/show_bug.cgi?id=105329 is one of several.
+  target_compile_options(${target} PRIVATE -Wno-array-bounds -Wno-restrict -Wno-stringop-overflow
+                                           -Wno-stringop-overread)
+endfunction()
