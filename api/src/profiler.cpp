@@ -1,7 +1,6 @@
 #include "millrace/profiler.h"
 
 #include <atomic>
-#include <cerrno>
 #include <cmath>
 #include <cstdio>
 #include <cstring>

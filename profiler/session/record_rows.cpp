@@ -7,15 +7,20 @@ namespace mill::prof {
 
 namespace {
 
-Ns ns(uint64_t value) {
-  return static_cast<Ns>(std::min<uint64_t>(value, INT64_MAX / 2));
-}
-
 uint32_t byte(uint32_t packed, int k) {
   return packed >> (8 * k) & 0xffu;
 }
 
 }  // namespace
+
+template <class T>
+uint32_t RecordStore::add_span(T& table, const mill_trace_record& record) {
+  const uint32_t row = table.add_one_of_many();
+  table.start[row] = ns(record.start_ns);
+  table.end[row] = ns(record.start_ns + record.duration_ns);
+  table.thread[row] = thread(record.thread);
+  return row;
+}
 
 void RecordStore::add_row(Trace& to, const mill_trace_record& record) {
   switch (record.kind) {
@@ -31,11 +36,8 @@ void RecordStore::add_row(Trace& to, const mill_trace_record& record) {
 
 void RecordStore::add_op(Trace& to, const mill_trace_record& record) {
   Ops& ops = to.ops;
-  const uint32_t row = ops.add_one_of_many();
+  const uint32_t row = add_span(ops, record);
   const bool backward = record.kind == MILL_RECORD_BACKWARD;
-  ops.start[row] = ns(record.start_ns);
-  ops.end[row] = ns(record.start_ns + record.duration_ns);
-  ops.thread[row] = thread(record.thread);
   ops.name[row] = backward ? backward_ : op_name(record.op);
   ops.kind[row] = static_cast<uint8_t>(backward ? OpKind::backward_pass : OpKind::op);
   ops.number[row] = record.op;
@@ -57,10 +59,7 @@ void RecordStore::add_op(Trace& to, const mill_trace_record& record) {
 
 void RecordStore::add_copy(Trace& to, const mill_trace_record& record) {
   Copies& copies = to.copies;
-  const uint32_t row = copies.add_one_of_many();
-  copies.start[row] = ns(record.start_ns);
-  copies.end[row] = ns(record.start_ns + record.duration_ns);
-  copies.thread[row] = thread(record.thread);
+  const uint32_t row = add_span(copies, record);
   copies.from[row] = static_cast<uint8_t>(std::min(byte(record.memory, 0), 4u));
   copies.to[row] = static_cast<uint8_t>(std::min(byte(record.memory, 1), 4u));
   if (record.detail == MILL_RECORD_COPY_BLOCKING) copies.flags[row] |= kBlocking;
@@ -82,11 +81,8 @@ void RecordStore::add_copy(Trace& to, const mill_trace_record& record) {
 
 void RecordStore::add_allocation(Trace& to, const mill_trace_record& record) {
   Allocations& rows = to.allocations;
-  const uint32_t row = rows.add_one_of_many();
+  const uint32_t row = add_span(rows, record);
   const bool frees = record.kind == MILL_RECORD_FREE;
-  rows.start[row] = ns(record.start_ns);
-  rows.end[row] = ns(record.start_ns + record.duration_ns);
-  rows.thread[row] = thread(record.thread);
   rows.kind[row] = static_cast<uint8_t>(frees ? AllocKind::free : AllocKind::allocate);
   if (!frees) rows.how[row] = static_cast<uint8_t>(std::min(record.detail, 3u));
   rows.memory[row] = static_cast<uint8_t>(std::min(byte(record.memory, 0), 4u));
@@ -101,10 +97,7 @@ void RecordStore::add_allocation(Trace& to, const mill_trace_record& record) {
 
 void RecordStore::add_sync(Trace& to, const mill_trace_record& record) {
   Syncs& rows = to.syncs;
-  const uint32_t row = rows.add_one_of_many();
-  rows.start[row] = ns(record.start_ns);
-  rows.end[row] = ns(record.start_ns + record.duration_ns);
-  rows.thread[row] = thread(record.thread);
+  const uint32_t row = add_span(rows, record);
   const uint32_t kind = std::min(record.detail, 4u);
   rows.kind[row] = static_cast<uint8_t>(kind);
   rows.tensor[row] = record.tensor;
@@ -118,11 +111,8 @@ void RecordStore::add_sync(Trace& to, const mill_trace_record& record) {
 
 void RecordStore::add_loader(Trace& to, const mill_trace_record& record) {
   Loader& rows = to.loader;
-  const uint32_t row = rows.add_one_of_many();
-  rows.start[row] = ns(record.start_ns);
-  rows.end[row] = ns(record.start_ns + record.duration_ns);
+  const uint32_t row = add_span(rows, record);
   rows.wait[row] = ns(record.wait_ns);
-  rows.thread[row] = thread(record.thread);
   rows.kind[row] = static_cast<uint8_t>(std::min(record.detail, 2u));
   rows.bytes[row] = record.bytes;
   rows.from[row] = static_cast<uint8_t>(std::min(byte(record.memory, 0), 4u));

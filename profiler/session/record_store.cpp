@@ -9,10 +9,6 @@ namespace {
 
 constexpr uint32_t kMostDepth = 256;
 
-Ns ns(uint64_t value) {
-  return static_cast<Ns>(std::min<uint64_t>(value, INT64_MAX / 2));
-}
-
 }  // namespace
 
 RecordStore::RecordStore(RecordNames& names, uint64_t limit_bytes)
@@ -113,7 +109,7 @@ void RecordStore::add(const mill_trace_record& record) {
     case MILL_RECORD_FREE:
     case MILL_RECORD_SYNC:
     case MILL_RECORD_LOADER:
-      // What can be asked for now only.
+      // A thread may be gone, and with it its name, when the record becomes a row.
       thread(record.thread);
       engine_text(record.scope);
       if (record.kind == MILL_RECORD_OP) op_name(record.op);

@@ -3,6 +3,7 @@
 // and become rows of tables only when the store is copied.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -100,6 +101,9 @@ class RecordStore {
   uint32_t kernel_name(const char* name);
   void make_room();
 
+  static Ns ns(uint64_t value) { return static_cast<Ns>(std::min<uint64_t>(value, INT64_MAX / 2)); }
+  template <class T>
+  uint32_t add_span(T& table, const mill_trace_record& record);
   void add_row(Trace& to, const mill_trace_record& record);
   void add_op(Trace& to, const mill_trace_record& record);
   void add_copy(Trace& to, const mill_trace_record& record);
