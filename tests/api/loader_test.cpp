@@ -146,6 +146,17 @@ std::multiset<std::string> worker_names() {
   return found;
 }
 
+// The same once there are `count`, or after five seconds: a thread is listed for a while after it
+// was joined, and has its name a while after it was started.
+std::multiset<std::string> worker_names(size_t count) {
+  std::multiset<std::string> found = worker_names();
+  for (int i = 0; i < 5000 && found.size() != count; ++i) {
+    ::usleep(1000);
+    found = worker_names();
+  }
+  return found;
+}
+
 TEST(LoaderWorkers, DeliverTheSameBatchesOnTheHostAndOnADevice) {
   Site site;
   const std::vector<Batch> expected = site.take(site.options(0, 1), 25);
@@ -184,7 +195,7 @@ TEST(LoaderWorkers, ChangeTheirNumberAndDepthWithoutChangingABatch) {
       EXPECT_EQ(site.next(loader.get(), device), expected[k]) << device << " " << k;
       if (k % 3 == 0 && !expected[k].end) {  // threads start with a batch
         const size_t threads = depth.prefetch == 0 ? 0 : std::max(depth.workers, 1u);
-        EXPECT_EQ(worker_names().size(), threads) << device << " " << k;
+        EXPECT_EQ(worker_names(threads).size(), threads) << device << " " << k;
       }
     }
   }
@@ -199,7 +210,7 @@ TEST(LoaderWorkers, RefuseDepthsOutOfRangeAndStayAsTheyWere) {
   EXPECT_NE(std::string(mill_error_message(site.err())).find("prefetch is 65"), std::string::npos);
   EXPECT_EQ(mill_loader_set_prefetch(loader.get(), 1, 65, site.err()), MILL_E_ARG);
   EXPECT_NE(std::string(mill_error_message(site.err())).find("workers is 65"), std::string::npos);
-  EXPECT_EQ(worker_names().size(), 2u);
+  EXPECT_EQ(worker_names(2).size(), 2u);
   // What may be set before the first batch only stays so.
   EXPECT_EQ(mill_loader_set_prefetch(loader.get(), 1, 1, site.err()), MILL_OK);
   EXPECT_EQ(mill_loader_set_transform(loader.get(), 0, MILL_F32, 1, 0, site.err()), MILL_E_STATE);
@@ -209,17 +220,16 @@ TEST(LoaderWorkers, RefuseDepthsOutOfRangeAndStayAsTheyWere) {
 
 TEST(LoaderWorkers, AreAsManyAsAskedForAndAsTheirPrefetchAllows) {
   Site site;
-  const auto started = [&](uint32_t workers, uint32_t prefetch) {
+  using Names = std::multiset<std::string>;
+  const auto expect = [&](uint32_t workers, uint32_t prefetch, const Names& names) {
+    EXPECT_EQ(worker_names(0), Names{});  // those of the loader before have ended
     const Loader loader = site.loader(site.options(0, workers, prefetch));
     site.next(loader.get(), 0);
-    return worker_names();
+    EXPECT_EQ(worker_names(names.size()), names) << workers << " " << prefetch;
   };
-  EXPECT_EQ(started(0, 0), (std::multiset<std::string>{"mill-loader"}));
-  for (int i = 0; i < 5000 && !worker_names().empty(); ++i) ::usleep(1000);
-  EXPECT_EQ(started(3, 0),
-            (std::multiset<std::string>{"mill-loader-0", "mill-loader-1", "mill-loader-2"}));
-  for (int i = 0; i < 5000 && !worker_names().empty(); ++i) ::usleep(1000);
-  EXPECT_EQ(started(5, 2), (std::multiset<std::string>{"mill-loader-0", "mill-loader-1"}));
+  expect(0, 0, {"mill-loader"});
+  expect(3, 0, {"mill-loader-0", "mill-loader-1", "mill-loader-2"});
+  expect(5, 2, {"mill-loader-0", "mill-loader-1"});
 }
 
 TEST(LoaderWorkers, AreBoundedByTheHeader) {
