@@ -108,11 +108,15 @@ bool runs_avx512() {
 }
 #endif
 
+// Asked once: in a virtual machine each of the instructions behind it costs tens of microseconds,
+// and a context asks for every family.
 bool processor_runs(int32_t level) {
   if (level == kSimdBaseline) return true;
 #if defined(__x86_64__)
-  if (level == kSimdAvx2) return runs_avx2();
-  if (level == kSimdAvx512) return runs_avx512();
+  static const bool avx2 = runs_avx2();
+  static const bool avx512 = runs_avx512();
+  if (level == kSimdAvx2) return avx2;
+  if (level == kSimdAvx512) return avx512;
 #endif
   return false;
 }
