@@ -24,8 +24,8 @@ constexpr uint64_t kMaxTransfer = 1u << 30;
 [[noreturn]] void fail_system(const std::string& path, const char* what, int code) {
   // strerror's text depends on the process's locale and its buffer may be shared.
   const char* reason = ::strerrordesc_np(code);
-  const Shown shown(path, Shown::Keep::end);
-  throw Error(MILL_E_IO, "%s: %s: %s", shown.text(), what,
+  const Shown name = shown(path);
+  throw Error(MILL_E_IO, "%s: %s: %s", name.text(), what,
               reason != nullptr ? reason : "unknown error")
       .with_native(code);
 }

@@ -5,10 +5,17 @@
 #include <cstdint>
 #include <string>
 
+#include "io/bytes.h"
+
 namespace mill {
 
 // The path argument of an exported function: `length` bytes, or up to the first NUL with MILL_NTS.
 std::string path_argument(const char* path, uint64_t length);
+
+// A path as a message shows it: its end says more than its beginning.
+inline Shown shown(const std::string& path) {
+  return Shown(path, Shown::Keep::end);
+}
 
 // A regular file opened for reading. Reads are positioned, so several threads may read one object.
 // The file is read and not mapped: a file that another process cuts short is then an error and not

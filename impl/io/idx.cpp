@@ -45,10 +45,6 @@ uint8_t code_of(int32_t dtype) {
   return 0;
 }
 
-Shown shown(const std::string& path) {
-  return Shown(path, Shown::Keep::end);
-}
-
 }  // namespace
 
 // A stream of the file's contents. read() returns fewer bytes than asked for only at the end.

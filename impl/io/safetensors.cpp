@@ -17,10 +17,6 @@ namespace {
 using ull = unsigned long long;
 using MetadataList = std::vector<std::pair<std::string, std::string>>;
 
-Shown shown(const std::string& path) {
-  return Shown(path, Shown::Keep::end);
-}
-
 void parse_metadata(const std::string& path, JsonCursor& cursor, MetadataList& metadata) {
   cursor.expect('{');
   if (!cursor.take('}')) {

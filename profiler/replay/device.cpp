@@ -8,9 +8,9 @@ namespace mill::prof::replay {
 
 namespace {
 
-class Collector {
+class DeviceCollector {
  public:
-  Collector(const Timeline& timeline, const Clock& clock, const Lines& lines, Device& out)
+  DeviceCollector(const Timeline& timeline, const Clock& clock, const Lines& lines, Device& out)
       : trace_(timeline.trace()), clock_(clock), lines_(lines), out_(out) {}
 
   void run() {
@@ -78,7 +78,7 @@ class Collector {
 
 Device make_device(const Timeline& timeline, const Clock& clock, const Lines& lines) {
   Device device;
-  Collector(timeline, clock, lines, device).run();
+  DeviceCollector(timeline, clock, lines, device).run();
   order_by_submission(timeline.trace(), clock, lines, &device);
   order_by_execution(timeline.trace(), &device);
   return device;

@@ -47,9 +47,9 @@ bool waits_by_name(uint8_t kind) {
          kind == static_cast<uint8_t>(CallKind::sync_device);
 }
 
-class Collector {
+class LineCollector {
  public:
-  Collector(const Trace& trace, const Clock& clock)
+  LineCollector(const Trace& trace, const Clock& clock)
       : trace_(trace), clock_(clock), threads_(trace.threads.size()) {}
 
   std::vector<ThreadItems> take() && {
@@ -347,7 +347,7 @@ uint32_t Lines::at(uint32_t line, Ns t) const {
 
 Lines make_lines(const Timeline& timeline, const Clock& clock) {
   const Trace& trace = timeline.trace();
-  std::vector<ThreadItems> threads = Collector(trace, clock).take();
+  std::vector<ThreadItems> threads = LineCollector(trace, clock).take();
   Lines lines;
   lines.line_of_thread.assign(threads.size(), kNone);
   lines.call_first.assign(trace.calls.size(), kNone);

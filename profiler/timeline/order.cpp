@@ -18,12 +18,12 @@ template <class T>
 bool make_safe(T& table, size_t devices, size_t streams, size_t threads, uint32_t stray) {
   bool strays = false;
   T::visit(table, [&](const ColumnInfo& info, auto& column) {
-    using Value = typename std::remove_reference_t<decltype(column)>::value_type;
-    if constexpr (std::is_same_v<Value, int64_t>) {
+    using Element = typename std::remove_reference_t<decltype(column)>::value_type;
+    if constexpr (std::is_same_v<Element, int64_t>) {
       if (info.unit == Unit::ns) {
         for (Ns& t : column) t = std::clamp(t, kFirstTime, kLastTime);
       }
-    } else if constexpr (std::is_same_v<Value, uint32_t>) {
+    } else if constexpr (std::is_same_v<Element, uint32_t>) {
       if (info.unit == Unit::row) std::fill(column.begin(), column.end(), kNoRow);
       for (uint32_t& index : column) {
         if (info.unit == Unit::device && index >= devices) index = kNoRow;

@@ -139,4 +139,12 @@ class Builder {
   uint64_t correlation_ = 0;
 };
 
+inline Timeline timeline_of(Trace trace, const TimelineOptions& options = {}) {
+  const LinkCounts counts = link(trace);
+  return Timeline(std::move(trace), counts, options);
+}
+inline Timeline timeline_of(const Builder& b, const TimelineOptions& options = {}) {
+  return timeline_of(b.trace, options);
+}
+
 }  // namespace mill::prof::test

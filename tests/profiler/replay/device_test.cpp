@@ -51,7 +51,7 @@ TEST(Replay, ASecondStepAheadHidesMoreWhereStepsDiffer) {
     host += 20;
     device += copy + 400 * us;
   }
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 3310 * us);
   EXPECT_EQ(replay.run(prefetch_all(timeline, 1)).span, 2610 * us);
@@ -76,7 +76,7 @@ TEST(Replay, PrefetchedCopiesOfOneStepAreOneBundle) {
     host += 10;
     device += 300 * us;
   }
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   ASSERT_EQ(timeline.window_steps(), 6u);
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 3010 * us);
@@ -105,7 +105,7 @@ TEST(Replay, DroppingACopyThatIsHiddenSavesNothing) {
     host += 1 * us;
     naive += 150 * us;
   }
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 1020 * us);
   Plan plan;
@@ -124,7 +124,7 @@ TEST(Replay, DroppingACopyInFrontOfAKernelSavesItsLengthAndItsCall) {
   Builder b;
   b.copy(CopyKind::host_to_device, Memory::pinned, 1, 0, 10 * us, 10 * us, 110 * us);
   b.kernel("k", 20 * us, 110 * us, 210 * us, 10 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   Plan plan;
   plan.drop_work.push_back(work_at(timeline, 10 * us));
@@ -136,7 +136,7 @@ TEST(Replay, StreamsThatOverlapStayOverlapped) {
   Builder b;
   b.on(0, 7).kernel("a", 5 * us, 10 * us, 110 * us);
   b.on(0, 8).kernel("b", 10 * us, 10 * us, 110 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   Plan plan;
   plan.kernel_scale = 0.5;
@@ -153,7 +153,7 @@ TEST(Replay, AnEventHoldsAStreamBack) {
   const uint32_t wait = b.call(CallKind::event_wait, "cudaStreamWaitEvent", 11 * us, 12 * us);
   b.trace.calls.waits_for[wait] = b.trace.calls.correlation[record];
   b.kernel("b", 20 * us, 210 * us, 310 * us, 8 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   Plan first;
   first.work_duration.emplace_back(work_at(timeline, 10 * us), 100 * us);
@@ -179,7 +179,7 @@ TEST(Replay, AnEventCarriesOnWhatItsStreamWaitsFor) {
   const uint32_t last = b.call(CallKind::event_wait, "wait", 13 * us, 14 * us);
   b.trace.calls.waits_for[last] = b.trace.calls.correlation[second];
   b.kernel("b", 20 * us, 210 * us, 310 * us, 6 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   Plan plan;
   plan.work_duration.emplace_back(work_at(timeline, 10 * us), 100 * us);
   EXPECT_EQ(Replay(timeline).run(plan).span, 210 * us);
@@ -191,7 +191,7 @@ TEST(Replay, AStreamWhoseEventsNobodyWroteDownFollowsWhatEndedJustBefore) {
   Builder b;
   b.on(0, 7).kernel("a", 10 * us, 10 * us, 210 * us, 10 * us);
   b.on(0, 8).kernel("b", 20 * us, 211 * us, 311 * us, 10 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   Plan plan;
   plan.work_duration.emplace_back(work_at(timeline, 10 * us), 100 * us);
   EXPECT_EQ(Replay(timeline).run(plan).span, 211 * us);
@@ -206,7 +206,7 @@ TEST(Replay, TheDefaultStreamHoldsOthersBackUntilItIsFreed) {
   b.on(0, 7).kernel("a", 2 * us, 10 * us, 110 * us, 1 * us);
   b.on(0, 0).kernel("d", 4 * us, 110 * us, 130 * us, 1 * us);
   b.on(0, 7).kernel("a", 6 * us, 130 * us, 230 * us, 1 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   Plan faster;
   faster.work_duration.emplace_back(work_at(timeline, 110 * us), 5 * us);
@@ -226,7 +226,7 @@ TEST(Replay, StreamsThatRanBesideTheDefaultStreamDoNotWaitForIt) {
   b.on(0, 0).kernel("d", 2 * us, 50 * us, 150 * us, 1 * us);  // beside it
   b.on(0, 7).kernel("a", 3 * us, 100 * us, 200 * us, 1 * us);
   b.on(0, 7).kernel("a", 4 * us, 200 * us, 300 * us, 1 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   Plan plan;
   plan.work_duration.emplace_back(work_at(timeline, 50 * us), 500 * us);
   // The default stream's kernel ends at 550, the others where they did.
@@ -239,7 +239,7 @@ TEST(Replay, CopiesOfOneDirectionShareAnEngine) {
   Builder b;
   b.on(0, 7).copy(CopyKind::host_to_device, Memory::pinned, 1, 0, 2 * us, 10 * us, 110 * us);
   b.on(0, 8).copy(CopyKind::host_to_device, Memory::pinned, 1, 2 * us, 4 * us, 110 * us, 210 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   Plan plan;
   plan.work_duration.emplace_back(work_at(timeline, 10 * us), 50 * us);
   EXPECT_EQ(Replay(timeline).run(plan).span, 160 * us);
@@ -252,7 +252,7 @@ TEST(Replay, OneCopyEngineServesBothDirections) {
     b.on(0, 7).copy(CopyKind::host_to_device, Memory::pinned, 1, 0, 2 * us, 10 * us, 110 * us);
     b.on(0, 8).copy(CopyKind::device_to_host, Memory::pinned, 1, 2 * us, 4 * us, 118 * us,
                     218 * us);
-    const Timeline timeline = timeline_of(b.trace);
+    const Timeline timeline = plain_timeline_of(b.trace);
     Plan plan;
     plan.work_duration.emplace_back(work_at(timeline, 10 * us), 50 * us);
     // With one engine the second starts 8 us after the first; with two, its start is the host's.
@@ -268,7 +268,7 @@ TEST(Replay, TwoFixesThatOverlapSaveLessTogetherThanTheirSum) {
   b.kernel("k", 100 * us, 100 * us, 200 * us, 100 * us);
   b.call(CallKind::sync_device, "cudaDeviceSynchronize", 100 * us, 200 * us);
   b.op("host", 200 * us, 250 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   Plan unblock;
   for (uint32_t row = 0; row < timeline.trace().calls.size(); ++row) {
@@ -292,7 +292,7 @@ TEST(Replay, ScalesKernelsAndLaunches) {
   Builder b;
   for (int k = 0; k < 10; ++k)
     b.kernel("k", 20 * us * (k + 1), 20 * us * (k + 1), 20 * us * (k + 1) + 5 * us, 20 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   Plan plan;
   plan.launch_scale = 0.5;
@@ -312,7 +312,7 @@ TEST(Replay, OpsOfACpuDeviceAreItsKernels) {
   b.op("outer", 0, 100 * us);
   b.op("inner", 20 * us, 60 * us);
   b.op("leaf", 100 * us, 160 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 160 * us);
   Plan plan;
@@ -325,7 +325,7 @@ TEST(Replay, ExcludedRowsAreNotThere) {
   const uint32_t bad = b.kernel("bad", 5 * us, 900 * us, 5000 * us);
   b.trace.work.flags[bad] |= kExcluded;
   b.kernel("k", 15 * us, 15 * us, 115 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   Plan plan;
   plan.kernel_scale = 0.5;

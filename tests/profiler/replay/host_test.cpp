@@ -40,7 +40,7 @@ TEST(Replay, AReadBackThatNoLongerWaitsOverlapsHostAndDevice) {
   // us a step and the device 310: the device decides. Of 10 steps from the first launch, which
   // starts 105 us into the window: 105 + 10 * 310 = 3,205; nobody waits for the last.
   ReadBack program = read_back_steps(10);
-  const Timeline timeline = timeline_of(program.b.trace);
+  const Timeline timeline = plain_timeline_of(program.b.trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 4200 * us);
   EXPECT_EQ(replay.error(), 0);
@@ -54,7 +54,7 @@ TEST(Replay, ADeferredReadBackWaitsForTheStepBefore) {
   // decides. But with kernels of a tenth, host time decides: 110 us a step against 40, and 5 us of
   // return latency stay inside the host's 5 of the call.
   ReadBack program = read_back_steps(10);
-  const Timeline timeline = timeline_of(program.b.trace);
+  const Timeline timeline = plain_timeline_of(program.b.trace);
   const Replay replay(timeline);
   Plan plan;
   for (const Ns t : program.reads) plan.defer.push_back(call_at(timeline, t));
@@ -83,7 +83,7 @@ TEST(Replay, ASyncOnAnIdleDeviceCostsWhatTheCallCostsAndNoWait) {
   b.kernel("k", 10 * us, 10 * us, 50 * us, 10 * us);
   b.call(CallKind::sync_device, "cudaDeviceSynchronize", 100 * us, 105 * us);
   b.kernel("k", 115 * us, 115 * us, 155 * us, 10 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   Plan plan;
   plan.unblock.push_back(call_at(timeline, 100 * us));
@@ -111,7 +111,7 @@ TEST(Replay, ASyncThatDrainsTheDeviceCostsTheIdleTimeAfterIt) {
     b.op("host", t + 110 * us, t + 160 * us);
     t += 160 * us;
   }
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 640 * us);
   Plan plan;
@@ -139,7 +139,7 @@ TEST(Replay, HostTimeThatIsTakenAwayMovesWhatFollows) {
     b.call(CallKind::sync_device, "cudaDeviceSynchronize", t + 210 * us, t + 310 * us);
     t += 310 * us;
   }
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 620 * us);
   Plan plan;
@@ -180,7 +180,7 @@ TEST(Replay, AWaitForABatchEndsWhenTheWorkerHasMadeIt) {
     gone.host_time.push_back({0, {wait, begin + 300 * us}, 0});
   }
   b.op("work", 1500 * us, 1600 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 1600 * us);
   EXPECT_EQ(replay.saving(shorter), 0);
@@ -204,7 +204,7 @@ TEST(Replay, ThreadsThatTakeTurnsMoveTogether) {
     b.by(0).call(CallKind::sync_device, "cudaDeviceSynchronize", t + 150 * us, t + 260 * us);
     t += 260 * us;
   }
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 1300 * us);
   EXPECT_EQ(replay.saving(plan), 500 * us);
@@ -218,7 +218,7 @@ TEST(Replay, CallsInsideCallsAreOneCall) {
   b.call(CallKind::sync_stream, "cudaStreamSynchronize", 10 * us, 112 * us);
   b.call(CallKind::sync_stream, "cuStreamSynchronize", 11 * us, 111 * us);
   b.op("host", 112 * us, 200 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.error(), 0);
   Plan plan;
@@ -237,7 +237,7 @@ TEST(Replay, ACallThatReturnsJustBeforeItsPageableCopyEndsWaitsForIt) {
   b.copy(CopyKind::host_to_device, Memory::pageable, 1 << 20, 100 * us, 300 * us, 110 * us,
          310 * us);
   b.kernel("k", 310 * us, 310 * us, 410 * us, 10 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.error(), 0);
   Plan plan;
@@ -254,7 +254,7 @@ TEST(Replay, ACopyThatStartsALittleBeforeItsCallIsAskedForThere) {
   b.copy(CopyKind::host_to_device, Memory::pageable, 1 << 20, 100 * us, 300 * us, 99 * us,
          299 * us);
   b.kernel("k", 310 * us, 310 * us, 410 * us, 10 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 410 * us);
   EXPECT_EQ(replay.run({}).span, 410 * us);
@@ -269,7 +269,7 @@ TEST(Replay, AnAsynchronousPinnedCopyHoldsNobodyUp) {
   Builder b;
   b.copy(CopyKind::host_to_device, Memory::pinned, 1 << 20, 100 * us, 320 * us, 110 * us, 310 * us);
   b.kernel("k", 330 * us, 330 * us, 430 * us, 10 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   Plan plan;
   plan.work_duration.emplace_back(work_at(timeline, 110 * us), 100 * us);
   EXPECT_EQ(Replay(timeline).saving(plan), 0);
@@ -287,7 +287,7 @@ TEST(Replay, ALaunchIntoAFullQueueWaitsForTheDevice) {
     b.kernel("k", host, device, device + 100 * us, host - begin);
     device += 100 * us;
   }
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 60'001 * us);
   EXPECT_EQ(replay.error(), 0);

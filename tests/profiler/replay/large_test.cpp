@@ -15,7 +15,7 @@ TEST(ReplayLarge, EverythingAtOneInstant) {
     b.loader_wait(10, 10 + k % 2);
     b.call(CallKind::sync_device, "sync", 10, 11);
   }
-  const Timeline timeline = timeline_of(std::move(b.trace));
+  const Timeline timeline = plain_timeline_of(std::move(b.trace));
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 1);
   EXPECT_LE(replay.run(prefetch_all(timeline, 1)).span, 1);
@@ -39,7 +39,7 @@ TEST(ReplayLarge, EventsThatStreamsWaitForAgainAndAgain) {
       t += 10;
     }
   }
-  const Timeline timeline = timeline_of(std::move(b.trace));
+  const Timeline timeline = plain_timeline_of(std::move(b.trace));
   const Replay replay(timeline);
   EXPECT_EQ(replay.error(), 0);
   Plan plan;
@@ -55,7 +55,7 @@ TEST(ReplayLarge, CallsInsideCallsAndStairs) {
   }
   b.by(b.thread(2));
   for (int k = 0; k < kMany; ++k) b.kernel("stair", kMany + k, kMany + k, 2 * kMany + k, kMany);
-  const Timeline timeline = timeline_of(std::move(b.trace));
+  const Timeline timeline = plain_timeline_of(std::move(b.trace));
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 3 * kMany);
   Plan plan;
@@ -79,7 +79,7 @@ TEST(ReplayLarge, ManyBatchesOfManyWorkers) {
       b.by(0).loader_wait(start, start + 1);
     }
   }
-  const Timeline timeline = timeline_of(std::move(b.trace));
+  const Timeline timeline = plain_timeline_of(std::move(b.trace));
   const Replay replay(timeline);
   EXPECT_EQ(replay.error(), 0);
   WhatIf what;

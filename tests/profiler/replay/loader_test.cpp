@@ -26,7 +26,7 @@ Timeline worker_ahead(Ns late) {
   b.op("work", 310 * us, 600 * us);
   b.loader_wait(600 * us, 610 * us);
   b.op("work", 610 * us, 700 * us);
-  return timeline_of(b.trace);
+  return plain_timeline_of(b.trace);
 }
 
 Plan first_op_takes(Ns length) {
@@ -77,7 +77,7 @@ TEST(ReplayLoader, AThreadThatMakesItsOwnBatchesWaitsForNobody) {
     b.loader_wait(t + 50 * us, t + 60 * us);
     b.op("work", t + 60 * us, t + 200 * us);
   }
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 600 * us);
   EXPECT_EQ(replay.error(), 0);
@@ -102,7 +102,7 @@ TEST(ReplayLoader, TheProgramAndItsWorkerHoldEachOtherBack) {
     faster.host_time.push_back({worker, {t, t + 250 * us}, 100 * us});
   }
   b.op("work", 1040 * us, 1090 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 1090 * us);
   EXPECT_EQ(replay.error(), 0);

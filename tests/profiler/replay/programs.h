@@ -32,7 +32,7 @@ inline Timeline serial_steps(int n, Ns copy, Ns kernel) {
     host += 20;
     device += copy + kernel;
   }
-  return timeline_of(b.trace);
+  return plain_timeline_of(b.trace);
 }
 
 inline Plan prefetch_all(const Timeline& timeline, uint32_t depth) {

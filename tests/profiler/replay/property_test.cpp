@@ -73,7 +73,7 @@ std::vector<uint32_t> all_of(const Schedule& schedule, const Trace& trace, bool 
 TEST(ReplayProperties, UnchangedSchedulesGiveBackTheMeasuredSpan) {
   for (uint32_t seed = 1; seed <= 500; ++seed) {
     const Schedule schedule = simulate(random_program(seed, seed % 2 == 0));
-    const Timeline timeline = timeline_of(schedule.builder.trace);
+    const Timeline timeline = plain_timeline_of(schedule.builder.trace);
     const Replay replay(timeline);
     ASSERT_GT(replay.measured(), 0) << seed;
     ASSERT_LT(replay.error(), 1e-9) << seed;
@@ -91,7 +91,7 @@ TEST(ReplayProperties, UnchangedSchedulesGiveBackTheMeasuredSpan) {
 TEST(ReplayProperties, StepsInTheWindowAddUpToIt) {
   for (uint32_t seed = 2; seed <= 60; seed += 2) {
     const Schedule schedule = simulate(random_program(seed, true));
-    const Timeline timeline = timeline_of(schedule.builder.trace);
+    const Timeline timeline = plain_timeline_of(schedule.builder.trace);
     const Replay replay(timeline);
     const ReplayResult result = replay.run({});
     ASSERT_EQ(result.steps.size(), timeline.window_steps()) << seed;
@@ -105,9 +105,9 @@ void expect_within(const std::vector<Act>& before, const std::vector<Act>& after
                    const std::function<Plan(const Schedule&, const Trace&)>& plan, double share,
                    uint32_t seed, int* misses) {
   const Schedule schedule = simulate(before);
-  const Timeline timeline = timeline_of(schedule.builder.trace);
+  const Timeline timeline = plain_timeline_of(schedule.builder.trace);
   const Replay replay(timeline);
-  const Timeline changed = timeline_of(simulate(after).builder.trace);
+  const Timeline changed = plain_timeline_of(simulate(after).builder.trace);
   // A step that ends before the device work of the one before does is not told apart from it.
   if (changed.window_steps() != timeline.window_steps()) return;
   const Ns predicted = replay.run(plan(schedule, timeline.trace())).span;

@@ -44,7 +44,7 @@ TEST(Replay, ScalingAllTimesScalesWhatIsSaved) {
   }
   const auto savings = [&](Ns shift, Ns scale) {
     const Schedule schedule = simulate(program, {}, shift, scale);
-    const Timeline timeline = timeline_of(schedule.builder.trace);
+    const Timeline timeline = plain_timeline_of(schedule.builder.trace);
     const Replay replay(timeline);
     EXPECT_EQ(replay.error(), 0);
     Plan plan = prefetch_all(timeline, 1);
@@ -78,7 +78,7 @@ TEST(Replay, TheOrderOfRowsChangesNothing) {
   }
   const Schedule schedule = simulate(program);
   const auto result = [](const Trace& trace) {
-    const Timeline timeline = timeline_of(trace);
+    const Timeline timeline = plain_timeline_of(trace);
     Plan plan;
     plan.kernel_scale = 0.5;
     for (uint32_t row = 0; row < timeline.trace().work.size(); ++row) {
@@ -135,7 +135,7 @@ TEST(Replay, WhatWasNotRecordedIsNoPartOfTheWindow) {
       b.call(CallKind::sync_device, "cudaDeviceSynchronize", t + 10 * us, t + 90 * us);
       b.op("host", t + 90 * us, t + 100 * us);
     }
-    const Timeline timeline = timeline_of(b.trace);
+    const Timeline timeline = plain_timeline_of(b.trace);
     ASSERT_EQ(timeline.window().length(), 10'200 * us);
     ASSERT_EQ(timeline.analysed().length(), 400 * us);
     const Replay replay(timeline);
@@ -167,7 +167,7 @@ TEST(Replay, RunsFromManyThreadsAtOnce) {
 }
 
 TEST(Replay, AnEmptyTraceHasNothingToSay) {
-  const Timeline timeline = timeline_of(Trace{});
+  const Timeline timeline = plain_timeline_of(Trace{});
   const Replay replay(timeline);
   Plan plan;
   plan.kernel_scale = 0.5;
@@ -224,7 +224,7 @@ TEST(Replay, AnyRowsGiveAnAnswer) {
     if (random() % 2) b.trace.streams[0].legacy_default = true;
     if (random() % 2) b.trace.devices[1].kind = DeviceKind::cpu;
     for (uint8_t& flags : b.trace.calls.flags) flags &= static_cast<uint8_t>(~kExcluded);
-    const Timeline timeline = timeline_of(b.trace);
+    const Timeline timeline = plain_timeline_of(b.trace);
     const Replay replay(timeline);
     Plan plan;
     for (int k = 0; k < 20; ++k) {

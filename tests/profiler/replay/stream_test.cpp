@@ -25,7 +25,7 @@ Builder kernel_copy_kernel(Ns copy) {
 
 TEST(ReplayOwnStream, WhatComesAfterTheCopyNoLongerWaitsForIt) {
   // The second kernel follows the first: 110 - 210, the copy beside it 110 - 160.
-  const Timeline timeline = timeline_of(kernel_copy_kernel(50 * us).trace);
+  const Timeline timeline = plain_timeline_of(kernel_copy_kernel(50 * us).trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 260 * us);
   const Plan plan = own_stream(timeline, 110 * us);
@@ -38,7 +38,7 @@ TEST(ReplayOwnStream, WhatComesAfterTheCopyNoLongerWaitsForIt) {
 
 TEST(ReplayOwnStream, ACopyThatIsLongerThanWhatItRunsBesideEndsLast) {
   // Copy 110 - 510, kernel 110 - 210: 510 of 610.
-  const Timeline timeline = timeline_of(kernel_copy_kernel(400 * us).trace);
+  const Timeline timeline = plain_timeline_of(kernel_copy_kernel(400 * us).trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 610 * us);
   EXPECT_EQ(replay.run(own_stream(timeline, 110 * us)).span, 510 * us);
@@ -51,7 +51,7 @@ TEST(ReplayOwnStream, WaitsOfTheHostForTheStreamOrTheDeviceWaitForTheCopyToo) {
     Builder b = kernel_copy_kernel(400 * us);
     b.call(kind, "synchronize", 6 * us, 610 * us);
     b.op("host", 610 * us, 710 * us);
-    const Timeline timeline = timeline_of(b.trace);
+    const Timeline timeline = plain_timeline_of(b.trace);
     const Replay replay(timeline);
     EXPECT_EQ(replay.measured(), 710 * us);
     EXPECT_EQ(replay.error(), 0);
@@ -63,7 +63,7 @@ TEST(ReplayOwnStream, StepsEndWithTheCopiesThatTheyAskedFor) {
   // Of a single step, marked until 10 us: until the copy ends at 510.
   Builder b = kernel_copy_kernel(400 * us);
   b.step(0, 0, 10 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 610 * us);
   const ReplayResult result = replay.run(own_stream(timeline, 110 * us));
@@ -80,7 +80,7 @@ TEST(ReplayOwnStream, CopiesThatLeftStillFollowEachOtherOnTheirEngine) {
   b.copy(CopyKind::device_to_host, Memory::pinned, 1, 2 * us, 3 * us, 110 * us, 210 * us);
   b.copy(CopyKind::device_to_host, Memory::pinned, 1, 3 * us, 4 * us, 210 * us, 310 * us);
   b.kernel("second", 6 * us, 310 * us, 410 * us, 2 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 410 * us);
   Plan plan = own_stream(timeline, 110 * us);
@@ -103,7 +103,7 @@ TEST(ReplayOwnStream, AnotherStreamThatWaitsForTheCopyByAnEventStillDoes) {
   const uint32_t wait = b.call(CallKind::event_wait, "cudaStreamWaitEvent", 6 * us, 7 * us);
   b.trace.calls.waits_for[wait] = b.trace.calls.correlation[record];
   b.kernel("third", 9 * us, 210 * us, 310 * us, 2 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.measured(), 310 * us);
   Plan plan;
@@ -118,7 +118,7 @@ TEST(ReplayOwnStream, AnotherStreamThatWaitsForTheCopyByAnEventStillDoes) {
 }
 
 TEST(ReplayOwnStream, OnlyCopiesBetweenHostAndDeviceCanLeave) {
-  const Timeline timeline = timeline_of(kernel_copy_kernel(50 * us).trace);
+  const Timeline timeline = plain_timeline_of(kernel_copy_kernel(50 * us).trace);
   const Replay replay(timeline);
   EXPECT_EQ(replay.run(own_stream(timeline, 10 * us)).span, replay.measured());
 }

@@ -18,7 +18,7 @@ Timeline one_step() {
          310 * us);
   b.kernel("k", 320 * us, 320 * us, 620 * us, 10 * us);
   b.call(CallKind::sync_device, "cudaDeviceSynchronize", 320 * us, 620 * us);
-  return timeline_of(b.trace);
+  return plain_timeline_of(b.trace);
 }
 
 LinkModel pinned_line(double bytes_per_s) {
@@ -94,7 +94,7 @@ TEST(WhatIf, AnotherDevice) {
     const uint32_t k = b.kernel("k", 10 * us, 10 * us, 310 * us, 10 * us);
     if (kind == 1) b.trace.work.bytes[k] = 1000;
     if (kind == 2) b.trace.work.flops[k] = 1000;
-    const Timeline timeline = timeline_of(b.trace);
+    const Timeline timeline = plain_timeline_of(b.trace);
     WhatIf what;
     what.other_device = true;
     what.flops_ratio = 2;
@@ -115,7 +115,7 @@ TEST(WhatIf, AnotherDeviceWhereOpsAreTheWork) {
   b.trace.ops.bytes[b.op("copy", 360 * us, 660 * us)] = 1000;
   const uint32_t range = b.trace.ranges.add();
   b.trace.ranges.end[range] = 50 * us;
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   WhatIf what;
   what.other_device = true;
   what.flops_ratio = 2;
@@ -133,7 +133,7 @@ TEST(WhatIf, AnotherAcceleratorChangesNothingOnTheCpuBesideIt) {
   b.trace.devices[cpu].kind = DeviceKind::cpu;
   b.on(cpu).op("load", 0, 100 * us);
   b.on(0).kernel("k", 110 * us, 110 * us, 310 * us, 10 * us);
-  const Timeline timeline = timeline_of(b.trace);
+  const Timeline timeline = plain_timeline_of(b.trace);
   WhatIf what;
   what.other_device = true;
   what.flops_ratio = 2;

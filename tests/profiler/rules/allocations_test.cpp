@@ -5,7 +5,6 @@
 namespace mill::prof::test {
 namespace {
 
-constexpr int kSteps = 10;
 constexpr Ns kPeriod = 160 * us;
 
 // launch 5, kernel 50 (5 to 55); cudaMalloc from 5 to 105; launch to 110, kernel 50 (110 to 160),

@@ -5,8 +5,6 @@
 namespace mill::prof::test {
 namespace {
 
-constexpr int kSteps = 10;
-
 // Each step, on one stream: a pinned copy of `copy`, a kernel of `kernel`, a wait for it. Two calls
 // of 5 us come first.
 Builder serial_steps(Ns copy, Ns kernel, uint64_t bytes = 4 * MB) {

@@ -7,8 +7,6 @@
 namespace mill::prof::test {
 namespace {
 
-constexpr int kSteps = 10;
-
 // A kernel of `busy` in each step of `period`; the host waits for a batch in between.
 Trace gaps_of(Ns busy, Ns period) {
   Builder b;

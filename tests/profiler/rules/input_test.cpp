@@ -5,8 +5,6 @@
 namespace mill::prof::test {
 namespace {
 
-constexpr int kSteps = 10;
-
 // Wait for a batch, launch 5, kernel 100, for which the host waits.
 Trace waiting(Ns wait) {
   Builder b;

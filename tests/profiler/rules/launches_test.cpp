@@ -5,7 +5,6 @@
 namespace mill::prof::test {
 namespace {
 
-constexpr int kSteps = 10;
 constexpr int kKernels = 20;
 
 // Launches of 5 us one after the other, each with a kernel of `kernel` that starts at its end, and

@@ -5,8 +5,6 @@
 namespace mill::prof::test {
 namespace {
 
-constexpr int kSteps = 10;
-
 // Each step: a pinned copy of 12 MB, a kernel of 1,000 us, a wait for it.
 Builder copy_steps(Ns length, Memory memory = Memory::pinned, uint64_t bytes = 12 * MB) {
   Builder b;

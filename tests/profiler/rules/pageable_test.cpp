@@ -5,8 +5,6 @@
 namespace mill::prof::test {
 namespace {
 
-constexpr int kSteps = 10;
-
 // Each step: a copy of 10 MB in 1,000 us whose call lasts as long, a launch of 5 us, a kernel of
 // 1,000 us, and a wait for it: 2,005 us. Of another program, which may make its data in
 // page-locked memory.

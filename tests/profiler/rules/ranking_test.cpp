@@ -7,8 +7,6 @@
 namespace mill::prof::test {
 namespace {
 
-constexpr int kSteps = 10;
-
 // Per step: the loader 60, launch 5, kernel 100 for which the host waits, 40 on the host.
 Trace two_faults() {
   Builder b;

@@ -5,7 +5,6 @@
 namespace mill::prof::test {
 namespace {
 
-constexpr int kSteps = 10;
 constexpr uint32_t kF16 = 10;
 constexpr uint32_t kF32 = 12;
 constexpr uint32_t kU8 = 2;

@@ -11,6 +11,9 @@
 
 namespace mill::prof::test {
 
+// Of most timelines here.
+inline constexpr int kSteps = 10;
+
 class RuleCase {
  public:
   Thresholds limits;

@@ -5,8 +5,6 @@
 namespace mill::prof::test {
 namespace {
 
-constexpr int kSteps = 10;
-
 // Each step: n calls of 5 us, each with a copy of `bytes` that takes `length` right after it, then
 // a launch of 5 us, a kernel of 100 us and a wait for it.
 Builder small_steps(int n, uint64_t bytes = 1000, Ns length = 2100, Ns pause = 0) {

@@ -5,8 +5,6 @@
 namespace mill::prof::test {
 namespace {
 
-constexpr int kSteps = 10;
-
 // A step: launch 5, kernel 100, a read of `bytes` whose copy takes 2 and for which a synchronise
 // that begins `delay` after the copy's call waits, then `host` on the host; times in us.
 struct ReadStep {

@@ -11,11 +11,6 @@ namespace {
 using test::Builder;
 using test::ms;
 
-Timeline timeline_of(Builder& b) {
-  const LinkCounts counts = link(b.trace);
-  return Timeline(b.trace, counts);
-}
-
 using Causes = std::map<GapCause, Ns>;
 
 Causes causes_of(const Gap& gap) {

@@ -9,11 +9,6 @@ namespace {
 
 using test::Builder;
 
-Timeline timeline_of(Builder& b, const TimelineOptions& options = {}) {
-  const LinkCounts counts = link(b.trace);
-  return Timeline(b.trace, counts, options);
-}
-
 void expect_parts_add_up(const Timeline& timeline) {
   for (const Step& s : timeline.steps()) {
     EXPECT_EQ(s.kernel + s.copy + s.fill + s.call + s.loader + s.host + s.other, s.end - s.begin);

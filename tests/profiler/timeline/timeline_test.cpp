@@ -11,11 +11,7 @@ namespace mill::prof {
 namespace {
 
 using test::Builder;
-
-Timeline timeline_of(Trace trace, const TimelineOptions& options = {}) {
-  const LinkCounts counts = link(trace);
-  return Timeline(std::move(trace), counts, options);
-}
+using test::timeline_of;
 
 TEST(Timeline, OfNothing) {
   const Timeline t = timeline_of(Trace{});

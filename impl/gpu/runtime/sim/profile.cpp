@@ -14,7 +14,6 @@ namespace {
 
 constexpr int64_t kKilo = 1000;
 constexpr int64_t kMega = 1'000'000;
-constexpr int64_t kGiga = 1'000'000'000;
 constexpr int64_t kSecondNs = kGiga;
 constexpr int64_t kRateLow = kMega;
 constexpr int64_t kRateHigh = int64_t{1'000'000} * kGiga;       // 1 PB/s

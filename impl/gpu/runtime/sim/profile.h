@@ -13,6 +13,7 @@
 namespace mill::sim {
 
 inline constexpr size_t kProfileFields = 50;
+inline constexpr int64_t kGiga = 1'000'000'000;
 
 // Sizes in bytes, rates per second, times in nanoseconds.
 struct Profile {

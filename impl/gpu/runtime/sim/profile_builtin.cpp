@@ -16,7 +16,6 @@ using P = Profile;
 
 constexpr int64_t kGiB = int64_t{1} << 30;
 constexpr int64_t kKiB = 1024;
-constexpr int64_t kGiga = 1'000'000'000;
 constexpr int64_t kTera = 1'000'000'000'000;
 
 constexpr const char* kCudaTable = "CUDA C++ programming guide, table of compute capabilities";
