@@ -31,6 +31,7 @@ function(mill_object_library name)
 endfunction()
 
 mill_object_library(mill_impl ${mill_impl_sources})
+mill_precompile(mill_impl library)
 if(TARGET mill_impl AND MILL_NVTX_INCLUDE)
   target_include_directories(mill_impl SYSTEM PRIVATE "${MILL_NVTX_INCLUDE}")
 endif()
@@ -44,6 +45,10 @@ if(NOT mill_target_count EQUAL 1 AND NOT MILL_CPU_TARGETS STREQUAL mill_default_
   message(FATAL_ERROR "MILL_CPU_TARGETS is '${MILL_CPU_TARGETS}': give one target, or all of '${mill_default_targets}'")
 endif()
 
+set(mill_kernel_optimize -O3)
+if(MILL_QUICK_BUILD)
+  set(mill_kernel_optimize -O1)
+endif()
 set(mill_hwy_definitions HWY_IS_DEBUG_BUILD=0)  # its debug checks live in libhwy, which is never linked
 string(REPLACE ";" " " mill_target_text "${MILL_CPU_TARGETS}")
 target_compile_definitions(mill_private INTERFACE "MILL_CPU_TARGETS_TEXT=\"${mill_target_text}\"")
@@ -61,8 +66,14 @@ foreach(target IN LISTS MILL_CPU_TARGETS)
   mill_object_library(mill_cpu_${target} ${mill_family_sources})
   if(TARGET mill_cpu_${target})
     target_compile_definitions(mill_cpu_${target} PRIVATE MILL_TARGET=${target} ${mill_hwy_definitions})
-    target_compile_options(mill_cpu_${target} PRIVATE ${mill_flags_${target}} ${MILL_KERNEL_OPTIMIZE} -fno-math-errno
+    target_compile_options(mill_cpu_${target} PRIVATE ${mill_flags_${target}} ${mill_kernel_optimize} -fno-math-errno
                            -fno-trapping-math -ffp-contract=off)
+    set_target_properties(mill_cpu_${target} PROPERTIES UNITY_BUILD OFF)  # one family is long enough for the compiler
+    if(NOT CMAKE_CXX_COMPILER_LAUNCHER)
+      # Highway reads differently for each target.
+      target_precompile_headers(mill_cpu_${target} PRIVATE ${mill_common_headers} <hwy/highway.h>)
+      target_compile_options(mill_cpu_${target} PRIVATE ${mill_precompiled_options})
+    endif()
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND target STREQUAL "avx512")
       # gcc 12 takes the undefined pass-through operand of its own intrinsics for a mistake (gcc bug 105593).
       target_compile_options(mill_cpu_${target} PRIVATE -Wno-maybe-uninitialized -Wno-uninitialized)
@@ -88,6 +99,7 @@ mill_object_library(mill_api ${mill_api_sources})
 if(NOT mill_objects)
   return()
 endif()
+mill_precompile(mill_api library)
 
 add_library(millrace SHARED ${mill_objects})
 add_library(millrace::millrace ALIAS millrace)

@@ -3,8 +3,8 @@
     ptx.py DIRECTORY [--table FILE]   prints each finding as family/kernel: text; exit status 1 if there is one
     ptx.py DIRECTORY --write          writes the table from what is there
 
-DIRECTORY holds NAME.report (ptxas -v) and NAME.ptx per family. Refused whatever the table says: spills, a stack, local
-memory, accesses whose address space is not known, byte-wise loads in kernels that handle no bytes, kernels without both
+DIRECTORY holds NAME.report (ptxas -v) and NAME.ptx per family. Refused whatever the table says: warnings, spills, a
+stack, local memory, accesses whose address space is not known, byte-wise loads in kernels that handle no bytes, kernels without both
 launch bounds. Compared with the table, kernel by kernel: how many instances, registers (no more than), static shared
 memory (no more than), 16-byte loads and stores (exactly). Numbers of another compiler release are not compared.
 """
@@ -24,6 +24,7 @@ FUNCTION = re.compile(r"^(?:\.(?:visible|weak|extern)\s+)*\.(entry|func)\s+(?:\(
 RELEASE = re.compile(r"Cuda compilation tools, release (\S+),")
 ACCESS = re.compile(r"(?<![\w.])(ld|st|atom|red)((?:\.[\w:]+)+)")
 WIDE = re.compile(r"\.(v4\.[a-z]+32|v2\.[a-z]+64|b128)$")
+WARNING = re.compile(r"\bwarning\b", re.IGNORECASE)
 SPACES = {"global", "shared", "param", "const", "local"}
 
 
@@ -190,7 +191,9 @@ def read_directory(directory):
         if not ptx_path.is_file():
             problems.append(f"{family}: no {ptx_path.name} beside the report")
             continue
-        report = read_report(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        problems += [f"{family}: {line.strip()}" for line in text.splitlines() if WARNING.search(line)]
+        report = read_report(text)
         release, ptx = read_ptx(ptx_path.read_text(encoding="utf-8"))
         releases.add(release)
         problems += refused(family, report, ptx)

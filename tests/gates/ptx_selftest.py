@@ -69,6 +69,7 @@ PLANTS = [
     ("report", "Used 40 registers", "Used 41 registers", "41 registers, the table allows 40"),
     ("report", "2048 bytes smem", "4096 bytes smem", "4096 bytes of shared memory, the table allows 2048"),
     ("report", BYTES, BYTES + "x", "not in the report"),
+    ("report", "ptxas info    : Used", "unary.cu(3): warning #177-D: never used\nptxas info    : Used", "warning #177-D"),
     ("ptx", "ld.global.u16 %rs2, [%rd1];", "ld.global.u8 %rs2, [%rd1];", "1 byte-wise loads"),
     ("ptx", "ld.global.u16 %rs2, [%rd1];", "ld.global.s8 %rs2, [%rd1];", "1 byte-wise loads"),
     ("ptx", "ld.global.u16 %rs2", "ld.u16 %rs2", "1 accesses whose address space is not known"),

@@ -31,10 +31,13 @@ if [ -z "$preset" ]; then
   preset='test'
   if command -v nvcc >/dev/null 2>&1 || [ -x /usr/local/cuda/bin/nvcc ]; then preset=cuda; fi
 fi
-tree=$root/build/$preset
+case $preset in
+  cuda) tree=$root/build/release ;; # beside what ships
+  *) tree=$root/build/$preset ;;
+esac
 
 if [ -n "$build" ]; then
-  [ -f "$tree/build.ninja" ] || (cd "$root" && cmake --preset "$preset" >/dev/null) || die "configuring $preset failed"
+  grep -q '^MILL_TESTS:BOOL=ON' "$tree/CMakeCache.txt" 2>/dev/null || (cd "$root" && cmake --preset "$preset" >/dev/null) || die "configuring $preset failed"
   targets="conformance_tests gradient_tests gpu_tests gpu_stream_tests gpu_timings sample_overlap sample_char_mlp sample_xor"
   if [ -n "$sim" ]; then targets="$targets millrace_sim"; fi
   if grep -q '^build millrace_cuda:' "$tree/build.ninja"; then targets="$targets millrace_cuda cuda_tests"; fi
