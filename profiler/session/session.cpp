@@ -1,14 +1,18 @@
 #include "profiler/session/session.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstring>
 #include <span>
 
 namespace mill::prof {
@@ -52,6 +56,21 @@ void mark_unfinished(Trace& trace) {
     trace.calls.flags[row] |= kUnfinished;
     ++trace.unfinished;
   }
+}
+
+// Whether the program's threads have all ended without a call of exit, so that only this one keeps
+// the process. The first thread stays listed, as a zombie, until then.
+bool is_last_thread() {
+  struct stat tasks {};
+  constexpr nlink_t kOwnLinks = 2;
+  if (stat("/proc/self/task", &tasks) != 0 || tasks.st_nlink != kOwnLinks + 2) return false;
+  const int file = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  char text[128] = {};  // "123 (at most 15 bytes) Z ..."
+  const ssize_t got = read(file, text, sizeof text - 1);
+  close(file);
+  const char* const end = got > 0 ? std::strrchr(text, ')') : nullptr;
+  return end != nullptr && std::strncmp(end, ") Z", 3) == 0;
 }
 
 }  // namespace
@@ -175,7 +194,12 @@ mill_status LiveSession::stop(std::string*) {
     stopping_ = true;
   }
   wake_.notify_all();
-  if (thread_.joinable()) thread_.join();
+  // The process ends on its last thread, which may be the session's own.
+  if (thread_.get_id() == std::this_thread::get_id()) {
+    thread_.detach();
+  } else if (thread_.joinable()) {
+    thread_.join();
+  }
   const std::lock_guard lock(mutex_);
   engine_.set_mask(0, nullptr);
   const Ns now = engine_.now();
@@ -212,6 +236,7 @@ void LiveSession::run() {
       std::unique_lock lock(wake_mutex_);
       if (wake_.wait_for(lock, pause, [this] { return stopping_; })) return;
     }
+    if (is_last_thread()) return;  // the C library then ends the process, as it would without us
     size_t came = 0;
     try {
       const std::lock_guard lock(mutex_);
