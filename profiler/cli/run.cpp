@@ -146,13 +146,21 @@ class Folder {
       throw Failure("cannot make a folder in \"" + safe_text(base) + "\": " + std::strerror(errno));
   }
   ~Folder() {
-    for (const std::string& file : files()) unlink(file.c_str());
-    rmdir(path_.c_str());
+    for (const std::string& file : files()) {
+      if (std::find(kept_.begin(), kept_.end(), file) == kept_.end()) unlink(file.c_str());
+    }
+    rmdir(path_.c_str());  // empty unless something is kept
   }
   Folder(const Folder&) = delete;
   Folder& operator=(const Folder&) = delete;
 
   const std::string& path() const { return path_; }
+  // A trace that could not be delivered. False if it is no longer there.
+  bool keep(const std::string& file) {
+    if (access(file.c_str(), F_OK) != 0) return false;
+    kept_.push_back(file);
+    return true;
+  }
   std::vector<std::string> files() const {
     struct Close {
       void operator()(DIR* listing) const { closedir(listing); }
@@ -182,6 +190,7 @@ class Folder {
 
  private:
   std::string path_;
+  std::vector<std::string> kept_;
 };
 
 // The program's name, of letters that mean nothing in MILLRACE_PROF.
@@ -228,8 +237,11 @@ Wish read_wish(const Arguments& arguments) {
 }
 
 // Before the program runs: afterwards its recording would have nowhere to go.
-void check_folder(const std::string& file) {
+void check_file(const std::string& file) {
   if (file.empty()) return;
+  struct stat about {};
+  if (stat(file.c_str(), &about) == 0 && S_ISDIR(about.st_mode))
+    throw Failure("\"" + safe_text(file) + "\" is a folder, not a file");
   const size_t slash = file.find_last_of('/');
   const std::string folder = slash == std::string::npos ? "." : file.substr(0, slash + 1);
   if (access(folder.c_str(), W_OK | X_OK) != 0)
@@ -283,9 +295,9 @@ void deliver(Console& console, const Wish& wish, const std::string& trace, size_
 int run(Console& console, const Arguments& arguments) {
   const Wish wish = read_wish(arguments);
   const std::string options = engine_options(arguments);
-  check_folder(wish.file);
+  check_file(wish.file);
   const std::vector<std::string>& command = arguments.operands();
-  const Folder folder;
+  Folder folder;
   // A trace that is kept without .gz is written without.
   const bool plain = wish.keep_trace && !wish.file.ends_with(".gz");
   const std::string setting = folder.path() + "/" + plain_name(command.front()) + ".%p.%c.json" +
@@ -327,6 +339,9 @@ int run(Console& console, const Arguments& arguments) {
       deliver(console, wish, traces[k], k, traces.size());
     } catch (const Failure& error) {
       err << "millrace: the trace of " << name << ": " << error.what() << "\n";
+      if (folder.keep(traces[k])) {
+        err << "millrace: it is kept: " << safe_text(traces[k]) << "\n";
+      }
       failed = true;
     }
   }

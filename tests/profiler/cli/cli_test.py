@@ -545,7 +545,9 @@ def test_run_passes_everything_through():
 
 def test_run_looks_at_its_output_first():
     ran = WORK / "ran"
+    (WORK / "is-a-folder.json").mkdir()
     for options, code, *words in (
+            (["-o", WORK / "is-a-folder.json"], 1, "is-a-folder.json", "is a folder"),
             (["-o", WORK / "no-such-folder/r.html"], 1, "no-such-folder", "No such file"),
             (["-o", WORK / "r.pdf"], 2, "r.pdf", ".pdf", "--format")):
         got, _, err = call("prof", "run", *options, "--", "touch", ran)
@@ -631,6 +633,16 @@ def test_run_reports_a_program():
     same((code, out), (0, "count\r\n200\r\n"))
     same(call("prof", "run", "-o", "kept.html", "--", sys.executable, program, library)[0], 0)
     holds((WORK / "kept.html").read_text(), "<html")
+    # What cannot be delivered is not lost: the program may have run for hours.
+    for full in ("json", "html"):
+        code, out, err = call("prof", "run", "-f", "chrome" if full == "json" else full, "-o", "/dev/full", "--",
+                              sys.executable, program, library)
+        same((code, out), (1, "done\n"))
+        holds(err, "/dev/full", "it is kept: ")
+        kept = Path(re.search(r"it is kept: (\S+)", err)[1])
+        holds(call("prof", "report", kept)[1], "add")
+        kept.unlink()
+        kept.parent.rmdir()
 
 
 # ---- calibrate ------------------------------------------------------------------------------------------------------
