@@ -106,8 +106,9 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), target_(path_
   const size_t slash = target_.rfind('/');
   const std::string folder = slash == std::string::npos ? "." : target_.substr(0, slash + 1);
   try {
+    // One may write to a folder that one may not read: its entry is then not forced to the disk.
     folder_ = open_retrying(folder.c_str(), O_RDONLY | O_DIRECTORY);
-    if (folder_ < 0) fail_system(path_, "its folder cannot be opened", errno);
+    if (folder_ < 0 && errno != EACCES) fail_system(path_, "its folder cannot be opened", errno);
     create_temporary(folder);
     if (mode != 0 && ::fchmod(descriptor_, mode) != 0) {
       fail_system(path_, "cannot be written", errno);
@@ -187,7 +188,7 @@ void AtomicFile::commit(Durable durable) {
   }
   temporary_.clear();
   // The new file is in place: some file systems cannot flush a folder, and nothing could be undone.
-  if (durable == Durable::yes) (void)::fsync(folder_);
+  if (durable == Durable::yes && folder_ >= 0) (void)::fsync(folder_);
 }
 
 }  // namespace mill

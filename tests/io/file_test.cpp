@@ -116,6 +116,32 @@ TEST(AtomicFile, LeavesTheOldFileWhenTheDiskIsFull) {
   EXPECT_EQ(dir.files(), 1u);
 }
 
+// In a child, because an administrator may read every folder.
+TEST(AtomicFile, NeedsNoRightToReadTheFolder) {
+  const TempDir dir;
+  ASSERT_EQ(::chmod(dir.path().c_str(), 0711), 0);
+  ASSERT_EQ(::mkdir((dir / "drop").c_str(), 0700), 0);
+  ASSERT_EQ(::chmod((dir / "drop").c_str(), 0333), 0);
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    constexpr uid_t kNobody = 65534;
+    if (::geteuid() == 0 && ::setuid(kNobody) != 0) ::_exit(3);
+    int result = 0;
+    try {
+      write_all(dir / "drop/x", "new");
+    } catch (const Error&) {
+      result = 1;
+    }
+    ::_exit(result);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(read_bytes(dir / "drop/x"), "new");
+  ASSERT_EQ(::chmod((dir / "drop").c_str(), 0700), 0);
+}
+
 TEST(PathArgument, TakesALengthOrATerminatedString) {
   EXPECT_EQ(path_argument("abcdef", 3), "abc");
   EXPECT_EQ(path_argument("abcdef", MILL_NTS), "abcdef");
