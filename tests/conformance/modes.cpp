@@ -16,18 +16,6 @@ bool first_sample(const Case& c) {
   return c.sample == 0;
 }
 
-// Central differences take two evaluations for each element: where those have to be simulated, the
-// first order in the first layout is what large samples get. The gradient suite checks them whole.
-bool too_large(const Case& c, Layout layout, bool second) {
-  constexpr size_t kMost = 1000;
-  if (test_device() == "cpu" || (layout == kLayouts[0] && !second)) return false;
-  size_t elements = 0;
-  for (const Host& input : make_problem(c, MILL_F64, kLayouts[0], run_seed()).inputs) {
-    elements += input.size();
-  }
-  return elements > kMost;
-}
-
 }  // namespace
 
 int print_support() {
@@ -67,7 +55,7 @@ int print_gradients() {
     for (const Layout layout : kLayouts) {
       if (!layout_applies(c, layout) || !gradcheck_obstacle(c, layout).empty()) continue;
       for (int second = 0; second < (c.op->smooth ? 2 : 1); ++second) {
-        if (too_large(c, layout, second != 0)) continue;
+        if (gradcheck_takes_long(c, layout, second != 0)) continue;
         double one = 0;
         const mill_status status = gradcheck_case(w, c, layout, second != 0, run_seed(), &one);
         const bool fits = status >= 0 && one <= gradcheck_limit(c, layout, second != 0);
