@@ -24,7 +24,7 @@ target_compile_options(mill_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow 
 if(MILL_WERROR)
   target_compile_options(mill_flags INTERFACE -Werror)
 endif()
-if(CMAKE_UNITY_BUILD)
+if(CMAKE_UNITY_BUILD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # The unnamed namespace of a source that is joined with others looks like a header's.
   target_compile_options(mill_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-subobject-linkage>)
 endif()
@@ -48,7 +48,10 @@ set(mill_common_headers <algorithm> <array> <atomic> <condition_variable> <cstdi
 
 # From a precompiled header the compiler no longer knows that the library's inlined code is the system's, and takes it to
 # task: https://gcc.gnu.org/bugzilla/show_bug.cgi?id=105329 is one of several.
-set(mill_precompiled_options -Wno-array-bounds -Wno-restrict -Wno-stringop-overflow -Wno-stringop-overread)
+set(mill_precompiled_options)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  set(mill_precompiled_options -Wno-array-bounds -Wno-restrict -Wno-stringop-overflow -Wno-stringop-overread)
+endif()
 
 # mill_precompile(TARGET KIND [HEADERS header...] [OPTIONS option...] [LIBRARIES library...]): reads the common headers and
 # these once for all targets that give the same KIND, "library" or "program", and the same options, where nothing caches

@@ -37,7 +37,7 @@ case $preset in
 esac
 
 if [ -n "$build" ]; then
-  grep -q '^MILL_TESTS:BOOL=ON' "$tree/CMakeCache.txt" 2>/dev/null || (cd "$root" && cmake --preset "$preset" >/dev/null) || die "configuring $preset failed"
+  { [ -f "$tree/build.ninja" ] && grep -q '^MILL_TESTS:BOOL=ON' "$tree/CMakeCache.txt"; } || (cd "$root" && cmake --preset "$preset" >/dev/null) || die "configuring $preset failed"
   targets="conformance_tests gradient_tests gpu_tests gpu_stream_tests gpu_timings sample_overlap sample_char_mlp sample_xor"
   if [ -n "$sim" ]; then targets="$targets millrace_sim"; fi
   if grep -q '^build millrace_cuda:' "$tree/build.ninja"; then targets="$targets millrace_cuda cuda_tests"; fi
