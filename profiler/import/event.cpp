@@ -151,6 +151,11 @@ uint64_t Event::number(std::string_view wanted, std::string_view also) const {
   return value.empty() ? 0 : read_unsigned(value).value_or(0);
 }
 
+uint64_t Event::size(std::string_view wanted) const {
+  const std::string_view value = arg(wanted);
+  return value.empty() || value.front() == '-' ? 0 : read_unsigned(value).value_or(0);
+}
+
 bool EventReader::parse(Event* out, const char** why, size_t* at) {
   out->ph = 0;
   out->empty = true;

@@ -46,6 +46,8 @@ struct Event {
   // 0 for what is not there or no number.
   uint64_t number(std::string_view wanted) const;
   uint64_t number(std::string_view wanted, std::string_view also) const;
+  // The same of a size, which is not negative: a number of an id may be.
+  uint64_t size(std::string_view wanted) const;
 };
 
 class EventReader {

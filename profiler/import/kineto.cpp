@@ -120,7 +120,7 @@ Converter::Row Converter::add_call(const Event& event, Span span) {
   }
   calls.correlation[row] = event.number("correlation");
   calls.instance[row] = external_id(event);
-  calls.bytes[row] = event.number("bytes");
+  calls.bytes[row] = event.size("bytes");
   const Row out{Table::calls, row};
   remember_correlation(event, span, out, calls.correlation[row]);
   return out;
@@ -147,7 +147,7 @@ Converter::Row Converter::add_work(const Event& event, Span span, EventClass is)
     store_.draw(work.stream[row], {store_.id(event.pid), store_.id(event.tid)});
   }
   work.name[row] = store_.string(event.name);
-  work.bytes[row] = event.number("bytes");
+  work.bytes[row] = event.size("bytes");
   work.correlation[row] = event.number("correlation");
   work.instance[row] = external_id(event);
   work.graph_node[row] = event.number("graph node id", "graph_node_id");
@@ -156,7 +156,7 @@ Converter::Row Converter::add_work(const Event& event, Span span, EventClass is)
     work.blocks[row] = product(event, "grid");
     work.threads[row] = product(event, "block");
     work.registers[row] = clamp32(event.number("registers per thread"));
-    work.shared_bytes[row] = clamp32(event.number("shared memory"));
+    work.shared_bytes[row] = clamp32(event.size("shared memory"));
     const double percent = read_double(event.arg("est. achieved occupancy %")).value_or(0);
     work.occupancy[row] = static_cast<float>(std::clamp(percent / 100, 0.0, 1.0));
   } else if (is == EventClass::copy) {

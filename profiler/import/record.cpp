@@ -147,7 +147,7 @@ bool OwnReader::record(const Event& event, Ns start, Ns end) {
       ops.device[row] = device();
       ops.instance[row] = event.number("instance");
       ops.forward[row] = event.number("forward");
-      ops.bytes[row] = event.number("bytes");
+      ops.bytes[row] = event.size("bytes");
       ops.flops[row] = event.number("flops");
       ops.tensor[row] = event.number("tensor");
       ops.tensor_version[row] = number32(event, "tensor_version");
@@ -171,7 +171,7 @@ bool OwnReader::record(const Event& event, Ns start, Ns end) {
       if (detail == "blocking") copies.flags[row] = kBlocking;
       copies.from_device[row] = device();
       copies.to_device[row] = device_to();
-      copies.bytes[row] = event.number("bytes");
+      copies.bytes[row] = event.size("bytes");
       copies.tensor[row] = event.number("tensor");
       copies.tensor_version[row] = number32(event, "tensor_version");
       copies.storage[row] = event.number("storage");
@@ -203,7 +203,7 @@ bool OwnReader::record(const Event& event, Ns start, Ns end) {
       allocations.how[row] = place(kAllocHows, detail);
       allocations.memory[row] = memory;
       allocations.device[row] = device();
-      allocations.bytes[row] = event.number("bytes");
+      allocations.bytes[row] = event.size("bytes");
       allocations.storage[row] = event.number("storage");
       allocations.instance[row] = event.number("instance");
       allocations.number[row] = signed32(event, "op");
@@ -221,7 +221,7 @@ bool OwnReader::record(const Event& event, Ns start, Ns end) {
       syncs.kind[row] = place(kSyncs, detail);
       syncs.tensor[row] = event.number("tensor");
       syncs.storage[row] = event.number("storage");
-      syncs.bytes[row] = event.number("bytes");
+      syncs.bytes[row] = event.size("bytes");
       syncs.instance[row] = event.number("instance");
       syncs.exec[row] = number32(event, "exec");
       syncs.scope[row] = scope();
@@ -237,7 +237,7 @@ bool OwnReader::record(const Event& event, Ns start, Ns end) {
       loader.wait[row] = signed64(event, "wait_ns");
       loader.thread[row] = thread();
       loader.kind[row] = place(kLoaders, detail);
-      loader.bytes[row] = event.number("bytes");
+      loader.bytes[row] = event.size("bytes");
       loader.from[row] = memory;
       loader.to[row] = memory_to;
       loader.exec[row] = number32(event, "exec");

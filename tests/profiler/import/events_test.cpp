@@ -63,6 +63,17 @@ TEST(ImportEvents, CopiesAndFills) {
   EXPECT_TRUE(in.trace.streams.at(work.stream[2]).legacy_default);
 }
 
+TEST(ImportEvents, ASizeBelowZeroIsNotKnown) {
+  const Imported in = import_events(
+      R"json({"ph":"X","cat":"gpu_memcpy","name":"Memcpy HtoD (Pageable -> Device)","pid":0,"tid":7,
+          "ts":1,"dur":2,"args":{"device":0,"stream":7,"correlation":3,"bytes":-5}},
+         {"ph":"X","cat":"copy","name":"copy pageable to device","pid":70,"tid":2,"ts":5,"dur":1,
+          "args":{"kind":3,"version":1,"bytes":-1,"stream":6,"thread":71,"exec":1}})json");
+  ASSERT_EQ(in.trace.work.size(), 1u);
+  EXPECT_EQ(in.trace.work.bytes[0], 0u);
+  for (const uint64_t bytes : in.trace.copies.bytes) EXPECT_EQ(bytes, 0u);
+}
+
 TEST(ImportEvents, OpsAreNumberedByTheirExternalIdWhereCallsNameIt) {
   const Imported in = import_events(
       R"({"ph":"X","cat":"Operator","name":"aten::add","pid":5,"tid":"6","ts":10,"dur":20,
