@@ -39,7 +39,8 @@ if(MILL_SANITIZE)
   endif()
 endif()
 
-# Where a build asks for it (CMAKE_UNITY_BUILD): so many sources are compiled as one. More leave a processor idle at the end.
+# Where a build asks for it (CMAKE_UNITY_BUILD), so many sources are compiled as one. More leave a processor idle at the
+# end.
 set(CMAKE_UNITY_BUILD_BATCH_SIZE 6)
 
 # What most sources include: without it two thirds of the compiler's time go to reading these.

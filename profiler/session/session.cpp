@@ -236,7 +236,6 @@ void LiveSession::run() {
       std::unique_lock lock(wake_mutex_);
       if (wake_.wait_for(lock, pause, [this] { return stopping_; })) return;
     }
-    if (is_last_thread()) return;  // the C library then ends the process, as it would without us
     size_t came = 0;
     try {
       const std::lock_guard lock(mutex_);
@@ -247,6 +246,8 @@ void LiveSession::run() {
       collector_ns_ = before + static_cast<uint64_t>(thread_cpu_ns());
     } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): the next sample is taken
     }
+    // The C library then ends the process, as it would without us.
+    if (came == 0 && is_last_thread()) return;
     // A ring holds 65,536 records: it must be met before it is full, however fast ops come, and a
     // program that does little must not be woken up for nothing.
     pause = came > 16384  ? std::chrono::milliseconds(0)

@@ -2,7 +2,6 @@
  * keep the process. */
 #define _GNU_SOURCE /* kill, usleep */
 
-#include <millrace/millrace.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,13 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static mill_error* err;
-
-static void check(mill_status status) {
-  if (status >= 0) return;
-  fprintf(stderr, "prof_last_thread: %s\n", mill_error_message(err));
-  exit(1);
-}
+#include "caller_only.h"
 
 #ifdef __SANITIZE_ADDRESS__
 /* Nobody releases what the threads held, which the check of leaks at the end would report. */
@@ -31,12 +24,7 @@ static void record_and_leave(void) {
   mill_prof* prof;
   mill_tensor* x = NULL;
   const int64_t dims[2] = {4, 4};
-  check(mill_error_create(&err));
-  mill_context_opts opts = {.size = sizeof opts, .type = MILL_STRUCT_CONTEXT_OPTS};
-  opts.threads = MILL_THREADS_CALLER_ONLY;
-  opts.gemm = MILL_GEMM_OWN;
-  check(mill_context_create(&opts, &context, err));
-  check(mill_exec_create(context, 0, NULL, &exec, err));
+  open_cpu(&context, &exec);
   const mill_status created = mill_prof_create(context, NULL, &prof, err);
   if (created == MILL_E_UNSUPPORTED) {
     printf("skipped: %s\n", mill_error_message(err));

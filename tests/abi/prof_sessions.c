@@ -1,9 +1,10 @@
 /* Ten thousand sessions: what a process holds after them is what it held after the first few. */
-#include <millrace/millrace.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "caller_only.h"
 
 static long resident_kib(void) {
   long pages = 0, resident = 0;
@@ -13,26 +14,13 @@ static long resident_kib(void) {
   return resident * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
-static mill_error* err;
-
-static void check(mill_status status) {
-  if (status >= 0) return;
-  fprintf(stderr, "prof_sessions: %s\n", mill_error_message(err));
-  exit(1);
-}
-
 int main(int argc, char** argv) {
   const int sessions = argc > 2 ? atoi(argv[2]) : 10000;
   mill_context* context;
   mill_exec* exec;
   mill_tensor* x;
   const int64_t dims[2] = {4, 4};
-  check(mill_error_create(&err));
-  mill_context_opts opts = {.size = sizeof opts, .type = MILL_STRUCT_CONTEXT_OPTS};
-  opts.threads = MILL_THREADS_CALLER_ONLY;
-  opts.gemm = MILL_GEMM_OWN;
-  check(mill_context_create(&opts, &context, err));
-  check(mill_exec_create(context, 0, NULL, &exec, err));
+  open_cpu(&context, &exec);
   x = NULL;
   check(mill_fill(exec, dims, 2, MILL_F32, 1, &x, err));
   long early = 0;
