@@ -91,7 +91,7 @@ class LineCollector {
         std::any_of(trace_.devices.begin(), trace_.devices.end(),
                     [](const DeviceInfo& d) { return d.kind == DeviceKind::cpu; });
     if (!some_cpu) return;
-    for (const uint32_t row : leaf_ops(trace_)) {
+    for (const uint32_t row : computing_ops(trace_)) {
       const uint32_t device = ops.device[row];
       if (device >= trace_.devices.size() || trace_.devices[device].kind != DeviceKind::cpu)
         continue;
@@ -287,14 +287,12 @@ void hand_over(const Trace& trace, const Clock& clock, Lines& lines) {
 }
 
 // A worker that is ahead waits until the program takes a batch, which gives back the memory for the
-// next one: a batch whose making begins inside a `next` of another thread, or just after, begins
-// when that thread lets it.
+// next one; and where there are fewer processors than threads, until the program leaves it one.
+// Either way it begins when the thread that takes the batches lets it.
 void hand_back(const Trace& trace, const Clock& clock, Lines& lines) {
-  constexpr Ns kLate = 100'000;
   const Loader& loader = trace.loader;
   struct Next {
     Ns begin;
-    Ns end;
     uint32_t line;
   };
   std::vector<Next> nexts;
@@ -304,7 +302,7 @@ void hand_back(const Trace& trace, const Clock& clock, Lines& lines) {
     if (loader.kind[row] == static_cast<uint8_t>(LoaderKind::next) &&
         clock.take(loader.start[row], loader.end[row], &from, &to) &&
         lines.line(loader.thread[row]) != kNone)
-      nexts.push_back({from, to, lines.line(loader.thread[row])});
+      nexts.push_back({from, lines.line(loader.thread[row])});
   }
   if (nexts.empty()) return;
   std::sort(nexts.begin(), nexts.end(), [](const Next& a, const Next& b) {
@@ -322,7 +320,7 @@ void hand_back(const Trace& trace, const Clock& clock, Lines& lines) {
                                         [](Ns t, const Next& next) { return t < next.begin; });
     if (after == nexts.begin()) continue;
     const Next& next = *std::prev(after);
-    if (next.line == line || begin > next.end + kLate) continue;
+    if (next.line == line) continue;
     Segment& gap = lines.segments[lines.at(line, begin)];
     if (gap.kind != NodeKind::gap || gap.end != begin) continue;
     // What the other thread had behind it by then: strictly, since among nodes of one time the

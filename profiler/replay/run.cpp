@@ -227,7 +227,7 @@ ReplayResult result_of(const Graph& graph, const std::vector<Ns>& done) {
   }
   Ns device_end = kNever;
   Ns window_begin = 0;
-  Ns window_end = 0;
+  Ns window_end = kNever;
   bool first = true;
   for (const StepAnchor& step : graph.steps) {
     const Ns begin = std::max(time_of(graph, step.begin, done), device_end) + step.begin_rest;

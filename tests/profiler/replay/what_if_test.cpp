@@ -80,6 +80,27 @@ TEST(WhatIf, FasterKernelsAndLaunches) {
   EXPECT_EQ(span(what), 615 * us);
 }
 
+// 400 ms of warm-up go too: the window then begins 400 ms earlier, and is as long as its steps.
+TEST(WhatIf, AWarmUpThatShrinksAddsNothingToTheWindow) {
+  Builder b;
+  b.trace.devices[0].kind = DeviceKind::cpu;
+  Ns t = 0;
+  for (int k = 0; k < 8; ++k) {
+    const Ns length = k < 4 ? 100 * ms : 1 * ms;
+    b.step(k, t, t + length);
+    b.op("work", t, t + length);
+    t += length;
+  }
+  TimelineOptions options;
+  options.warm_up_steps = 4;
+  const Timeline timeline = timeline_of(b, options);
+  const Replay replay(timeline);
+  ASSERT_EQ(replay.measured(), 4 * ms);
+  WhatIf what;
+  what.kernel_speed = 1000;
+  EXPECT_EQ(replay.run(plan_of(what, timeline, {})).span, 4 * us);
+}
+
 TEST(WhatIf, NoWaitForBatches) {
   WhatIf what;
   what.no_loader_wait = true;
