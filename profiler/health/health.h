@@ -30,7 +30,10 @@ enum class HealthCode : uint8_t {
   no_device_data,  // calls that launch, or a device in use, and not one piece of device work
   no_steps,
   unfinished,
-  mixed_clocks  // records of another clock were left out
+  mixed_clocks,    // records of another clock were left out
+  shared_numbers,  // launches of one correlation: which of them asked for what is a guess
+  standing_clock,  // pieces of one stream, or ops of one thread, that all begin at the same time
+  few_steps
 };
 const char* health_code_name(HealthCode code);
 
@@ -45,7 +48,7 @@ struct HealthItem {
 struct Health {
   Confidence verdict = Confidence::high;  // the worst effect
   std::vector<HealthItem> items;          // worst first; empty: nothing to say
-  uint64_t excluded = 0;                  // rows left out: flagged kExcluded, and impossible ops
+  uint64_t excluded = 0;  // rows left out: flagged kExcluded, or impossible in other tables
   // One sentence: "No advice: ..." where the verdict is refuse, else what limits the trust.
   std::string summary;
 };
@@ -63,10 +66,10 @@ struct HealthLimits {
 // Takes a linked trace; flags impossible rows of Work and Calls as kExcluded and counts them to the
 // record. Impossible are: an end before the start, a time that is 0 where the others are far from 0
 // (zero_is_far in timeline/rows.h), both times 0, times no clock has, and work that starts before
-// its own launch; where most of the work does that, the clocks differ, and it stays in. Ops whose
-// times are not possible() are counted: nobody uses those. Losses are told apart by Loss::where:
-// "store" and "other clock" have codes of their own. Whether steps were found is not known yet, so
-// no_steps is added by the caller.
+// its own launch; where most of the work does that, the clocks differ, and it stays in. Rows
+// of other tables whose times are not possible() are counted: nobody uses those. Losses are told
+// apart by Loss::where: "store" and "other clock" have codes of their own. Steps are not known yet,
+// so no_steps and few_steps are added by the caller.
 Health examine(Trace& trace, const LinkCounts& counts, const HealthLimits& limits = {});
 
 // Adds an item and worsens the verdict as its effect says.

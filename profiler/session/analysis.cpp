@@ -5,6 +5,12 @@
 
 namespace mill::prof {
 
+namespace {
+
+constexpr uint32_t kFewSteps = 3;  // with fewer, one that is unlike the others cannot be told
+
+}  // namespace
+
 std::unique_ptr<const Analysis> analyse(Trace trace, const AnalysisOptions& options) {
   auto analysis = std::make_unique<Analysis>();
   analysis->limits = options.limits;
@@ -25,6 +31,16 @@ std::unique_ptr<const Analysis> analyse(Trace trace, const AnalysisOptions& opti
     item.text =
         "No steps were marked or found, so figures are of the whole recording, its start "
         "included.";
+    add_item(analysis->health, std::move(item));
+  }
+  if (const uint32_t steps = timeline.window_steps(); steps > 0 && steps < kFewSteps) {
+    HealthItem item;
+    item.code = HealthCode::few_steps;
+    item.effect = Confidence::medium;
+    item.count = steps;
+    item.text = steps == 1
+                    ? "Figures are of one step, and nothing tells whether others are like it."
+                    : "Figures are of 2 steps: too few to tell what is usual.";
     add_item(analysis->health, std::move(item));
   }
   const double shortest = options.limits.g1_min_gap_ns;

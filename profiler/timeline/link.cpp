@@ -245,6 +245,19 @@ void link_copies(Trace& trace, const Rows& calls_of) {
   }
 }
 
+// Takes the numbers: how many of them come more than once.
+template <class Number>
+uint64_t count_repeated(std::vector<Number> numbers) {
+  std::sort(numbers.begin(), numbers.end());
+  uint64_t repeated = 0;
+  for (auto at = numbers.begin(); at != numbers.end();) {
+    const auto next = std::upper_bound(at, numbers.end(), *at);
+    if (next - at > 1) repeated += static_cast<uint64_t>(next - at);
+    at = next;
+  }
+  return repeated;
+}
+
 LinkCounts count(const Trace& trace, const Rows& calls_of) {
   const Calls& calls = trace.calls;
   const Work& work = trace.work;
@@ -261,6 +274,7 @@ LinkCounts count(const Trace& trace, const Rows& calls_of) {
   // A runtime that is built on a driver shows one launch twice, one call inside the other: it
   // counts once, and has work if either has.
   uint64_t under_way = 0;
+  std::vector<std::pair<uint64_t, uint32_t>> numbers;
   for (const std::vector<uint32_t>& rows : calls_of) {
     uint32_t outer = kNoRow;
     bool has_work = false;
@@ -283,11 +297,14 @@ LinkCounts count(const Trace& trace, const Rows& calls_of) {
         outer = row;
         has_work = false;
         ++counts.launches;
+        if (calls.correlation[row] != 0)
+          numbers.emplace_back(calls.correlation[row], calls.device[row]);
       }
       has_work |= calls.work[row] != kNoRow;
     }
     close();
   }
+  counts.launches_of_one_number = count_repeated(std::move(numbers));
   // What the device had not finished, and so not reported, when the recording ended.
   if (trace.unfinished > under_way) {
     counts.launches_without_work -=

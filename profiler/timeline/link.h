@@ -9,8 +9,9 @@
 namespace mill::prof {
 
 struct LinkCounts {
-  uint64_t launches = 0;               // calls that ask for device work
-  uint64_t launches_without_work = 0;  // not those under way when the recording ended
+  uint64_t launches = 0;                // calls that ask for device work
+  uint64_t launches_without_work = 0;   // not those under way when the recording ended
+  uint64_t launches_of_one_number = 0;  // whose correlation another launch has too
   uint64_t work = 0;
   uint64_t work_without_call = 0;  // only counted where the source has calls at all
   uint64_t work_without_op = 0;

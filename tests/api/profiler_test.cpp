@@ -170,7 +170,8 @@ TEST_F(Profiler, LeavesTheProgramItsOwnTimelineAndRecords) {
   mill_prof_view* const view = snapshot(prof);
   EXPECT_EQ(ask(view, "select * from ops").rows, 60u);
   EXPECT_EQ(ask(view, "select * from kernels").rows, 60u);
-  EXPECT_EQ(summary(view).health, MILL_PROF_HIGH);
+  // The host of a simulated device takes no time, so only steps in which it waits have a length.
+  EXPECT_LE(summary(view).health, MILL_PROF_MEDIUM) << summary(view).health_text;
 }
 
 TEST_F(Profiler, JoinsOpsCallsAndKernelsOfASimulatedDevice) {
@@ -344,6 +345,39 @@ TEST_F(Profiler, NamesWhatIsWrongWithOptions) {
       f,
       mill_prof_export_file(view, MILL_PROF_FORMAT_TEXT, "", "/nonexistent/x", MILL_NTS, f.err()),
       MILL_E_IO, {"/nonexistent/x"});
+}
+
+// Packed, it is the same text; a trace is read back either way.
+TEST_F(Profiler, APathThatEndsInGzIsCompressed) {
+  mill_prof* const prof = session();
+  mill_tensor* const x = f.tensor({32, 32});
+  ASSERT_EQ(mill_prof_start(prof, f.err()), MILL_OK) << f.message();
+  work(f.exec(), x, 10);
+  ASSERT_EQ(mill_prof_stop(prof, f.err()), MILL_OK) << f.message();
+  mill_prof_view* const view = snapshot(prof);
+  const auto bytes_of = [](const std::string& path) {
+    std::ifstream in(path, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  const std::string plain = f.path("trace.json");
+  const std::string packed = f.path("trace.json.gz");
+  for (const std::string& path : {plain, packed}) {
+    ASSERT_EQ(
+        mill_prof_export_file(view, MILL_PROF_FORMAT_CHROME, "", path.c_str(), MILL_NTS, f.err()),
+        MILL_OK)
+        << f.message();
+  }
+  EXPECT_EQ(bytes_of(plain).substr(0, 1), "{");
+  EXPECT_EQ(bytes_of(packed).substr(0, 3), "\x1f\x8b\x08");
+  EXPECT_LT(bytes_of(packed).size(), bytes_of(plain).size() / 2);
+  for (const std::string& path : {plain, packed}) {
+    mill_prof* opened = nullptr;
+    ASSERT_EQ(mill_prof_open(f.context(), path.c_str(), MILL_NTS, nullptr, &opened, f.err()),
+              MILL_OK)
+        << f.message();
+    mill_prof_view* const again = snapshot(f.own(opened));
+    EXPECT_EQ(ask(again, "select name from ops").rows, 20u);
+  }
 }
 
 // A report goes to a file of its own: what is not a file stays what it was, and so does what lies

@@ -321,6 +321,93 @@ TEST(Health, WhatTheSourceSaysOfItself) {
   EXPECT_EQ(find(h, HealthCode::unfinished)->total, 506u);
 }
 
+TEST(Health, StepsAndWaitsWithImpossibleTimesAreCounted) {
+  Builder b = kernels(500);
+  for (uint32_t k = 0; k < 200; ++k) b.step(k, kEpoch + k * us, kEpoch + (k + 1) * us);
+  b.trace.marked_steps.end[7] = b.trace.marked_steps.start[7] - 1;
+  b.trace.marked_steps.end[9] = INT64_MAX;
+  const Health h = health_of(b.trace);
+  EXPECT_EQ(h.verdict, Confidence::high);  // 1 % and not more
+  ASSERT_NE(find(h, HealthCode::bad_times), nullptr);
+  EXPECT_EQ(find(h, HealthCode::bad_times)->count, 2u);
+  EXPECT_EQ(find(h, HealthCode::bad_times)->total, 200u);
+  EXPECT_EQ(h.excluded, 2u);
+
+  b.trace.marked_steps.end[11] = b.trace.marked_steps.start[11] - 1;
+  EXPECT_EQ(health_of(b.trace).verdict, Confidence::low);
+}
+
+TEST(Health, WhereMostCouldNotBeReadThereIsNoAdvice) {
+  for (const uint64_t skipped : {1000u, 1001u}) {
+    Builder b = kernels(500);
+    b.trace.skipped = skipped;  // beside 500 kernels and 500 calls
+    EXPECT_EQ(health_of(b.trace).verdict, skipped == 1000 ? Confidence::low : Confidence::refuse);
+  }
+}
+
+TEST(Health, AClockThatStandsStillIsSeen) {
+  struct Case {
+    uint32_t same;  // of 1,000 that follow another one
+    Confidence verdict;
+  };
+  for (const auto& [same, verdict] :
+       {Case{0, Confidence::high}, Case{10, Confidence::high}, Case{11, Confidence::medium},
+        Case{200, Confidence::medium}, Case{201, Confidence::low}, Case{1000, Confidence::low}}) {
+    Builder b;
+    Ns start = kEpoch;
+    for (uint32_t k = 0; k < 1001; ++k) {
+      if (k > same) start += 10 * us;
+      b.kernel("k", start - 1 * us, start, start + 500, 100);
+    }
+    const Health h = health_of(b.trace);
+    EXPECT_EQ(h.verdict, verdict) << same;
+    const HealthItem* const item = find(h, HealthCode::standing_clock);
+    ASSERT_EQ(item != nullptr, same > 0) << same;
+    if (item == nullptr) continue;
+    EXPECT_EQ(item->count, same);
+    EXPECT_EQ(item->total, 1000u);
+  }
+}
+
+TEST(Health, AFewPiecesSayNothingOfAClock) {
+  Builder b;
+  for (uint32_t k = 0; k < 16; ++k) b.kernel("k", kEpoch - 1 * us, kEpoch, kEpoch + 500, 100);
+  EXPECT_EQ(health_of(b.trace).verdict, Confidence::high);
+}
+
+TEST(Health, OpsOfOneTimeAreNoRecording) {
+  Builder b;
+  b.trace.devices[0].kind = DeviceKind::cpu;
+  for (uint32_t k = 0; k < 100; ++k) b.op("matmul", kEpoch, kEpoch + 10 * us);
+  const Health h = health_of(b.trace);
+  EXPECT_EQ(h.verdict, Confidence::low);
+  EXPECT_EQ(h.summary,
+            "Confidence is low: 99 of 99 operators begin at the same time as the one before on the "
+            "thread: the clock stood still.");
+}
+
+TEST(Health, LaunchesOfOneCorrelationAreAGuess) {
+  Builder b = kernels(1000);
+  const Health good = health_of(b.trace);
+  EXPECT_EQ(good.verdict, Confidence::high);
+  for (const uint32_t shared : {2u, 10u, 11u, 200u, 201u}) {
+    Builder some = kernels(1000);
+    for (uint32_t k = 1; k < shared; ++k) {
+      some.trace.calls.correlation[k] = some.trace.calls.correlation[0];
+      some.trace.work.correlation[k] = some.trace.work.correlation[0];
+    }
+    const Health h = health_of(some.trace);
+    const HealthItem* const item = find(h, HealthCode::shared_numbers);
+    ASSERT_NE(item, nullptr) << shared;
+    EXPECT_EQ(item->count, shared);
+    EXPECT_EQ(item->total, 1000u);
+    EXPECT_EQ(item->effect, shared <= 10    ? Confidence::high
+                            : shared <= 200 ? Confidence::medium
+                                            : Confidence::low)
+        << shared;
+  }
+}
+
 TEST(Health, NoDeviceDataIsNeverAllFine) {
   Builder launches;
   launches.call(CallKind::launch, "cudaLaunchKernel", kEpoch, kEpoch + 10);
@@ -368,7 +455,7 @@ TEST(Health, ItemsComeWorstFirstAndLaterOnesCanWorsenIt) {
 }
 
 TEST(Health, EverythingHasAName) {
-  for (int k = 0; k <= static_cast<int>(HealthCode::mixed_clocks); ++k)
+  for (int k = 0; k <= static_cast<int>(HealthCode::few_steps); ++k)
     EXPECT_STRNE(health_code_name(static_cast<HealthCode>(k)), "");
   EXPECT_STREQ(health_code_name(static_cast<HealthCode>(200)), "");
   EXPECT_STREQ(confidence_name(Confidence::refuse), "refuse");

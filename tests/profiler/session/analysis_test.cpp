@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <map>
 #include <numeric>
 #include <random>
 #include <string>
@@ -84,6 +85,21 @@ TEST(Analyse, SaysWhenThereAreNoStepsWithoutLosingTrust) {
   EXPECT_FALSE(has_item(marked->health, HealthCode::no_steps));
 }
 
+TEST(Analyse, TrustsFewStepsLess) {
+  std::map<uint32_t, Confidence> verdicts;
+  for (int n = 1; n <= 6; ++n) {
+    const auto analysis = analyse(waiting(n));
+    const uint32_t steps = analysis->timeline->window_steps();
+    verdicts[steps] = analysis->health.verdict;
+    EXPECT_EQ(has_item(analysis->health, HealthCode::few_steps), steps == 1 || steps == 2);
+    for (const Finding& finding : analysis->findings)
+      EXPECT_GE(finding.confidence, analysis->health.verdict) << finding.title;
+  }
+  EXPECT_EQ(verdicts.at(1), Confidence::medium);
+  EXPECT_EQ(verdicts.at(2), Confidence::medium);
+  EXPECT_EQ(verdicts.at(3), Confidence::high);
+}
+
 TEST(Analyse, TakesThresholdsFromTheOptions) {
   AnalysisOptions options;
   options.limits.s1_min_share = 0.9;
@@ -157,7 +173,7 @@ void expect_withheld(const Analysis& analysis, uint64_t changed) {
     EXPECT_EQ(finding.saving.expected, 0) << finding.title;
     EXPECT_EQ(finding.saving.upper, 0) << finding.title;
     EXPECT_GE(finding.confidence, Confidence::low) << finding.title;
-    EXPECT_LE(finding.severity, Severity::low) << finding.title;
+    EXPECT_LE(finding.severity, Severity::minor) << finding.title;
   }
   EXPECT_EQ(analysis.joint_saving, 0);
 }
@@ -286,7 +302,7 @@ TEST_F(Recorded, TrainingWithoutLoaderWorkersIsInputBoundFirst) {
   ASSERT_FALSE(analysis->findings.empty());
   const Finding& first = analysis->findings.front();
   EXPECT_EQ(first.rule, RuleId::I1) << first.title;
-  EXPECT_EQ(first.severity, Severity::high);
+  EXPECT_EQ(first.severity, Severity::major);
   EXPECT_NEAR(fact(first, "loader_wait_share"), 0.3337, 0.0034);
   EXPECT_NEAR(fact(first, "kernel_share"), 0.5551, 0.0056);
   const double share = static_cast<double>(first.saving.expected) /
@@ -314,7 +330,7 @@ TEST_F(Recorded, InferenceSpendsItsTimeOnFirstUse) {
   const Finding& first = analysis->findings.front();
   EXPECT_EQ(first.rule, RuleId::G1) << first.title;
   EXPECT_STREQ(first.fix.knob, "warm_up");
-  EXPECT_EQ(first.severity, Severity::high);
+  EXPECT_EQ(first.severity, Severity::major);
   // Stream creation 29.9 and 0.7, cudaFree 6.0 and 0.5, a launch 3.1, cudaMalloc 1.9 s.
   EXPECT_NEAR(static_cast<double>(first.saving.expected), 42.1e9, 0.5e9);
   const Finding* transfer = first_transfer(*analysis);
