@@ -112,7 +112,7 @@ Plan plan_of(const WhatIf& what, const Timeline& timeline, const LinkModel& link
   // Beside an accelerator, that is the device that is meant.
   if (by_kernel && work.empty()) {
     const Ops& ops = trace.ops;
-    for (const uint32_t row : leaf_ops(trace)) {
+    for (const uint32_t row : computing_ops(trace)) {
       const uint32_t device = ops.device[row];
       if (device == kNoRow || trace.devices[device].kind != DeviceKind::cpu) continue;
       const double factor = kernel_factor(what, ops.flops[row], ops.bytes[row]) / speed;

@@ -331,7 +331,7 @@ struct Item {
 };
 
 std::vector<Item> items_of(const Timeline& timeline, const DeviceView& view,
-                           const std::vector<uint32_t>& leaves) {
+                           const std::vector<uint32_t>& computing) {
   const Trace& trace = timeline.trace();
   std::vector<Item> items;
   for (const uint32_t row : view.work) {
@@ -341,7 +341,7 @@ std::vector<Item> items_of(const Timeline& timeline, const DeviceView& view,
       items.push_back({trace.work.start[row], row});
   }
   if (!view.work.empty()) return items;
-  for (const uint32_t row : leaves) {
+  for (const uint32_t row : computing) {
     if (trace.ops.device[row] == view.device && trace.ops.start[row] < trace.ops.end[row])
       items.push_back({trace.ops.start[row], row});
   }
@@ -360,7 +360,7 @@ const char* gap_cause_name(GapCause cause) {
 
 std::vector<Gap> find_gaps(const Timeline& timeline, Ns shortest) {
   const Trace& trace = timeline.trace();
-  const std::vector<uint32_t> leaves = leaf_ops(trace);
+  const std::vector<uint32_t> computing = computing_ops(trace);
   Causes causes(timeline);
   std::vector<Gap> gaps;
   size_t devices = 0;
@@ -368,7 +368,7 @@ std::vector<Gap> find_gaps(const Timeline& timeline, Ns shortest) {
     if (view.busy.empty()) continue;
     // Each device looks at the same host once more; a file may name any number of devices.
     if (++devices > kGapDevices) break;
-    const std::vector<Item> items = items_of(timeline, view, leaves);
+    const std::vector<Item> items = items_of(timeline, view, computing);
     causes.choose_device(view.device);
     const IntervalSet idle_times = timeline.analysed().minus(view.busy);
     for (const Interval& idle : idle_times.parts()) {

@@ -134,8 +134,9 @@ bool LinkModel::read(std::string_view json, LinkModel* out, std::string* why) {
   document.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseFullPrecisionFlag>(json.data(),
                                                                                       json.size());
   if (document.HasParseError()) {
-    return reader.fail("at byte " + std::to_string(document.GetErrorOffset()) + ", " +
-                       rapidjson::GetParseError_En(document.GetParseError()));
+    std::string what = rapidjson::GetParseError_En(document.GetParseError());
+    if (what.ends_with('.')) what.pop_back();
+    return reader.fail("at byte " + std::to_string(document.GetErrorOffset()) + ": " + what);
   }
   if (!document.IsObject()) return reader.fail("it is not a JSON object");
   const auto version = document.FindMember(kMark);

@@ -108,7 +108,7 @@ std::vector<Launch> launches_of(const Trace& trace) {
   }
   if (!work.empty()) return launches;
   const Ops& ops = trace.ops;
-  for (const uint32_t row : leaf_ops(trace))
+  for (const uint32_t row : computing_ops(trace))
     launches.push_back({ops.start[row], ops.name[row], ops.thread[row], row});
   return launches;
 }
@@ -187,7 +187,7 @@ std::vector<Interval> computed_on_cpu(const Trace& trace, const SameProcess& sam
   std::map<uint32_t, IntervalSet> batches;
   for (auto& [thread, list] : times) batches[thread] = IntervalSet(std::move(list));
   const Ops& ops = trace.ops;
-  for (const uint32_t row : leaf_ops(trace)) {
+  for (const uint32_t row : computing_ops(trace)) {
     if (ops.device[row] == kNoRow || !on_cpu[ops.device[row]] || !same_process(ops.thread[row]))
       continue;
     const auto batch = batches.find(ops.thread[row]);
@@ -199,17 +199,23 @@ std::vector<Interval> computed_on_cpu(const Trace& trace, const SameProcess& sam
 
 }  // namespace
 
-std::vector<uint32_t> leaf_ops(const Trace& trace) {
+std::vector<uint32_t> computing_ops(const Trace& trace) {
   const Ops& ops = trace.ops;
+  const auto counts = [&](uint32_t row) { return ops.flops[row] != 0 || ops.bytes[row] != 0; };
   std::vector<bool> has_child(ops.size());
-  for (const uint32_t parent : ops.parent) {
-    if (parent < ops.size()) has_child[parent] = true;
-  }
-  std::vector<uint32_t> leaves;
+  std::vector<bool> inside(ops.size());  // of an op that counts what it does
   for (uint32_t row = 0; row < ops.size(); ++row) {
-    if (!has_child[row] && possible(ops.start[row], ops.end[row])) leaves.push_back(row);
+    const uint32_t parent = ops.parent[row];  // an earlier row
+    if (parent >= ops.size()) continue;
+    has_child[parent] = true;
+    inside[row] = inside[parent] || (counts(parent) && ops.device[parent] == ops.device[row]);
   }
-  return leaves;
+  std::vector<uint32_t> computing;
+  for (uint32_t row = 0; row < ops.size(); ++row) {
+    if ((!has_child[row] || counts(row)) && !inside[row] && possible(ops.start[row], ops.end[row]))
+      computing.push_back(row);
+  }
+  return computing;
 }
 
 std::vector<HostStep> find_host_steps(const Trace& trace, const IntervalSet& recorded,

@@ -16,16 +16,17 @@ struct HostStep {
   uint32_t thread = kNoRow;
 };
 
-// From marks, else ranges, else a period of the launched kernels (of the leaf ops, where there is
-// no device work at all). Steps that were not recorded as a whole are left out.
+// From marks, else ranges, else a period of the launched kernels (of the computing ops, where
+// there is no device work at all). Steps that were not recorded as a whole are left out.
 std::vector<HostStep> find_host_steps(const Trace& trace, const IntervalSet& recorded,
                                       bool find_period, StepSource* source);
 
 // Ends each step with its device work and splits it into its parts.
 std::vector<Step> make_steps(const Trace& trace, const std::vector<HostStep>& host);
 
-// Ops without an op in them, by start; all threads.
-std::vector<uint32_t> leaf_ops(const Trace& trace);
+// What a CPU device computes, by start; all threads. An op that says how many bytes or operations
+// it takes is one piece with all that is inside it; of the others those that have no op in them.
+std::vector<uint32_t> computing_ops(const Trace& trace);
 
 inline bool usable_work(const Work& work, uint32_t row) {
   return (work.flags[row] & kExcluded) == 0 && work.start[row] <= work.end[row];

@@ -103,7 +103,7 @@ std::vector<DeviceView> view_devices(const Trace& trace, const IntervalSet& anal
   // A CPU device works where its ops run.
   std::vector<Parts> on_cpu(trace.devices.size());
   const Ops& ops = trace.ops;
-  for (const uint32_t row : leaf_ops(trace)) {
+  for (const uint32_t row : computing_ops(trace)) {
     const uint32_t device = ops.device[row];
     if (device == kNoRow || trace.devices[device].kind != DeviceKind::cpu) continue;
     if (lies_in(analysed, ops.start[row], ops.end[row]))

@@ -29,7 +29,7 @@ struct Step {
   bool warm_up = false;  // outside the analysed window
   Ns host_begin = 0;     // on its thread, without the device
   Ns host_end = 0;
-  Ns kernel = 0;  // of a CPU device: its leaf ops, but those that make a batch
+  Ns kernel = 0;  // of a CPU device: its computing ops, but those that make a batch
   Ns copy = 0;
   Ns fill = 0;
   Ns call = 0;    // in the device's runtime
@@ -40,7 +40,7 @@ struct Step {
 
 // What an analysis asks of one device. Rows are of Work, by start, those that reach into what is
 // analysed; excluded ones are left out; sets are cut to it. A CPU device has no rows: its kernels
-// are its leaf ops.
+// are its computing ops (steps.h).
 struct DeviceView {
   uint32_t device = 0;
   std::vector<uint32_t> work;  // all kinds

@@ -90,7 +90,7 @@ TEST(Timeline, DevicesComeBusiestFirst) {
   EXPECT_EQ(t.device(2), nullptr);
 }
 
-TEST(Timeline, ACpuDeviceWorksWhereItsLeafOpsRun) {
+TEST(Timeline, ACpuDeviceWorksWhereItsInnermostOpsRun) {
   Builder b;
   b.trace.devices[0].kind = DeviceKind::cpu;
   b.op("backward", 0, 100);
@@ -106,6 +106,21 @@ TEST(Timeline, ACpuDeviceWorksWhereItsLeafOpsRun) {
   EXPECT_TRUE(view.work.empty());
   EXPECT_TRUE(view.kernels.empty());
   EXPECT_EQ(t.main_thread(), 0u);
+}
+
+// A dropout draws its numbers in an op of its own, and computes before and after that.
+TEST(Timeline, AnOpThatCountsItsBytesComputesForAllItsTime) {
+  Builder b;
+  b.trace.devices[0].kind = DeviceKind::cpu;
+  b.op("backward", 0, 100);
+  const uint32_t outer = b.op("dropout", 10, 50);
+  const uint32_t inner = b.op("rng_next", 20, 22);
+  const uint32_t deeper = b.op("philox", 20, 21);
+  b.op("add", 60, 70);
+  for (const uint32_t row : {outer, inner, deeper}) b.trace.ops.bytes[row] = 48;
+  const Timeline t = timeline_of(b.trace);
+  ASSERT_EQ(t.devices().size(), 1u);
+  EXPECT_EQ(t.devices()[0].kernel.length(), 40 + 10);
 }
 
 TEST(Timeline, TheMainThreadLaunchesMost) {
