@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "export_file.h"
 #include "guard.h"
-#include "io/file.h"
 #include "profiler_host.h"
 
 namespace mill::api {
@@ -43,15 +43,6 @@ void write_error(const std::string& path, const std::string& text) {
   }
 }
 
-mill_status write_piece(void* file, const char* data, uint64_t bytes) {
-  try {
-    static_cast<AtomicFile*>(file)->write(data, bytes);
-    return MILL_OK;
-  } catch (...) {
-    return MILL_E_IO;
-  }
-}
-
 // Stops the session and writes what it has. In a forked child the session belongs to the parent.
 void finish(const AutoProfile& one) {
   if (one.context->fork_generation != fork_generation()) return;
@@ -62,10 +53,10 @@ void finish(const AutoProfile& one) {
   mill_status status = one.plugin->session_snapshot(one.session, &view, &error);
   if (status == MILL_OK) {
     try {
-      AtomicFile file(one.path);
-      status =
-          one.plugin->view_export(view, MILL_PROF_FORMAT_CHROME, "", write_piece, &file, &error);
-      if (status == MILL_OK) file.commit(AtomicFile::Durable::no);
+      ExportFile file(one.path);
+      status = one.plugin->view_export(view, MILL_PROF_FORMAT_CHROME, "", ExportFile::write, &file,
+                                       &error);
+      if (status == MILL_OK) file.commit();
     } catch (...) {
       status = MILL_E_IO;
     }

@@ -8,8 +8,8 @@
 #include <string>
 
 #include "base/utf8.h"
+#include "export_file.h"
 #include "guard.h"
-#include "io/file.h"
 #include "profiler_handles.h"
 
 using namespace mill;       // NOLINT
@@ -433,37 +433,16 @@ mill_status mill_prof_export(mill_prof_view* view, int32_t format, const char* o
   });
 }
 
-namespace {
-
-// A file that view_export writes: what goes wrong must not pass through the plugin.
-struct Export {
-  AtomicFile file;
-  std::exception_ptr failure{};
-};
-
-mill_status write_export(void* self, const char* data, uint64_t bytes) {
-  auto& to = *static_cast<Export*>(self);
-  try {
-    to.file.write(data, bytes);
-    return MILL_OK;
-  } catch (...) {
-    to.failure = std::current_exception();
-    return MILL_E_IO;
-  }
-}
-
-}  // namespace
-
 mill_status mill_prof_export_file(mill_prof_view* view, int32_t format, const char* options,
                                   const char* path, uint64_t path_len, mill_error* err) {
   return guard("mill_prof_export_file", err, [&] {
     const mill_prof_view& v = need_view(view);
-    Export to{AtomicFile(std::string(need_filled(path, path_len, 3, "path")))};
+    ExportFile file(std::string(need_filled(path, path_len, 3, "path")));
     mill_kernel_error error{};
-    const mill_status status =
-        v.plugin.view_export(v.self, format, options ? options : "", write_export, &to, &error);
-    if (to.failure) std::rethrow_exception(to.failure);
+    const mill_status status = v.plugin.view_export(v.self, format, options ? options : "",
+                                                    ExportFile::write, &file, &error);
+    file.rethrow();
     say(status, error);
-    to.file.commit(AtomicFile::Durable::no);
+    file.commit();
   });
 }

@@ -40,7 +40,8 @@ typedef struct mill_context_opts {
 /* Makes a context with its CPU device. opts may be NULL. No thread is started and no driver is
  * touched until needed; but where the environment variable MILLRACE_PROF names a file, which is how
  * `millrace prof run` asks for it, a profiler session runs from here to the context's end or the
- * process's, and writes its trace there. Errors: MILL_E_ARG (an option out of range),
+ * process's, and writes its trace there, or the reason why it cannot into a file beside it
+ * (docs/profiler.md). Errors: MILL_E_ARG (an option out of range),
  * MILL_E_TOO_NEW, MILL_E_UNSUPPORTED_STRUCT, MILL_E_MEMORY. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_context_create(const mill_context_opts* opts, mill_context** out_context, mill_error* err);

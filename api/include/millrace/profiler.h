@@ -455,8 +455,9 @@ MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
                      mill_prof_writer writer, void* user, mill_error* err);
 
 /* The same into a file, which is created or replaced once all of it has been written; a symbolic
- * link is followed. Blocks (file). Errors: as mill_prof_export; MILL_E_IO names the file, also
- * where a folder, a device or a pipe is in its place. Since: 1 */
+ * link is followed. A path that ends in ".gz" is compressed (gzip). Blocks (file). Errors: as
+ * mill_prof_export; MILL_E_IO names the file, also where a folder, a device or a pipe is in its
+ * place. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
     mill_prof_export_file(mill_prof_view* view, int32_t format, const char* options,
                           const char* path, uint64_t path_len, mill_error* err);
