@@ -89,7 +89,7 @@ void write_average(Json& json, const Timeline& timeline) {
     for (size_t k = 0; k < kParts.size(); ++k) json.number(kParts[k].name, sums[k] / steps);
     json.end_object();
   } else {
-    const Ns length = timeline.window().length();
+    const Ns length = timeline.analysed().length();
     json.integer("steps", 0).integer("length", length).key("parts").begin_object();
     if (!timeline.devices().empty()) {
       const DeviceView& view = timeline.devices().front();
@@ -241,8 +241,11 @@ Verdict verdict(const Analysis& analysis) {
     if (first == nullptr || finding.rank < first->rank) first = &finding;
   }
   if (first == nullptr) {
+    if (analysis.health.verdict == Confidence::low)
+      return {"Nothing above info; but " + clip(analysis.health.summary, 2000), "warn"};
     if (timeline.devices().empty()) return {"Nothing above info: no device did any work.", "warn"};
-    const double busy = share(timeline.devices().front().busy.length(), timeline.window().length());
+    const double busy =
+        share(timeline.devices().front().busy.length(), timeline.analysed().length());
     const char* const whole = timeline.window_steps() > 0 ? "a step" : "the recording";
     return {"Nothing above info: the device was busy " + show_share(busy) + " of " + whole + ".",
             busy < 0.5 ? "warn" : "good"};
@@ -255,11 +258,11 @@ Verdict verdict(const Analysis& analysis) {
     text += ". What fixing it would save is withheld, because the recording cannot be trusted.";
   } else if (first->saving.expected > 0) {
     text += ". Fixing it would save about " + show_time(expected) + " of each " + of + " (" +
-            show_share(share(first->saving.expected, timeline.window().length())) + ").";
+            show_share(share(first->saving.expected, timeline.analysed().length())) + ").";
   } else {
     text += ".";
   }
-  return {text, first->severity == Severity::high ? "bad" : "warn"};
+  return {text, first->severity == Severity::major ? "bad" : "warn"};
 }
 
 void write_overview(Json& json, const Analysis& analysis, const Scene& scene) {
@@ -272,7 +275,7 @@ void write_overview(Json& json, const Analysis& analysis, const Scene& scene) {
   json.key("window").begin_array();
   json.integer(scene.since_origin(timeline.window().begin));
   json.integer(scene.since_origin(timeline.window().end)).end_array();
-  json.integer("window_length", timeline.window().length());
+  json.integer("window_length", timeline.analysed().length());
   json.count("step_count", timeline.steps().size()).count("window_steps", timeline.window_steps());
   json.text("step_source", step_source_text(timeline.step_source()));
   json.integer("step_length", timeline.step_length());

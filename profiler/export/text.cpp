@@ -195,13 +195,15 @@ void text_header(Page& page, const Analysis& analysis) {
     if (kind == static_cast<uint8_t>(WorkKind::kernel)) ++kernels;
     if (kind == static_cast<uint8_t>(WorkKind::copy)) ++copies;
   }
-  page.paragraph("Recorded  ", kIndent,
-                 show_time(length_of(timeline.span().begin, timeline.span().end)) + ": " +
-                     count_of(trace.rows(), "event", "events") + ", of them " +
-                     count_of(trace.ops.size(), "op", "ops") + ", " +
-                     count_of(trace.calls.size(), "call", "calls") + ", " +
-                     count_of(kernels, "kernel", "kernels") + ", " +
-                     count_of(copies, "copy", "copies"));
+  std::string recorded = show_time(length_of(timeline.span().begin, timeline.span().end)) + ": " +
+                         count_of(trace.rows(), "event", "events") + ", of them " +
+                         count_of(trace.ops.size(), "op", "ops");
+  // The ops of a CPU device are its kernels: it has no calls that ask for them.
+  if (trace.calls.size() + kernels + copies > 0) {
+    recorded += ", " + count_of(trace.calls.size(), "call", "calls") + ", " +
+                count_of(kernels, "kernel", "kernels") + ", " + count_of(copies, "copy", "copies");
+  }
+  page.paragraph("Recorded  ", kIndent, recorded);
   std::string steps;
   if (timeline.window_steps() > 0) {
     const size_t all = timeline.steps().size();
@@ -244,9 +246,12 @@ void text_findings(Page& page, const Analysis& analysis, const TextOptions& opti
   page.heading("Findings, by what a fix would save");
   if (findings.empty()) {
     page.blank();
+    const Confidence trust = analysis.health.verdict;
     page.paragraph("  ", 2,
-                   analysis.health.verdict == Confidence::refuse
+                   trust == Confidence::refuse
                        ? "None: no advice is given from a recording that cannot be trusted."
+                   : trust == Confidence::low
+                       ? "None; but this recording cannot be trusted, so that says little."
                        : "None: no rule found anything that is worth changing.");
     return;
   }

@@ -34,9 +34,19 @@ void bars(Page& page, const std::vector<Part>& parts, double whole) {
   }
 }
 
+// A CPU device has no kernels: its ops are what computes.
+const char* compute_name(const Trace& trace) {
+  return trace.work.empty() ? "ops" : "kernel";
+}
+
 void step_parts(Page& page, const Timeline& timeline) {
-  std::vector<Part> parts = {{"kernel"}, {"copy"}, {"fill"}, {"call"},
-                             {"loader"}, {"host"}, {"other"}};
+  std::vector<Part> parts = {{compute_name(timeline.trace())},
+                             {"copy"},
+                             {"fill"},
+                             {"call"},
+                             {"loader"},
+                             {"host"},
+                             {"other"}};
   double whole = 0;
   uint64_t count = 0;
   for (const Step& step : timeline.steps()) {
@@ -70,7 +80,7 @@ void device_parts(Page& page, const Analysis& analysis) {
     const IntervalSet fill = view.fill.minus(view.kernel).minus(view.copy);
     const IntervalSet idle = timeline.analysed().minus(view.busy);
     bars(page,
-         {{"kernel", static_cast<double>(view.kernel.length())},
+         {{compute_name(analysis.trace()), static_cast<double>(view.kernel.length())},
           {"copy", static_cast<double>(copy.length())},
           {"fill", static_cast<double>(fill.length())},
           {"idle", static_cast<double>(idle.length())}},

@@ -161,7 +161,7 @@ void find_memory_bound(const RuleInput& input, std::vector<Finding>& out) {
     finding.fix = {"fuse", 0, false};
     finding.saving.upper = to_ns(group.ns);
     estimate(input, finding);
-    if (!finding.withheld && share > kLargeOp) finding.severity = Severity::low;
+    if (!finding.withheld && share > kLargeOp) finding.severity = Severity::minor;
     const std::string op(trace.strings.text(name));
     finding.title = op + " runs at the speed of memory: " + show_rate(rate) + ", " +
                     show_share(share) + " of the time";

@@ -26,12 +26,12 @@ void estimate(const RuleInput& input, Finding& finding) {
   if (input.health.verdict >= Confidence::low) {
     finding.saving = {};
     finding.withheld = true;
-    finding.severity = finding.plan.empty() ? Severity::info : Severity::low;
+    finding.severity = finding.plan.empty() ? Severity::info : Severity::minor;
     return;
   }
 
   Saving& saving = finding.saving;
-  saving.upper = std::clamp<Ns>(saving.upper, 0, window.length());
+  saving.upper = std::clamp<Ns>(saving.upper, 0, input.timeline.analysed().length());
   if (!finding.plan.empty()) {
     saving.expected = input.replay.saving(finding.plan);
     saving.lower =
@@ -44,9 +44,9 @@ void estimate(const RuleInput& input, Finding& finding) {
   if (saving.expected == 0 || share < input.limits.min_saving_share) {
     finding.severity = Severity::info;
   } else if (share < kMediumShare) {
-    finding.severity = Severity::low;
+    finding.severity = Severity::minor;
   } else {
-    finding.severity = share < kHighShare ? Severity::medium : Severity::high;
+    finding.severity = share < kHighShare ? Severity::moderate : Severity::major;
   }
 }
 

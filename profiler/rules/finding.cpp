@@ -71,9 +71,9 @@ void EvidenceList::give(Finding& finding) {
 const char* severity_name(Severity severity) {
   switch (severity) {
     case Severity::info: return "info";
-    case Severity::low: return "low";
-    case Severity::medium: return "medium";
-    case Severity::high: return "high";
+    case Severity::minor: return "minor";
+    case Severity::moderate: return "moderate";
+    case Severity::major: return "major";
   }
   return "";
 }

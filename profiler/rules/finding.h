@@ -43,7 +43,7 @@ enum class RuleId : uint8_t {
 const char* rule_id_text(RuleId id);  // "T1"
 const char* rule_name(RuleId id);     // "Async copy that is not async"
 
-enum class Severity : uint8_t { info, low, medium, high };
+enum class Severity : uint8_t { info, minor, moderate, major };  // as mill_prof_severity
 const char* severity_name(Severity severity);
 
 enum class TableId : uint8_t {

@@ -175,7 +175,7 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
                                               0, waiting.length() + copying.length());
   estimate(input, finding);
   if (!finding.withheld && finding.severity != Severity::info)
-    finding.severity = share >= input.limits.i1_high ? Severity::high : Severity::medium;
+    finding.severity = share >= input.limits.i1_high ? Severity::major : Severity::moderate;
 
   const auto figure = [&](double ns) { return show_time(ns / steps); };
   finding.title = "Input-bound: " + show_share(share) + " of the time goes into getting a batch";

@@ -34,8 +34,10 @@ const char* per_step_text(const RuleInput& input) {
 
 std::string show_number(double value) {
   std::array<char, 64> text{};
+  const double size = std::fabs(value);
+  const bool small = size > 0 && size < 0.095;  // would read as 0, or as no more than one digit
   const bool whole = std::fabs(value - std::round(value)) < 0.05;
-  std::snprintf(text.data(), text.size(), whole ? "%.0f" : "%.1f", value);
+  std::snprintf(text.data(), text.size(), small ? "%.1g" : whole ? "%.0f" : "%.1f", value);
   return text.data();
 }
 

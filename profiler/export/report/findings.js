@@ -61,7 +61,7 @@ const toTimeline = () => {
 
 const card = (finding, scaleTop) => {
   const tags = [
-    el("span", {class: "sev"}, finding.severity === "info" ? "info" : `${finding.severity} severity`),
+    el("span", {class: "sev"}, finding.severity),
     el("span", {}, confidenceWords[finding.confidence]),
     finding.device !== undefined && summary.devices.length > 1 ? el("span", {}, bdi(deviceName(finding.device))) : null,
     finding.joint_rank > 0 ? el("span", {}, `fix ${showCount(finding.joint_rank)} when fixing several`) : null,

@@ -1,4 +1,7 @@
-// The average step, and each step.
+// The average step, and each step. A CPU device has no kernels: its ops are what computes.
+const computes = () => summary.kernels.length > 0 || summary.ops.length === 0;
+const partWord = (name) => name === "kernel" && !computes() ? "ops" : name;
+const partTitle = (name) => name === "kernel" && !computes() ? "Ops" : partStyles[name][1];
 const buildAverage = () => {
   const {steps, length, parts} = summary.average;
   if (steps === 0) {
@@ -12,12 +15,13 @@ const buildAverage = () => {
   const shown = Object.entries(parts).filter(([, value]) => value > 0);
   const total = shown.reduce((sum, [, value]) => sum + value, 0) || 1;
   for (const [name, value] of shown) {
-    const [style, title] = partStyles[name];
+    const [style] = partStyles[name];
+    const title = partTitle(name);
     const piece = paint(el("div", {title: `${title}: ${showTime(value)}, ${showShare(value / total)}`}), style);
     piece.style.flexGrow = String(value / total);
     piece.style.flexBasis = "0";
     if (value / total > 0.09) {
-      const text = el("span", {}, `${name} ${showShare(value / total)}`);
+      const text = el("span", {}, `${partWord(name)} ${showShare(value / total)}`);
       text.style.backgroundColor = style[0];
       text.style.padding = "2px 9px";
       piece.append(text);
@@ -59,7 +63,7 @@ const buildSteps = () => {
   const every = Math.ceil(columns.length / 24);
   columns.forEach(({from, to, length, parts, warm}, k) => {
     const name = to - from > 1 ? `Steps ${steps.number[from]} to ${steps.number[to - 1]}` : `Step ${steps.number[from]}`;
-    const said = parts.filter(([, value]) => value > 0).map(([part, value]) => `${part} ${showTime(value)}`).join(", ");
+    const said = parts.filter(([, value]) => value > 0).map(([part, value]) => `${partWord(part)} ${showTime(value)}`).join(", ");
     const stack = el("span", {class: "stack"});
     for (const [part, value] of parts) {
       if (value <= 0) continue;

@@ -404,7 +404,7 @@ TEST(Html, EvidenceIsNotMerged) {
   Analysis analysis = plain_analysis(many(30000));
   Finding finding;
   finding.rule = RuleId::T1;
-  finding.severity = Severity::high;
+  finding.severity = Severity::major;
   finding.title = "planted";
   finding.rank = 1;
   for (const uint32_t row : {100U, 101U, 102U}) finding.evidence.push_back({TableId::work, row});

@@ -53,7 +53,7 @@ Finding a_finding(uint32_t rank, Ns saving) {
   finding.rule = RuleId::T1;
   finding.rank = rank;
   finding.joint_rank = rank;
-  finding.severity = Severity::medium;
+  finding.severity = Severity::moderate;
   finding.title = "10 asynchronous copies from pageable memory";
   finding.advice =
       "Keep 2 page-locked buffers of 1 MB and reuse them; page-locking for every copy costs more "

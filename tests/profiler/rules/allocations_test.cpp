@@ -39,7 +39,7 @@ TEST(AllocationStall, SavesWhatTheDeviceWaitedFor) {
   EXPECT_EQ(fact(*found, "host_ns"), 1000e3);
   EXPECT_EQ(fact(*found, "calls_per_step"), 1);
   EXPECT_EQ(fact(*found, "bytes"), 10.0 * (1 << 20));
-  EXPECT_EQ(found->severity, Severity::high);
+  EXPECT_EQ(found->severity, Severity::major);
   EXPECT_TRUE(says(found->advice, "cudaMalloc")) << found->advice;
   EXPECT_TRUE(says(found->advice, "1.05 MB")) << found->advice;
   EXPECT_TRUE(says(found->advice, "pool")) << found->advice;

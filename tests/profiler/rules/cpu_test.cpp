@@ -51,7 +51,7 @@ TEST(MemoryBound, IsMoreThanANoteOnlyInLargeOps) {
   large.links.stream_bytes_per_s = 20e9;
   auto findings = large.run(find_cpu);
   ASSERT_EQ(findings.size(), 1u);
-  EXPECT_EQ(findings[0].severity, Severity::low);
+  EXPECT_EQ(findings[0].severity, Severity::minor);
   RuleCase small(cpu_steps(30 * us, 30 * 16000));
   small.links.stream_bytes_per_s = 20e9;
   findings = small.run(find_cpu);
@@ -145,7 +145,7 @@ TEST(PageFaults, FireAboveTheirShareOfTheTime) {
   EXPECT_EQ(findings[0].saving.expected, 20250);
   EXPECT_EQ(findings[0].saving.upper, 81000);
   EXPECT_EQ(findings[0].saving.lower, 10125);
-  EXPECT_EQ(findings[0].severity, Severity::low);
+  EXPECT_EQ(findings[0].severity, Severity::minor);
 
   Trace few = cpu_steps(10 * us, 0);
   count(few, "minor_faults", 0, 1000);
@@ -237,7 +237,7 @@ TEST(OwnCost, MeasuredCostIsComparedWithTheBudget) {
   ASSERT_EQ(findings.size(), 1u);
   EXPECT_EQ(findings[0].rule, RuleId::O1);
   EXPECT_EQ(findings[0].saving.expected, 20 * us);  // 2 % of 1,000
-  EXPECT_EQ(findings[0].severity, Severity::low);
+  EXPECT_EQ(findings[0].severity, Severity::minor);
   RuleCase at(cpu_steps(10 * us, 0));
   at.own_cost = 0.01;
   EXPECT_TRUE(at.run(find_overhead).empty());
@@ -258,7 +258,7 @@ TEST(OwnCost, IsNoMoreThanANoteWhereItMayBeChance) {
   c.own_cost_low = 0.011;
   findings = c.run(find_overhead);
   ASSERT_EQ(findings.size(), 1u);
-  EXPECT_EQ(findings[0].severity, Severity::low);
+  EXPECT_EQ(findings[0].severity, Severity::minor);
   EXPECT_EQ(findings[0].saving.lower, 11 * us);
 }
 

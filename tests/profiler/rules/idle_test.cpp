@@ -133,7 +133,7 @@ TEST(FirstUse, SavesWhatTheCallTookAboveTheUsual) {
   EXPECT_STREQ(found.fix.knob, "warm_up");
   EXPECT_NEAR(static_cast<double>(found.saving.expected), 1990e3, 19.9e3);
   EXPECT_EQ(found.saving.upper, 1990 * us);
-  EXPECT_EQ(found.severity, Severity::high);
+  EXPECT_EQ(found.severity, Severity::major);
   EXPECT_TRUE(says(found.title, "First-use")) << found.title;
   EXPECT_TRUE(says(found.advice, "cudaMalloc")) << found.advice;
 }

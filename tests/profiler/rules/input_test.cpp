@@ -29,7 +29,7 @@ TEST(InputBound, SavesTheWait) {
   EXPECT_EQ(found->saving.upper, 600 * us);
   EXPECT_NEAR(fact(*found, "input_share"), 60.0 / 165, 1e-9);
   EXPECT_EQ(fact(*found, "loader_wait_ns"), 600e3);
-  EXPECT_EQ(found->severity, Severity::high);
+  EXPECT_EQ(found->severity, Severity::major);
   EXPECT_TRUE(says(found->advice, "1 worker")) << found->advice;
 }
 
@@ -51,15 +51,15 @@ TEST(InputBound, HasTwoClasses) {
   RuleCase moderate(waiting(5600));
   auto findings = moderate.run(find_input);
   ASSERT_EQ(findings.size(), 1u);
-  EXPECT_EQ(findings[0].severity, Severity::medium);
+  EXPECT_EQ(findings[0].severity, Severity::moderate);
   RuleCase still(waiting(26200));
   findings = still.run(find_input);
   ASSERT_EQ(findings.size(), 1u);
-  EXPECT_EQ(findings[0].severity, Severity::medium);
+  EXPECT_EQ(findings[0].severity, Severity::moderate);
   RuleCase high(waiting(26300));
   findings = high.run(find_input);
   ASSERT_EQ(findings.size(), 1u);
-  EXPECT_EQ(findings[0].severity, Severity::high);
+  EXPECT_EQ(findings[0].severity, Severity::major);
 }
 
 // The host waits for the next batch while the device computes: the loader's own sum says 57 %.

@@ -43,12 +43,12 @@ TEST(Estimate, SeverityFollowsTheShareOfTheWindow) {
                 1.0);
     return finding.severity;
   };
-  EXPECT_EQ(severity(20600), Severity::high);    // 10.05 %
-  EXPECT_EQ(severity(20400), Severity::medium);  // 9.95 %
-  EXPECT_EQ(severity(6200), Severity::medium);   // 3.02 %
-  EXPECT_EQ(severity(6100), Severity::low);      // 2.98 %
-  EXPECT_EQ(severity(1030), Severity::low);      // 0.502 %
-  EXPECT_EQ(severity(1020), Severity::info);     // 0.498 %
+  EXPECT_EQ(severity(20600), Severity::major);     // 10.05 %
+  EXPECT_EQ(severity(20400), Severity::moderate);  // 9.95 %
+  EXPECT_EQ(severity(6200), Severity::moderate);   // 3.02 %
+  EXPECT_EQ(severity(6100), Severity::minor);      // 2.98 %
+  EXPECT_EQ(severity(1030), Severity::minor);      // 0.502 %
+  EXPECT_EQ(severity(1020), Severity::info);       // 0.498 %
   EXPECT_EQ(severity(0), Severity::info);
 }
 
@@ -92,7 +92,7 @@ TEST(Estimate, WithholdsFiguresFromABadRecording) {
   EXPECT_EQ(finding.saving.expected, 0);
   EXPECT_EQ(finding.saving.upper, 0);
   EXPECT_EQ(finding.confidence, Confidence::low);
-  EXPECT_LE(finding.severity, Severity::low);
+  EXPECT_LE(finding.severity, Severity::minor);
   EXPECT_TRUE(says(show_gain(c.input(), finding), "withheld"));
 }
 

@@ -47,7 +47,7 @@ TEST(ScalarReadBack, SavesTheWaitWhereTheHostHasMoreToDo) {
   EXPECT_EQ(fact(*found, "blocked_ns"), 970e3);  // ten times 10 to 107
   EXPECT_EQ(fact(*found, "idle_ns"), 2745e3);
   EXPECT_EQ(fact(*found, "bytes"), 40);
-  EXPECT_EQ(found->severity, Severity::high);  // 970 of 4070
+  EXPECT_EQ(found->severity, Severity::major);  // 970 of 4070
   EXPECT_EQ(found->plan.defer.size(), 10u);
   EXPECT_STREQ(found->fix.knob, "defer_read");
   EXPECT_TRUE(says(found->advice, "one step late"));
