@@ -108,6 +108,18 @@ void print_side(Output& out, const char* name, const Profile& profile) {
     out << "     " << wrap_text(safe_text(profile.health), out.width(), 5, false) << "\n";
 }
 
+// What makes the two hard to compare; "" if nothing does.
+std::string unlike(const Profile& a, const Profile& b) {
+  if (a.modelled != b.modelled) {
+    return std::string("The times of ") + (a.modelled ? "A" : "B") + " are modelled, those of " +
+           (a.modelled ? "B" : "A") +
+           " measured: their difference says how the two devices differ, not what a change to the "
+           "program brought.";
+  }
+  if (a.devices == b.devices || a.devices.empty() || b.devices.empty()) return "";
+  return "They are of different devices: A of " + a.devices + ", B of " + b.devices + ".";
+}
+
 void print_findings(Output& out, const std::vector<FindingRow>& findings, uint64_t top) {
   if (findings.empty()) return;
   print_section(out, "Findings");
@@ -136,6 +148,8 @@ void print_text(Output& out, const Profile& a, const Profile& b, const Compariso
   out << out.paint(Colour::bold, "Two recordings") << "\n";
   print_side(out, "A", a);
   print_side(out, "B", b);
+  if (const std::string text = unlike(a, b); !text.empty())
+    out << wrap_text(safe_text(text), out.width(), 2) << "\n";
 
   const Row& step = c.step;
   const bool steps = a.summary.steps > 0 && b.summary.steps > 0;
@@ -216,6 +230,8 @@ std::string json_text(const Profile& a, const Profile& b, const Comparison& c) {
     json.key("steps").natural(profile->summary.steps);
     json.key("health").integer(profile->summary.health);
     json.key("health_text").text(profile->health);
+    json.key("devices").text(profile->devices);
+    json.key("modelled").boolean(profile->modelled);
     json.end_object();
   }
   json.key("step");

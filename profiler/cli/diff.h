@@ -28,6 +28,8 @@ struct Profile {
   std::string path;
   mill_prof_summary summary{};
   std::string health;
+  std::string devices;    // their names
+  bool modelled = false;  // one of them is simulated
   double steps = 0;
   std::vector<double> step_ns;
   std::array<std::vector<double>, kParts.size()> parts;

@@ -32,6 +32,18 @@ Places read_steps(const View& view, Profile& profile) {
   return places;
 }
 
+void read_devices(const View& view, Profile& profile) {
+  std::set<std::string> names;
+  const Rows rows = view.query("select name, modelled from devices");
+  for (uint64_t row = 0; row < rows.size(); ++row) {
+    names.emplace(rows.text(0, row));
+    profile.modelled |= rows.integer(1, row) != 0;
+  }
+  for (const std::string& name : names) {
+    if (!name.empty()) profile.devices += (profile.devices.empty() ? "" : " and ") + name;
+  }
+}
+
 // keys: the columns that name a group; the first is always the step.
 void read_groups(const View& view, const Profile& profile, const Places& places,
                  const std::string& table, const std::string& keys,
@@ -200,6 +212,7 @@ Profile read_profile(const std::string& path, const OpenOptions& options) {
   read_groups(view, profile, places, "kernels", "name", profile.kernels);
   read_groups(view, profile, places, "transfers", "copy_kind, host_memory", profile.copies);
   profile.findings = view.findings();
+  read_devices(view, profile);
   return profile;
 }
 

@@ -92,6 +92,11 @@ Arguments::Arguments(const Command& command, std::span<const char* const> words)
     }
   }
   if (help()) return;
+  for (const auto& [name, text] : given_) {
+    const Option* const option = find_option(command, name);
+    if (option->value && text.empty())
+      throw UsageError("--" + name + " is empty, it needs a " + option->value);
+  }
   if (operands_.size() < command.least) {
     throw UsageError("millrace " + std::string(command.name) + " needs " + command.operands +
                      see_help(command));

@@ -2,6 +2,7 @@
 
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -35,6 +36,12 @@ bool wants_colour() {
 
 }  // namespace
 
+struct Output::Gzip {
+  z_stream stream{};
+  char made[kBuffer];
+  ~Gzip() { deflateEnd(&stream); }
+};
+
 Output::Output(int descriptor, std::string name)
     : descriptor_(descriptor),
       name_(std::move(name)),
@@ -56,11 +63,51 @@ Output& Output::operator<<(std::string_view text) {
 }
 
 void Output::flush() {
-  size_t done = 0;
-  while (done < buffer_.size() && !failed_) {
-    const ssize_t n = write(descriptor_, buffer_.data() + done, buffer_.size() - done);
+  if (gzip_) {
+    pack(Z_NO_FLUSH);
+  } else {
+    write_all(buffer_);
+  }
+  buffer_.clear();
+}
+
+void Output::compress() {
+  flush();
+  gzip_ = std::make_unique<Gzip>();
+  // A window of 2^15 bytes; 16 more asks for gzip's header and checksum.
+  if (deflateInit2(&gzip_->stream, Z_BEST_SPEED, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) !=
+      Z_OK) {
+    throw Failure("out of memory");
+  }
+}
+
+void Output::finish() {
+  if (gzip_) {
+    pack(Z_FINISH);
+    buffer_.clear();
+    gzip_.reset();
+  } else {
+    flush();
+  }
+}
+
+void Output::pack(int flush) {
+  z_stream& stream = gzip_->stream;
+  stream.next_in = reinterpret_cast<Bytef*>(buffer_.data());
+  stream.avail_in = static_cast<uInt>(buffer_.size());
+  do {
+    stream.next_out = reinterpret_cast<Bytef*>(gzip_->made);
+    stream.avail_out = sizeof gzip_->made;
+    deflate(&stream, flush);  // with room in both, it cannot fail
+    write_all({gzip_->made, sizeof gzip_->made - stream.avail_out});
+  } while (stream.avail_out == 0);
+}
+
+void Output::write_all(std::string_view data) {
+  while (!data.empty() && !failed_) {
+    const ssize_t n = write(descriptor_, data.data(), data.size());
     if (n >= 0) {
-      done += static_cast<size_t>(n);
+      data.remove_prefix(static_cast<size_t>(n));
       continue;
     }
     if (errno == EINTR) continue;
@@ -70,7 +117,6 @@ void Output::flush() {
     if (code == EPIPE) throw PipeClosed{};
     throw Failure("cannot write to " + name_ + ": " + std::strerror(code));
   }
-  buffer_.clear();
 }
 
 std::string Output::paint(Colour colour, std::string_view text) const {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -42,6 +43,9 @@ class Output {
 
   Output& operator<<(std::string_view text);
   void flush();
+  // From here on what is written is compressed (gzip); finish() writes the end of it.
+  void compress();
+  void finish();
 
   bool terminal() const { return terminal_; }
   uint32_t width() const { return width_; }
@@ -49,8 +53,13 @@ class Output {
   std::string paint(Colour colour, std::string_view text) const;
 
  private:
+  void write_all(std::string_view data);
+  void pack(int flush);
+
+  struct Gzip;
   int descriptor_;
   std::string name_;
+  std::unique_ptr<Gzip> gzip_;
   bool terminal_;
   bool coloured_;
   bool failed_ = false;

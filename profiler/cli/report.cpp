@@ -16,11 +16,14 @@ namespace {
 
 constexpr Option kOptions[] = {
     {"format", 'f', "FORMAT",
-     "text (the default), csv, json (one object a line), chrome (opens in ui.perfetto.dev) or "
+     "text (the default), csv, jsonl (one JSON object a line; of --what-if one in all), chrome (a "
+     "trace, opens in "
+     "ui.perfetto.dev) or "
      "html; "
      "without it FILE's ending decides"},
     {"output", 'o', "FILE",
-     "write there instead of to the standard output; it appears whole or not at all"},
+     "write there instead of to the standard output; it appears whole or not at all, and "
+     "compressed where it ends in .gz"},
     {"table", 't', "TABLE", "only this table: an aligned text, or csv"},
     {"query", 'q', "TEXT",
      "answer a question: \"select name, count, sum(duration_ns) from kernels group by name order "
@@ -62,12 +65,22 @@ int say_refused(Console& console, const View& view) {
   return kRefused;
 }
 
+void need_table(const View& view, const std::string& table) {
+  const Rows rows = view.query("tables");
+  std::vector<std::string> names;
+  std::string list;
+  for (uint64_t row = 0; row < rows.size(); ++row) {
+    names.emplace_back(rows.text(0, row));
+    if (names.back() == table) return;
+    list += (row > 0 ? ", " : "") + names.back();
+  }
+  throw UsageError("--table is \"" + safe_text(table) + "\", there are " + list +
+                   suggestion(table, names));
+}
+
 int run(Console& console, const Arguments& arguments) {
   std::string file = arguments.value("output", "");
   if (file == "-") file.clear();
-  if (file.ends_with(".gz"))
-    throw UsageError("--output is \"" + safe_text(file) +
-                     "\", but reports are written without gzip: leave .gz out");
   const Format& format = chosen_format(arguments, file);
   const bool csv = format.number == MILL_PROF_FORMAT_CSV;
   const bool text = format.number == MILL_PROF_FORMAT_TEXT;
@@ -91,6 +104,7 @@ int run(Console& console, const Arguments& arguments) {
   if (what_if) what = parse_whatif(*what_if);
 
   const View view(arguments.operands().front(), options);
+  if (table) need_table(view, *table);
   bool answered = true;
   if (what_if || query || (table && text)) {
     std::optional<WholeFile> whole;

@@ -1,14 +1,12 @@
 // millrace prof run: runs a program with its contexts recorded, then reports.
 #include <dirent.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -16,6 +14,7 @@
 
 #include "profiler/cli/commands.h"
 #include "profiler/cli/figures.h"
+#include "profiler/cli/program.h"
 #include "profiler/cli/view.h"
 #include "profiler/cli/whole_file.h"
 
@@ -28,12 +27,15 @@ constexpr Option kOptions[] = {
      "keep the trace (FILE ends in .json or .json.gz) or a report (.html, .txt, .csv, .jsonl); of "
      "several contexts each gets its own, FILE-2.html and so on"},
     {"format", 'f', "FORMAT",
-     "of the report: text (the default), csv, json, chrome (the trace itself) or html"},
+     "of the report: text (the default), csv, jsonl, chrome (the trace itself) or html"},
     {"budget", 'b', "PERCENT",
      "what recording may cost, of a step's time; 1 unless told, 100 for no limit"},
     {"store", 's', "MB", "memory for records, the newest are kept; 256 unless told"},
     {"top", 'n', "N", "findings, and rows of each table, in a text; 10 unless told"},
     {"no-report", 0, nullptr, "keep the trace (-o) and print nothing"},
+    {"wait", 0, "WHOM",
+     "all (the default): also for processes that COMMAND leaves behind, an interrupt ends that; "
+     "primary: for COMMAND only"},
 };
 
 constexpr const char* kNotes =
@@ -45,87 +47,11 @@ constexpr const char* kNotes =
     "prints can still be piped. `--` before COMMAND is optional.\n\n"
     "Exit status: that of COMMAND, 128 + n where signal n ended it, 127 where it was not found, "
     "126\n"
-    "where it could not be started; 1 where it succeeded but its trace could not be read or "
-    "kept.\n\n"
+    "where it could not be started; 1 where it succeeded but left no trace, or one that could not "
+    "be\n"
+    "read or kept.\n\n"
     "  millrace prof run -- ./train --epochs 1\n"
     "  millrace prof run -o report.html -- python3 train.py\n";
-
-// ---- the program --------------------------------------------------------------------------------
-
-// What is passed on to the program. The terminal sends its own signals to both.
-constexpr int kForwarded[] = {SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH};
-
-[[noreturn]] void begin(const std::vector<std::string>& command, const sigset_t& mask,
-                        const struct sigaction& child_before, bool pipe_was_ignored, int report) {
-  std::vector<char*> words;
-  for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
-  words.push_back(nullptr);
-  if (!pipe_was_ignored) signal(SIGPIPE, SIG_DFL);
-  sigaction(SIGCHLD, &child_before, nullptr);
-  sigprocmask(SIG_SETMASK, &mask, nullptr);
-  execvp(words[0], words.data());
-  const int code = errno;
-  // The parent reads 0 bytes where this fails too, and then sees the exit status.
-  const ssize_t told = write(report, &code, sizeof code);
-  _exit(told == sizeof code && code == ENOENT ? 127 : 126);
-}
-
-struct Outcome {
-  int status = 0;   // as a shell gives it
-  int signal = 0;   // that ended the program
-  int failure = 0;  // errno, where it could not be started
-};
-
-// Waits for the program and hands signals on.
-Outcome wait_for(pid_t child, const sigset_t& signals) {
-  for (;;) {
-    int status = 0;
-    const pid_t done = waitpid(child, &status, WNOHANG);
-    if (done == child) {
-      if (WIFSIGNALED(status)) return {128 + WTERMSIG(status), WTERMSIG(status), 0};
-      return {WEXITSTATUS(status), 0, 0};
-    }
-    if (done < 0 && errno != EINTR)
-      throw Failure(std::string("cannot wait for the program: ") + std::strerror(errno));
-    siginfo_t info{};
-    const int number = sigwaitinfo(&signals, &info);
-    // From the terminal (SI_KERNEL) it has reached the whole process group.
-    if (number > 0 && number != SIGCHLD && info.si_code <= 0) kill(child, number);
-  }
-}
-
-Outcome run_program(const std::vector<std::string>& command, bool pipe_was_ignored) {
-  sigset_t signals;
-  sigset_t mask;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGCHLD);
-  for (const int number : kForwarded) sigaddset(&signals, number);
-  struct sigaction standard {};
-  struct sigaction child_before {};
-  standard.sa_handler = SIG_DFL;
-  sigaction(SIGCHLD, &standard, &child_before);
-  sigprocmask(SIG_BLOCK, &signals, &mask);
-
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0)
-    throw Failure(std::string("cannot make a pipe: ") + std::strerror(errno));
-  const pid_t child = fork();
-  if (child == 0) begin(command, mask, child_before, pipe_was_ignored, ends[1]);
-  close(ends[1]);
-  if (child < 0) {
-    close(ends[0]);
-    throw Failure(std::string("cannot start a process: ") + std::strerror(errno));
-  }
-  int code = 0;
-  ssize_t n = 0;
-  do n = read(ends[0], &code, sizeof code);
-  while (n < 0 && errno == EINTR);
-  close(ends[0]);
-  Outcome outcome = wait_for(child, signals);
-  if (n == sizeof code) outcome.failure = code;
-  sigprocmask(SIG_SETMASK, &mask, nullptr);
-  return outcome;
-}
 
 // ---- the traces ---------------------------------------------------------------------------------
 
@@ -155,11 +81,31 @@ class Folder {
   Folder& operator=(const Folder&) = delete;
 
   const std::string& path() const { return path_; }
-  // A trace that could not be delivered. False if it is no longer there.
-  bool keep(const std::string& file) {
-    if (access(file.c_str(), F_OK) != 0) return false;
-    kept_.push_back(file);
-    return true;
+  // A trace that could not be delivered, under a name of its own. "" if it is no longer there.
+  std::string keep(const std::string& file) {
+    const bool named = file.ends_with(".json") || file.ends_with(".json.gz");
+    const std::string name =
+        named ? file : path_ + "/trace-" + std::to_string(kept_.size() + 1) + ".json";
+    if (rename(file.c_str(), name.c_str()) != 0) return "";
+    kept_.push_back(name);
+    return name;
+  }
+  // Why recordings could not be made or written: PATH.error of each.
+  std::vector<std::string> errors() const {
+    std::vector<std::string> out;
+    for (const std::string& file : files()) {
+      if (!file.ends_with(".error")) continue;
+      struct Close {
+        void operator()(std::FILE* stream) const { std::fclose(stream); }
+      };
+      const std::unique_ptr<std::FILE, Close> stream(std::fopen(file.c_str(), "re"));
+      char line[1000];
+      if (!stream || !std::fgets(line, sizeof line, stream.get())) continue;
+      line[std::strcspn(line, "\n")] = 0;
+      out.emplace_back(line);
+    }
+    std::sort(out.begin(), out.end());
+    return out;
   }
   std::vector<std::string> files() const {
     struct Close {
@@ -178,7 +124,8 @@ class Folder {
     std::vector<std::pair<int64_t, std::string>> found;
     for (const std::string& file : files()) {
       struct stat about {};
-      const bool trace = file.ends_with(".json.gz") || file.ends_with(".json");
+      const bool trace =
+          file.ends_with(".json.gz") || file.ends_with(".json") || file.ends_with(")");
       if (!trace || stat(file.c_str(), &about) != 0) continue;
       found.emplace_back(int64_t{about.st_mtim.tv_sec} * 1000000000 + about.st_mtim.tv_nsec, file);
     }
@@ -216,6 +163,7 @@ std::string numbered(const std::string& path, size_t index) {
 
 struct Wish {
   std::string file;
+  bool wait_for_all = true;
   const Format* format = nullptr;
   bool keep_trace = false;
   bool report = true;
@@ -229,6 +177,10 @@ Wish read_wish(const Arguments& arguments) {
   wish.keep_trace = wish.format->number == MILL_PROF_FORMAT_CHROME;
   wish.report = !arguments.has("no-report");
   wish.top = arguments.natural("top", 10, 1000000);
+  const std::string whom = arguments.value("wait", "all");
+  if (whom != "all" && whom != "primary")
+    throw UsageError("--wait is \"" + safe_text(whom) + "\", all or primary can be");
+  wish.wait_for_all = whom == "all";
   if (!wish.report && wish.file.empty())
     throw UsageError("--no-report without -o would leave nothing");
   if (wish.file.empty() && !wish.format->for_terminals)
@@ -292,20 +244,31 @@ void deliver(Console& console, const Wish& wish, const std::string& trace, size_
   if (!file.empty()) err << "millrace: wrote " << safe_text(file) << "\n";
 }
 
+// Where each context writes: a name that a report can show, and for a trace that is kept one whose
+// ending says how it is written.
+std::string trace_name(const Wish& wish, const std::string& program) {
+  const std::string name = plain_name(program);
+  if (!wish.keep_trace) return name + " (process %p context %c)";
+  return name + ".%p.%c.json" + (wish.file.ends_with(".gz") ? ".gz" : "");
+}
+
+std::string how_it_ended(const Outcome& outcome) {
+  if (outcome.signal != 0)
+    return printf_text(" was ended by signal %d (%s)", outcome.signal, strsignal(outcome.signal));
+  return outcome.status != 0 ? printf_text(" ended with status %d", outcome.status) : "";
+}
+
 int run(Console& console, const Arguments& arguments) {
   const Wish wish = read_wish(arguments);
   const std::string options = engine_options(arguments);
   check_file(wish.file);
   const std::vector<std::string>& command = arguments.operands();
   Folder folder;
-  // A trace that is kept without .gz is written without.
-  const bool plain = wish.keep_trace && !wish.file.ends_with(".gz");
-  const std::string setting = folder.path() + "/" + plain_name(command.front()) + ".%p.%c.json" +
-                              (plain ? "" : ".gz") + options;
+  const std::string setting = folder.path() + "/" + trace_name(wish, command.front()) + options;
   if (setenv("MILLRACE_PROF", setting.c_str(), 1) != 0) throw Failure("out of memory");
   console.out.flush();
   console.err.flush();
-  const Outcome outcome = run_program(command, console.pipe_was_ignored);
+  const Outcome outcome = run_program(command, console, wish.wait_for_all);
   unsetenv("MILLRACE_PROF");
   const std::string name = safe_text(command.front());
   if (outcome.failure != 0) {
@@ -314,34 +277,31 @@ int run(Console& console, const Arguments& arguments) {
     return outcome.failure == ENOENT ? 127 : 126;
   }
   const std::vector<std::string> traces = folder.traces();
+  const std::vector<std::string> errors = folder.errors();
+  const std::string ending = how_it_ended(outcome);
   Output& err = console.err;
+  for (const std::string& error : errors)
+    err << "millrace: a context of " << name << " left no trace: " << safe_text(error) << "\n";
   if (traces.empty()) {
-    err << "millrace: " << name
-        << (outcome.signal != 0 ? printf_text(" was ended by signal %d (%s) and", outcome.signal,
-                                              strsignal(outcome.signal))
-                                : std::string())
-        << " left no trace: it made no Millrace context"
-        << (outcome.signal != 0 ? ", or was ended before it could write" : "")
-        << ", or its library has no profiler (`millrace info --check` tells)\n";
-    return outcome.status;
+    if (errors.empty()) {
+      err << "millrace: " << name << ending << (ending.empty() ? "" : " and")
+          << " left no trace: it made no Millrace context, or did not end by exit() or by "
+             "returning "
+             "from main (_exit and signals write nothing)\n";
+    }
+    return outcome.status == 0 ? int{kFailed} : outcome.status;
   }
-  if (outcome.status != 0) {
-    err << "millrace: " << name
-        << (outcome.signal != 0 ? printf_text(" was ended by signal %d (%s)", outcome.signal,
-                                              strsignal(outcome.signal))
-                                : printf_text(" ended with status %d", outcome.status))
-        << "; what follows is of what it did until then\n";
-  }
+  if (!ending.empty())
+    err << "millrace: " << name << ending << "; what follows is of what it did until then\n";
   if (wish.report && (wish.file.empty() || wish.keep_trace)) err << "\n";
-  bool failed = false;
+  bool failed = !errors.empty();
   for (size_t k = 0; k < traces.size(); ++k) {
     try {
       deliver(console, wish, traces[k], k, traces.size());
     } catch (const Failure& error) {
       err << "millrace: the trace of " << name << ": " << error.what() << "\n";
-      if (folder.keep(traces[k])) {
-        err << "millrace: it is kept: " << safe_text(traces[k]) << "\n";
-      }
+      if (const std::string kept = folder.keep(traces[k]); !kept.empty())
+        err << "millrace: it is kept: " << safe_text(kept) << "\n";
       failed = true;
     }
   }

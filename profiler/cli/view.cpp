@@ -15,7 +15,7 @@ namespace {
 constexpr Format kFormats[] = {
     {"text", MILL_PROF_FORMAT_TEXT, ".txt", true},
     {"csv", MILL_PROF_FORMAT_CSV, ".csv", true},
-    {"json", MILL_PROF_FORMAT_JSON_LINES, ".jsonl", true},
+    {"jsonl", MILL_PROF_FORMAT_JSON_LINES, ".jsonl", true},
     {"chrome", MILL_PROF_FORMAT_CHROME, ".json", false},
     {"html", MILL_PROF_FORMAT_HTML, ".html", false},
 };
@@ -169,16 +169,17 @@ void View::print(Output& out, int32_t format, const char* options) const {
 
 const Format& find_format(std::string_view name) {
   std::vector<std::string> names;
+  if (name == "json") name = "jsonl";  // a trace is JSON too, but is called chrome here
   for (const Format& format : kFormats) {
     if (name == format.name) return format;
     names.emplace_back(format.name);
   }
   throw UsageError("--format is \"" + safe_text(name) +
-                   "\", text, csv, json, chrome or html can be" + suggestion(name, names));
+                   "\", text, csv, jsonl, chrome or html can be" + suggestion(name, names));
 }
 
 const Format* format_of_file(std::string_view path) {
-  if (path.ends_with(".json.gz")) path.remove_suffix(3);
+  if (path.ends_with(".gz")) path.remove_suffix(3);
   for (const Format& format : kFormats) {
     if (path.ends_with(format.ending)) return &format;
   }

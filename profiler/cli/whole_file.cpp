@@ -21,7 +21,7 @@ namespace {
 
 }  // namespace
 
-WholeFile::WholeFile(std::string path) : path_(std::move(path)) {
+WholeFile::WholeFile(std::string path, Packing packing) : path_(std::move(path)) {
   struct stat there {};
   // A device or a pipe cannot be replaced.
   if (stat(path_.c_str(), &there) == 0 && !S_ISREG(there.st_mode)) {
@@ -40,6 +40,7 @@ WholeFile::WholeFile(std::string path) : path_(std::move(path)) {
     fail("cannot create", path_, errno);
   }
   out_.emplace(descriptor_, "\"" + safe_text(path_) + "\"");
+  if (packing == Packing::by_name && path_.ends_with(".gz")) out_->compress();
 }
 
 WholeFile::~WholeFile() {
@@ -49,7 +50,7 @@ WholeFile::~WholeFile() {
 }
 
 void WholeFile::commit() {
-  out_->flush();
+  out_->finish();
   out_.reset();
   if (close(std::exchange(descriptor_, -1)) != 0) fail("cannot write", path_, errno);
   if (!temporary_.empty() && rename(temporary_.c_str(), path_.c_str()) != 0)
@@ -66,7 +67,7 @@ void move_file(const std::string& from, const std::string& to) {
     std::FILE* file;
     ~Close() { std::fclose(file); }
   } const close_in{in};
-  WholeFile out(to);
+  WholeFile out(to, WholeFile::Packing::none);
   std::vector<char> piece(size_t{1} << 16);
   while (const size_t n = std::fread(piece.data(), 1, piece.size(), in))
     out.out() << std::string_view(piece.data(), n);

@@ -1,6 +1,7 @@
 // A file that appears whole or not at all: written under a temporary name beside its own.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -10,7 +11,9 @@ namespace mill::cli {
 
 class WholeFile {
  public:
-  explicit WholeFile(std::string path);  // throws Failure
+  // by_name: what is written is compressed where the path ends in ".gz".
+  enum class Packing : uint8_t { by_name, none };
+  explicit WholeFile(std::string path, Packing packing = Packing::by_name);  // throws Failure
   ~WholeFile();
   WholeFile(const WholeFile&) = delete;
   WholeFile& operator=(const WholeFile&) = delete;

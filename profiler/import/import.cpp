@@ -55,8 +55,8 @@ class Walk {
 
  private:
   std::string nothing() const {
-    return source_.damaged() ? "Its compressed data is damaged from the beginning."
-                             : "It is empty.";
+    if (source_.damaged()) return "Its compressed data is damaged from the beginning.";
+    return cutter_.offset() == 0 ? "It is empty." : "It holds white space or zero bytes only.";
   }
   std::string beginning(int first) const {
     const char hex[] = "0123456789abcdef";

@@ -9,117 +9,15 @@ import gzip
 import json
 import math
 import os
-import pty
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-COMMAND = Path(sys.argv[1] if len(sys.argv) > 1 else "millrace").resolve()
-DATA = os.environ.get("MILL_TEST_DATA")
-WORK = Path(tempfile.mkdtemp(prefix="millrace-cli."))
-BASE = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "MILLRACE_PROF", "TMPDIR")}
-
-
-class Skip(Exception):
-    pass
-
-
-def call(*arguments, given="", environment=None, limit=300):
-    """Exit status (negative: signal), standard output, standard error."""
-    run = subprocess.run([str(COMMAND), *map(str, arguments)], input=given.encode(), capture_output=True,
-                         env={**BASE, **(environment or {})}, timeout=limit, cwd=WORK)
-    return run.returncode, run.stdout.decode(), run.stderr.decode()
-
-
-def same(got, wanted, what=""):
-    assert got == wanted, f"{what or 'value'} is {got!r}, not {wanted!r}"
-
-
-def holds(text, *parts):
-    for part in parts:
-        assert part in text, f"no {part!r} in:\n{text}"
-
-
-def fails(arguments, status, *parts, environment=None):
-    """The call ends with that status, says why in one sentence, and prints nothing else."""
-    code, out, err = call(*arguments, environment=environment)
-    same(code, status, f"exit status of {arguments}")
-    same(out, "", "standard output")
-    assert err.startswith("millrace: ") and err.count("\n") == 1, f"not one sentence:\n{err}"
-    holds(err, *parts)
-
-
-# ---- traces that are made here --------------------------------------------------------------------------------------
-
-
-def trace(steps=12, kernel_us=300, gap_us=100, jitter=(0, 3, 1, 4, 2), copy_us=0, names=("gemm", "relu")):
-    """Chrome events as PyTorch's profiler writes them: `steps` steps, each a launch and a kernel of every name, and a
-    copy from pageable memory before them if copy_us is not 0."""
-    events, now, number = [], 1000.0, 1
-
-    def add(name, category, start, duration, tid, pid=1, **args):
-        events.append({"ph": "X", "name": name, "cat": category, "ts": round(start, 3), "dur": round(duration, 3),
-                       "pid": pid, "tid": tid, "args": args})
-
-    for step in range(steps):
-        begin, free = now, now
-        if copy_us:
-            add("cudaMemcpyAsync", "cuda_runtime", now, copy_us + 6, 1, correlation=number)
-            add("Memcpy HtoD (Pageable -> Device)", "gpu_memcpy", now + 5, copy_us, 7, pid=0, correlation=number,
-                device=0, stream=7, bytes=int(copy_us * 10000))
-            events[-1]["args"]["memory bandwidth (GB/s)"] = 10.0
-            now += copy_us + 8
-            free = now
-            number += 1
-        for name in names:
-            add("aten::" + name, "cpu_op", now, 12, 1)
-            add("cudaLaunchKernel", "cuda_runtime", now + 2, 5, 1, correlation=number)
-            start = max(free, now + 9)
-            length = kernel_us + jitter[step % len(jitter)]
-            add(name, "kernel", start, length, 7, pid=0, correlation=number, device=0, stream=7)
-            free = start + length
-            now += 15
-            number += 1
-        add("cudaDeviceSynchronize", "cuda_runtime", now, free - now + 3, 1)
-        now = free + gap_us
-        add(f"ProfilerStep#{step}", "user_annotation", begin, now - begin, 1)
-    return {"schemaVersion": 1, "displayTimeUnit": "ms",
-            "deviceProperties": [{"id": 0, "name": "Made-up GPU", "totalGlobalMem": 1 << 34}], "traceEvents": events}
-
-
-def written(name, **options):
-    path = WORK / name
-    if not path.exists():
-        text = json.dumps(trace(**options))
-        path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
-    return path
-
-
-def need_profiler():
-    _, out, _ = call("info", "--json")
-    if not json.loads(out)["profiler"]["loaded"]:
-        raise Skip("the library has no profiler plugin")
-
-
-def need_sim():
-    _, out, _ = call("info", "--json")
-    if not any(p["name"] == "sim" and p["ok"] for p in json.loads(out)["plugins"]):
-        raise Skip("there is no simulated device")
-
-
-def recorded(name):
-    if not DATA:
-        raise Skip("MILL_TEST_DATA names no folder of recorded traces")
-    need_profiler()
-    found = [p for p in sorted((Path(DATA) / "traces").rglob("*")) if p.name.startswith(name) and ".json" in p.name]
-    if not found:
-        raise Skip(f"no trace {name} in {DATA}")
-    return found[0]
+from run_cases import *  # noqa: F403
+from support import *  # noqa: F403
 
 
 # ---- the command itself ---------------------------------------------------------------------------------------------
@@ -188,23 +86,6 @@ def test_output_that_nobody_reads():
             run = subprocess.run([COMMAND, "help"], stdout=full, stderr=subprocess.PIPE, text=True, env=BASE)
         same(run.returncode, 1)
         holds(run.stderr, "standard output", "No space left")
-
-
-def on_terminal(arguments, environment):
-    try:
-        pid, fd = pty.fork()
-    except OSError as problem:
-        raise Skip(f"this system has no pseudo-terminals: {problem}") from problem
-    if pid == 0:
-        os.execve(COMMAND, [str(COMMAND), *arguments], {**BASE, "TERM": "xterm", **environment})
-    text = b""
-    try:
-        while piece := os.read(fd, 65536):
-            text += piece
-    except OSError:
-        pass
-    os.close(fd)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text.decode()
 
 
 def test_colours_are_for_terminals():
@@ -350,7 +231,6 @@ def test_reports_do_not_replace_what_is_no_file():
     finally:
         os.close(reader)
     assert not list(WORK.glob("pipe.csv.*")), "a temporary file stayed"
-    fails(["prof", "report", written("plain.json"), "-o", "copy.json.gz"], 2, "copy.json.gz", "leave .gz out")
 
 
 def test_report_without_a_plugin():
@@ -376,8 +256,9 @@ def test_report_as_text():
 def test_report_in_every_format():
     need_profiler()
     path = written("plain.json")
-    code, out, _ = call("prof", "report", path, "-f", "json")
+    code, out, _ = call("prof", "report", path, "-f", "jsonl")
     same(code, 0)
+    same(call("prof", "report", path, "-f", "json")[1], out, "the other name of jsonl")
     rows = [json.loads(line) for line in out.splitlines()]
     same(sum(r["table"] == "work" for r in rows), 24, "pieces of work")
     code, out, _ = call("prof", "report", path, "-f", "csv", "-t", "kernels")
@@ -392,8 +273,14 @@ def test_report_in_every_format():
     same(call("prof", "report", path, "-o", "back.json")[0], 0)
     same(call("prof", "report", WORK / "back.json")[0], 0, "reading back what was exported")
     fails(["prof", "report", path, "-o", WORK / "no" / "folder.html"], 1, "folder.html")
-    fails(["prof", "report", path, "-f", "csv", "-t", "kernal"], 1, "kernal")
-    assert not list(WORK.glob("*.html.*")), "a temporary file stayed"
+    fails(["prof", "report", path, "-f", "csv", "-t", "kernal"], 2, "kernal", "did you mean \"kernels\"?", "gaps")
+    fails(["prof", "report", path, "-o", ""], 2, "--output is empty")
+    for packed in ("packed.html.gz", "packed.json.gz"):
+        same(call("prof", "report", path, "-o", packed)[0], 0)
+        plain = call("prof", "report", path, "-f", "html" if "html" in packed else "chrome")[1]
+        same(gzip.decompress((WORK / packed).read_bytes()).decode(), plain, packed)
+    same(call("prof", "report", WORK / "packed.json.gz")[0], 0, "reading back what was packed")
+    assert not list(WORK.glob("report.html.*")), "a temporary file stayed"
     code, text = on_terminal(["prof", "report", str(path), "-f", "html"], {})
     same(code, 2)
     holds(text, "-o")
@@ -517,132 +404,29 @@ def test_diff_of_what_came_and_went():
     holds(call("prof", "diff", a, b)[1], "gone", "new")
 
 
+def test_diff_of_unlike_recordings():
+    need_profiler()
+    a = written("plain.json")
+    assert "devices" not in call("prof", "diff", a, a)[1]
+    other = json.loads(a.read_text())
+    other["deviceProperties"][0]["name"] = "Another GPU"
+    (WORK / "other.json").write_text(json.dumps(other))
+    holds(call("prof", "diff", a, WORK / "other.json")[1], "different devices: A of Made-up GPU, B of Another GPU")
+    # As Millrace writes a simulated device.
+    same(call("prof", "report", a, "-o", "modelled.json")[0], 0)
+    made = json.loads((WORK / "modelled.json").read_text())
+    devices = made["millrace"]["devices"]
+    devices[0]["modelled"] = True
+    (WORK / "modelled.json").write_text(json.dumps(made))
+    holds(call("prof", "diff", a, WORK / "modelled.json")[1], "The times of B are modelled, those of A measured")
+    answer = json.loads(call("prof", "diff", a, WORK / "modelled.json", "-f", "json")[1])
+    same((answer["a"]["modelled"], answer["b"]["modelled"]), (False, True))
+
+
 def test_diff_of_what_cannot_be_read():
     need_profiler()
     fails(["prof", "diff", written("plain.json"), WORK / "nothing.json"], 1, "nothing.json")
     fails(["prof", "diff", written("plain.json"), written("plain.json"), "-f", "html"], 2, "html")
-
-
-# ---- run ------------------------------------------------------------------------------------------------------------
-
-
-def test_run_passes_everything_through():
-    code, out, err = call("prof", "run", "--", "sh", "-c", "cat; echo to stderr >&2; exit 5", given="through\n")
-    same((code, out), (5, "through\n"))
-    holds(err, "to stderr\n", "left no trace")
-    same(call("prof", "run", "sh", "-c", "exit 7")[0], 7, "without --")
-    code, _, err = call("prof", "run", "--", WORK / "no-such-program")
-    same(code, 127)
-    holds(err, "no-such-program", "No such file")
-    (WORK / "plain.txt").write_text("no program")
-    same(call("prof", "run", "--", WORK / "plain.txt")[0], 126)
-    code, _, err = call("prof", "run", "--", "sh", "-c", "kill -KILL $$")
-    same(code, 137)
-    holds(err, "signal 9")
-    # SIGPIPE is what the program had before, not what the command uses for itself.
-    same(call("prof", "run", "--", "sh", "-c", "kill -PIPE $$; exit 3")[0], 141)
-
-
-def test_run_looks_at_its_output_first():
-    ran = WORK / "ran"
-    (WORK / "is-a-folder.json").mkdir()
-    for options, code, *words in (
-            (["-o", WORK / "is-a-folder.json"], 1, "is-a-folder.json", "is a folder"),
-            (["-o", WORK / "no-such-folder/r.html"], 1, "no-such-folder", "No such file"),
-            (["-o", WORK / "r.pdf"], 2, "r.pdf", ".pdf", "--format")):
-        got, _, err = call("prof", "run", *options, "--", "touch", ran)
-        same(got, code)
-        holds(err, *words)
-        assert not ran.exists(), "the program ran all the same"
-    fails(["prof", "report", written("plain.json"), "-o", WORK / "r.pdf"], 2, "r.pdf", "--format")
-
-
-def test_run_hands_signals_on():
-    script = "trap 'echo caught; exit 9' TERM; echo ready; while :; do sleep 0.05; done"
-    run = subprocess.Popen([COMMAND, "prof", "run", "--", "sh", "-c", script], stdout=subprocess.PIPE,
-                           stderr=subprocess.PIPE, text=True, env=BASE)
-    same(run.stdout.readline(), "ready\n")
-    run.send_signal(signal.SIGTERM)
-    out, _ = run.communicate(timeout=60)
-    same((run.returncode, out), (9, "caught\n"))
-
-
-def test_run_sets_and_cleans():
-    folder = WORK / "temporary"
-    folder.mkdir()
-    code, out, _ = call("prof", "run", "--budget", "2", "--store", "64", "--", "sh", "-c", 'echo "$MILLRACE_PROF"',
-                        environment={"TMPDIR": str(folder)})
-    same(code, 0)
-    path, *options = out.strip().split(",")
-    assert path.startswith(str(folder)) and "%p" in path and "%c" in path, path
-    same(options, ["budget=0.02", f"store={64 << 20}"])
-    same(list(folder.iterdir()), [], "what stayed behind")
-    # The program may change its folder, and "%p" in a name would become its number.
-    (WORK / "of %p").mkdir()
-    for wanted, kept in (("temporary", folder), ("of %p", Path("/tmp"))):
-        code, out, _ = call("prof", "run", "--", "sh", "-c", 'echo "$MILLRACE_PROF"', environment={"TMPDIR": wanted})
-        same(code, 0)
-        assert out.startswith(str(kept.resolve())) and out.count("%") == 2, out
-
-
-PROGRAM = """
-import ctypes, os, sys
-library = ctypes.CDLL(sys.argv[1])
-context = ctypes.c_void_p()
-assert library.mill_context_create(None, ctypes.byref(context), None) == 0
-execution = ctypes.c_void_p()
-library.mill_exec_create.argtypes = [ctypes.c_void_p, ctypes.c_uint32] + [ctypes.c_void_p] * 3
-assert library.mill_exec_create(context, 0, None, ctypes.byref(execution), None) == 0
-dims = (ctypes.c_int64 * 2)(256, 256)
-make = library.mill_tensor_create
-make.argtypes = [ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_void_p]
-add = library.mill_add
-add.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_void_p] * 2
-tensor = ctypes.c_void_p()
-assert make(execution, 12, dims, 2, ctypes.byref(tensor), None) == 0
-for step in range(20):
-    for _ in range(10):
-        out = ctypes.c_void_p()
-        assert add(execution, tensor, tensor, ctypes.byref(out), None) == 0
-        library.mill_tensor_release(out)
-    library.mill_trace_step.argtypes = [ctypes.c_void_p] * 2
-    assert library.mill_trace_step(execution, None) == 0
-for release, handle in ((library.mill_tensor_release, tensor), (library.mill_exec_release, execution),
-                        (library.mill_context_release, context)):
-    release.argtypes = [ctypes.c_void_p]
-    release(handle)
-print("done")
-"""
-
-
-def test_run_reports_a_program():
-    need_profiler()
-    library = json.loads(call("info", "--json")[1])["library"]["path"]
-    program = WORK / "program.py"
-    program.write_text(PROGRAM)
-    if b"MILLRACE_PROF" not in Path(library).read_bytes():
-        raise Skip("this library does not look at MILLRACE_PROF")
-    code, out, err = call("prof", "run", "--", sys.executable, program, library)
-    same((code, out), (0, "done\n"))
-    holds(err, "add")
-    code, out, err = call("prof", "run", "-o", "kept.json.gz", "--no-report", "--", sys.executable, program,
-                          library)
-    same((code, out), (0, "done\n"))
-    same(err.count("\n"), 1, err)
-    code, out, _ = call("prof", "report", WORK / "kept.json.gz", "-q", "select count from ops", "-f", "csv")
-    same((code, out), (0, "count\r\n200\r\n"))
-    same(call("prof", "run", "-o", "kept.html", "--", sys.executable, program, library)[0], 0)
-    holds((WORK / "kept.html").read_text(), "<html")
-    # What cannot be delivered is not lost: the program may have run for hours.
-    for full in ("json", "html"):
-        code, out, err = call("prof", "run", "-f", "chrome" if full == "json" else full, "-o", "/dev/full", "--",
-                              sys.executable, program, library)
-        same((code, out), (1, "done\n"))
-        holds(err, "/dev/full", "it is kept: ")
-        kept = Path(re.search(r"it is kept: (\S+)", err)[1])
-        holds(call("prof", "report", kept)[1], "add")
-        kept.unlink()
-        kept.parent.rmdir()
 
 
 # ---- calibrate ------------------------------------------------------------------------------------------------------

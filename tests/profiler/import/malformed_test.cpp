@@ -28,7 +28,8 @@ TEST(ImportMalformed, TextsThatAreNoTraceSayWhatTheyAre) {
     return in.why;
   };
   EXPECT_EQ(why(""), "It is empty.");
-  EXPECT_EQ(why(" \n\t"), "It is empty.");
+  EXPECT_EQ(why(" \n\t"), "It holds white space or zero bytes only.");
+  EXPECT_EQ(why(std::string(100, '\0')), "It holds white space or zero bytes only.");
   EXPECT_EQ(why("[]"), "It has a list of events, but no event is in it.");
   EXPECT_EQ(why("[{}]"), "It has a list of events, but no event is in it.");
   EXPECT_EQ(why("{\"traceEvents\":[]}"), "It has a list of events, but no event is in it.");
