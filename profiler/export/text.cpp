@@ -179,8 +179,9 @@ void text_header(Page& page, const Analysis& analysis) {
   const Trace& trace = analysis.trace();
   const Timeline& timeline = *analysis.timeline;
   constexpr size_t kIndent = 10;
+  const std::string name = trace.source.substr(trace.source.find_last_of('/') + 1);
   page.paragraph("Profile   ", kIndent,
-                 (trace.source.empty() ? "(no name)" : trace.source) +
+                 (name.empty() ? "(no name)" : name) +
                      (trace.dialect.empty() ? "" : " (" + trace.dialect + ")"));
   for (size_t k = 0; k < trace.devices.size() && k < kMaxDevices; ++k) {
     page.paragraph(k == 0 ? "Devices   " : "          ", kIndent, device_text(trace.devices[k]));

@@ -1,77 +1,20 @@
 // I1: a program that waits for its next batch.
 #include <algorithm>
 #include <cmath>
-#include <map>
 
+#include "profiler/rules/loader_times.h"
 #include "profiler/rules/rule_help.h"
 
 namespace mill::prof {
 
 using namespace rule;
 
-namespace {
-
-struct Waits {
-  std::map<uint32_t, std::vector<Interval>> of_thread;
-  std::vector<uint32_t> rows;
-  double raw_ns = 0;  // as the loader counted, under running kernels too
-};
-
-// Of the thread that runs the steps; of all where that one never asks.
-Waits loader_waits(const RuleInput& input) {
-  const Loader& loader = input.timeline.trace().loader;
-  const Interval window = input.timeline.window();
-  const uint32_t main = input.timeline.main_thread();
-  Waits waits;
-  const auto take = [&](bool main_only) {
-    for (uint32_t row = 0; row < loader.size(); ++row) {
-      if (loader.kind[row] != static_cast<uint8_t>(LoaderKind::next) || loader.wait[row] <= 0 ||
-          (main_only && loader.thread[row] != main))
-        continue;
-      // The wait comes first; what follows it hands the batch over.
-      const Ns length = Interval{loader.start[row], loader.end[row]}.length();
-      const Ns until = loader.start[row] + std::min(length, loader.wait[row]);
-      const Interval time = clip(loader.start[row], until, window);
-      if (time.length() == 0) continue;
-      waits.of_thread[loader.thread[row]].push_back(time);
-      waits.rows.push_back(row);
-      waits.raw_ns += static_cast<double>(time.length());
-    }
-  };
-  take(true);
-  if (waits.rows.empty()) take(false);
-  return waits;
-}
-
-struct Fills {
-  uint64_t count = 0;
-  double ns = 0;  // of all workers together
-  std::map<uint32_t, std::vector<Interval>> of_thread;
-};
-
-Fills loader_fills(const RuleInput& input) {
-  const Loader& loader = input.timeline.trace().loader;
-  const Interval window = input.timeline.window();
-  Fills fills;
-  for (uint32_t row = 0; row < loader.size(); ++row) {
-    if (loader.kind[row] != static_cast<uint8_t>(LoaderKind::fill)) continue;
-    const Interval time = clip(loader.start[row], loader.end[row], window);
-    if (time.length() == 0) continue;
-    ++fills.count;
-    fills.ns += static_cast<double>(time.length());
-    fills.of_thread[loader.thread[row]].push_back(time);
-  }
-  return fills;
-}
-
-}  // namespace
-
 // input% = (loader wait + device waiting for the host + exposed copies to the device) / step, each
 // instant once. A wait under a running kernel is no loss and does not count.
 void find_input(const RuleInput& input, std::vector<Finding>& out) {
   const Trace& trace = input.timeline.trace();
   const Interval window = input.timeline.window();
-  const Waits waits = loader_waits(input);
+  const LoaderWaits waits = loader_waits(input);
   if (waits.rows.empty() || window.length() == 0) return;
 
   IntervalSet busy;
@@ -119,7 +62,7 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
   for (const uint32_t row : waits.rows)
     evidence.add(row, static_cast<double>(trace.loader.wait[row]), TableId::loader);
   evidence.give(finding);
-  const Fills fills = loader_fills(input);
+  const LoaderFills fills = loader_fills(input);
   // A thread that asks for batches and fills them itself is no worker.
   uint64_t threads = 0;
   for (const auto& [thread, list] : fills.of_thread) threads += waits.of_thread.count(thread) == 0;
@@ -140,6 +83,10 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
       finding.plan.host_time.push_back({thread, one, to_ns(std::round(now))});
     }
   }
+  // Where the program computes on the same processors that its workers need, a wait for a worker
+  // that got none is time in which those processors did something else: nothing ahead saves it.
+  const auto starved = static_cast<double>(view == nullptr ? starved_length(input) : 0);
+  const bool no_processor = starved > 0.5 * raw && workers <= now_working;
   // One batch ahead by one worker: a wait shrinks by what else a step has to do.
   const double left = raw > 0 ? std::clamp((raw - (length - raw)) / raw, 0.0, 1.0) : 0;
   for (const auto& [thread, list] : waits.of_thread) {
@@ -160,6 +107,7 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
                    {"fills", static_cast<double>(fills.count), Unit::none},
                    {"fill_ns", fills.ns, Unit::ns},
                    {"workers", now_working, Unit::none}};
+  if (starved > 0) finding.facts.push_back({"no_processor_ns", starved, Unit::ns});
   if (view != nullptr) {
     const double use = share_of_window(input, static_cast<double>(kernel.length()));
     finding.facts.push_back({"kernel_share", use, Unit::ratio});
@@ -168,6 +116,11 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
   finding.fix = threads > 0 && workers <= now_working
                     ? Fix{"prefetch_depth", now_working, of_engine(trace)}
                     : Fix{"loader_workers", workers, of_engine(trace)};
+  if (no_processor) {
+    finding.fix = {};
+    finding.plan = {};
+    finding.plan_lower = {};
+  }
   // Copies that waited for a batch go earlier with it, so that only kernels are in the way.
   finding.saving.upper = view == nullptr
                              ? exposed.length()
@@ -178,7 +131,11 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
     finding.severity = share >= input.limits.i1_high ? Severity::major : Severity::moderate;
 
   const auto figure = [&](double ns) { return show_time(ns / steps); };
-  finding.title = "Input-bound: " + show_share(share) + " of the time goes into getting a batch";
+  finding.title =
+      no_processor ? show_share(share) +
+                         " of the time goes into waiting for batches whose workers had no "
+                         "processor"
+                   : "Input-bound: " + show_share(share) + " of the time goes into getting a batch";
   std::string split = figure(wait_ns) + " waiting for the loader";
   if (handing_ns > 0) split += ", " + figure(handing_ns) + " from the batch to its copy";
   if (copy_ns > 0) split += ", " + figure(copy_ns) + " copying with no kernel running";
@@ -188,11 +145,16 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
           show_number(workers) + (workers > 1 ? " workers do it" : " worker do it") +
           " while the device computes.";
   } else {
-    how = show_number(now_working) + (threads > 1 ? " workers take " : " worker takes ") +
-          show_time(fills.ns / static_cast<double>(fills.count)) + " for a batch. " +
-          (workers > now_working
-               ? "With " + show_number(workers) + " they would keep up; or make a batch cheaper."
-               : "They are fast enough on average: let them work further ahead.");
+    how =
+        show_number(now_working) + (threads > 1 ? " workers take " : " worker takes ") +
+        show_time(fills.ns / static_cast<double>(fills.count)) + " for a batch. " +
+        (workers > now_working
+             ? "With " + show_number(workers) + " they would keep up; or make a batch cheaper."
+         : no_processor
+             ? "They had memory and nothing else to do, but no processor, for " + figure(starved) +
+                   " of that: ops and other programs had them all. Let ops use a thread less if "
+                   "batches are worth more than that."
+             : "They are fast enough on average: let them work further ahead.");
   }
   finding.advice = "Of each " + show_time(length / steps) +
                    (input.timeline.window_steps() > 0 ? " step: " : ": ") + split + ". " + how +

@@ -132,6 +132,69 @@ TEST(InputBound, WorkersThatAreFastEnoughShouldWorkFurtherAhead) {
   EXPECT_EQ(findings[0].fix.value, 2);
 }
 
+// On a CPU device: work of 540, then a wait of 60 for a batch that takes 50, which its worker
+// begins `late` after it last did something.
+Trace starving(Ns late, bool on_cpu = true) {
+  Builder b;
+  if (on_cpu) b.trace.devices[0].kind = DeviceKind::cpu;
+  const uint32_t worker = b.thread(2);
+  const Ns period = 600 * us;
+  for (int k = 0; k < kSteps; ++k) {
+    const Ns t = k * period;
+    if (on_cpu) {
+      b.by(0).op("work", t, t + 540 * us);
+    } else {
+      b.by(0).kernel("work", t + 5 * us, t + 5 * us, t + 540 * us);
+    }
+    b.by(0).loader_wait(t + 540 * us, t + 600 * us);
+    b.step(k, t, t + period);
+    const auto fill = [&](Ns begin, Ns end) {
+      const uint32_t row = b.trace.loader.add();
+      b.trace.loader.start[row] = begin;
+      b.trace.loader.end[row] = end;
+      b.trace.loader.thread[row] = worker;
+      b.trace.loader.kind[row] = static_cast<uint8_t>(LoaderKind::fill);
+    };
+    if (late < 550 * us) fill(t + 545 * us - late, t + 550 * us - late);
+    fill(t + 550 * us, t + 600 * us);
+  }
+  return std::move(b.trace);
+}
+
+// Where all processors compute there is none that could have worked ahead.
+TEST(InputBound, AWaitForAWorkerWithoutAProcessorSavesNothing) {
+  RuleCase c(starving(550 * us));
+  const auto findings = c.run(find_input);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(findings[0].severity, Severity::info);
+  EXPECT_EQ(findings[0].saving.expected, 0);
+  // Each but the first, of which nobody knows when the one before was taken.
+  EXPECT_EQ(findings[0].saving.upper, kSteps * 60 * us);
+  EXPECT_EQ(fact(findings[0], "no_processor_ns"), 60e3 * (kSteps - 1));
+  EXPECT_TRUE(says(findings[0].title, "no processor")) << findings[0].title;
+  EXPECT_STREQ(findings[0].fix.knob, "");
+}
+
+// 30 late make 30 of the wait, which is half of it; one more is most of it.
+TEST(InputBound, AWorkerThatBeganInTimeIsNotStarved) {
+  for (const Ns late : {0 * us, 30 * us, 40 * us}) {
+    RuleCase c(starving(late));
+    const auto findings = c.run(find_input);
+    ASSERT_EQ(findings.size(), 1u) << late;
+    const bool starved = late == 40 * us;
+    EXPECT_EQ(findings[0].severity, starved ? Severity::info : Severity::moderate) << late;
+    EXPECT_EQ(findings[0].saving.expected > 0, !starved) << late;
+  }
+}
+
+// The host of an accelerator may get one more processor.
+TEST(InputBound, BesideAnAcceleratorTheWaitCanBeSaved) {
+  RuleCase c(starving(550 * us, false));
+  const auto findings = c.run(find_input);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(findings[0].severity, Severity::moderate);
+}
+
 // 60 of filling by the thread that waits for it.
 TEST(InputBound, AThreadThatFillsItsOwnBatchesHasNoWorker) {
   RuleCase c(filled(60 * us, false));
