@@ -51,36 +51,47 @@ void finish(const AutoProfile& one) {
   one.plugin->session_stop(one.session, &error);
   void* view = nullptr;
   mill_status status = one.plugin->session_snapshot(one.session, &view, &error);
+  std::string why;
   if (status == MILL_OK) {
     try {
       ExportFile file(one.path);
       status = one.plugin->view_export(view, MILL_PROF_FORMAT_CHROME, "", ExportFile::write, &file,
                                        &error);
+      file.rethrow();
       if (status == MILL_OK) file.commit();
-    } catch (...) {
+    } catch (const Error& failure) {
       status = MILL_E_IO;
+      why = failure.text();
+    } catch (...) {
+      status = MILL_E_MEMORY;
     }
     one.plugin->view_destroy(view);
   }
   if (status != MILL_OK) {
-    write_error(one.path, error.text[0] != 0 ? std::string(error.text)
-                                             : "\"" + one.path + "\" cannot be written");
+    if (why.empty()) why = error.text[0] != 0 ? error.text : "there is no memory to write it";
+    write_error(one.path, why);
   }
   one.plugin->session_destroy(one.session);
 }
 
-void context_ends(mill_context* context) noexcept {
+bool finish_of(const mill_context* context) noexcept {
   try {
     Registry& registry = Registry::of_process();
     const std::lock_guard lock(registry.mutex);
     const auto found = std::find_if(registry.all.begin(), registry.all.end(),
                                     [&](const AutoProfile& one) { return one.context == context; });
-    if (found == registry.all.end()) return;
+    if (found == registry.all.end()) return false;
     const AutoProfile one = *found;
     registry.all.erase(found);
     finish(one);
-  } catch (...) {  // NOLINT(bugprone-empty-catch): without memory there is no trace
+    return true;
+  } catch (...) {  // without memory there is no trace
+    return false;
   }
+}
+
+void context_ends(mill_context* context) noexcept {
+  finish_of(context);
 }
 
 void process_ends() {
@@ -93,7 +104,14 @@ void process_ends() {
   }
 }
 
+// A program that another one replaced (exec) has its number, and counts its contexts anew.
+bool is_taken(const std::string& pattern, const std::string& path) {
+  return pattern.find("%p") != std::string::npos && pattern.find("%c") != std::string::npos &&
+         (access(path.c_str(), F_OK) == 0 || access((path + ".error").c_str(), F_OK) == 0);
+}
+
 struct Settings {
+  std::string pattern;
   std::string path;
   mill_prof_opts opts{};
 };
@@ -106,6 +124,7 @@ Settings settings_of(const std::string& text, int number) {
   out.opts.budget = 1;
   size_t at = text.find(',');
   const std::string pattern = text.substr(0, at);
+  out.pattern = pattern;
   for (size_t k = 0; k < pattern.size(); ++k) {
     const char next = pattern[k] == '%' && k + 1 < pattern.size() ? pattern[k + 1] : '\0';
     if (next == 'p' || next == 'c') {
@@ -132,13 +151,19 @@ Settings settings_of(const std::string& text, int number) {
 
 }  // namespace
 
+bool yield_auto_profile(mill_context& context) noexcept {
+  return finish_of(&context);
+}
+
 void begin_auto_profile(mill_context& context) noexcept {
   const char* const text = std::getenv("MILLRACE_PROF");
   if (!text || text[0] == 0) return;
   try {
     Registry& registry = Registry::of_process();
     const std::lock_guard lock(registry.mutex);
-    const Settings settings = settings_of(text, ++registry.contexts);
+    Settings settings = settings_of(text, ++registry.contexts);
+    while (is_taken(settings.pattern, settings.path))
+      settings = settings_of(text, ++registry.contexts);
     try {
       const mill_profiler_table& plugin = need_profiler();
       mill_kernel_error error{};

@@ -12,4 +12,8 @@ namespace mill::api {
 // program has not asked for any of this.
 void begin_auto_profile(mill_context& context) noexcept;
 
+// Ends the context's own recording, where it has one, and writes it: the program wants a session of
+// its own. False where there is none.
+bool yield_auto_profile(mill_context& context) noexcept;
+
 }  // namespace mill::api

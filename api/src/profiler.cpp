@@ -7,6 +7,7 @@
 #include <exception>
 #include <string>
 
+#include "auto_profile.h"
 #include "base/utf8.h"
 #include "export_file.h"
 #include "guard.h"
@@ -193,7 +194,9 @@ mill_status mill_prof_start(mill_prof* prof, mill_error* err) {
   return guard("mill_prof_start", err, [&] {
     const ProfGuard p(prof);
     if (p->running) fail(MILL_E_STATE, "the session runs already");
-    if (!p->context->profile.begin(p->self, p->plugin.session_device_added))
+    ProfileWatch& watch = p->context->profile;
+    if (!watch.begin(p->self, p->plugin.session_device_added) &&
+        !(yield_auto_profile(*p->context) && watch.begin(p->self, p->plugin.session_device_added)))
       fail(MILL_E_STATE, "another session of the context runs");
     mill_kernel_error error{};
     const mill_status status = p->plugin.session_start(p->self, &error);

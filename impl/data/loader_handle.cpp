@@ -184,10 +184,13 @@ mill_status mill_loader::next(mill_exec& exec, mill_tensor** out) {
   const uint64_t before = exec.trace.now();
   LoaderBatch batch;
   if (!core.next(batch)) return MILL_END;
+  // A batch that lay there was not waited for, whatever handing it over takes.
+  const uint64_t ready = exec.trace.now();
+  const bool waited = batch.wait_ns > 0 || exec.trace.modelled();
   const uint64_t bytes = staged ? give_staged(exec, batch, out) : give_gathered(batch, out);
   indices_.assign(batch.indices, batch.indices + batch.rows);
   core.release_batch();
-  record_wait(exec, bytes, before);
+  record_wait(exec, bytes, before, waited ? ready - before : 0);
   for (uint32_t k = 0; k < core.columns(); ++k) exec.note(out[k]);
   return MILL_OK;
 }
@@ -239,11 +242,12 @@ TensorRef mill_loader::take_staged(mill_exec& exec, uint32_t slot, uint32_t colu
 }
 
 // The caller's wait. What a worker does it tells by itself.
-void mill_loader::record_wait(mill_exec& exec, uint64_t bytes, uint64_t before) const {
+void mill_loader::record_wait(mill_exec& exec, uint64_t bytes, uint64_t before,
+                              uint64_t waited) const {
   if (!exec.trace.on(MILL_TRACE_LOADER)) return;
   mill_trace_record record = exec.trace.begin(MILL_RECORD_LOADER);
   record.start_ns = before;
-  record.wait_ns = exec.trace.now() - before;
+  record.wait_ns = waited;
   record.detail = MILL_RECORD_LOADER_NEXT;
   record.bytes = bytes;
   record.memory =

@@ -40,6 +40,8 @@ class ExecTrace {
   // Tier 0: one load and one branch.
   bool on(uint64_t bits) const { return (tracer_.mask() & bits) != 0; }
   uint64_t now() const { return time_.now(); }
+  // Of a device with modelled time: what now() counts is not what passes.
+  bool modelled() const { return time_.clock() != 0; }
   // The op call that is running; 0: none, or ops are not traced.
   uint64_t instance() const { return instance_; }
 
