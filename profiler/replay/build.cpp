@@ -310,6 +310,7 @@ class Builder {
         node.kind = segment.kind;
         if (segment.kind == NodeKind::root) {
           node.own = segment.begin;
+          if (segment.fill != kNone) hold_root(segment, rank, node);
           continue;
         }
         node.own = own_[k];
@@ -331,6 +332,15 @@ class Builder {
         }
       }
     }
+  }
+
+  // A thread that another one starts, or holds until then, begins no earlier than that one's line.
+  void hold_root(const Segment& root, uint32_t rank, Node& node) {
+    node.other = edge(id_of_segment(root.fill), rank);
+    if (node.other == kNone) return;
+    node.host_lag = root.begin - lines_.segments[root.fill].end;
+    const auto line = std::upper_bound(lines_.first.begin(), lines_.first.end(), root.fill);
+    node.own = std::min(root.begin, lines_.segments[*std::prev(line)].begin);
   }
 
   void fill_work() {
@@ -461,6 +471,7 @@ class Builder {
     bool any = false;
     for (const Node& node : graph_.nodes) {
       if (node.kind != NodeKind::root && (node.flags & kFixed) == 0) continue;
+      if (node.kind == NodeKind::root && node.other != kNone) continue;  // no earlier than another
       const Ns t = node.kind == NodeKind::root ? node.own : node.offset;
       graph_.begin = any ? std::min(graph_.begin, t) : t;
       any = true;

@@ -288,7 +288,8 @@ void hand_over(const Trace& trace, const Clock& clock, Lines& lines) {
 
 // A worker that is ahead waits until the program takes a batch, which gives back the memory for the
 // next one; and where there are fewer processors than threads, until the program leaves it one.
-// Either way it begins when the thread that takes the batches lets it.
+// Either way it begins when the thread that takes the batches lets it; as it does with the first
+// one, which that thread asks for.
 void hand_back(const Trace& trace, const Clock& clock, Lines& lines) {
   const Loader& loader = trace.loader;
   struct Next {
@@ -321,13 +322,16 @@ void hand_back(const Trace& trace, const Clock& clock, Lines& lines) {
     if (after == nexts.begin()) continue;
     const Next& next = *std::prev(after);
     if (next.line == line) continue;
-    Segment& gap = lines.segments[lines.at(line, begin)];
-    if (gap.kind != NodeKind::gap || gap.end != begin) continue;
+    // What ends where the batch begins: a pause, or nothing, of a worker that then does its first.
+    const uint32_t root = lines.first[line];
+    const bool first = lines.segments[root].begin == begin;
+    Segment& held = lines.segments[first ? root : lines.at(line, begin)];
+    if (!first && (held.kind != NodeKind::gap || held.end != begin)) continue;
     // What the other thread had behind it by then: strictly, since among nodes of one time the
     // order is that of the lines.
     uint32_t from = lines.at(next.line, begin);
     while (lines.segments[from].end >= begin && from > lines.first[next.line]) --from;
-    if (lines.segments[from].end >= gap.begin) gap.fill = from;
+    if (first || lines.segments[from].end >= held.begin) held.fill = from;
   }
 }
 

@@ -70,6 +70,23 @@ TEST(ReplayLoader, ABatchThatBeginsLongAfterIsHeldByTheProgramToo) {
   }
 }
 
+// As the loader of a test between epochs: nothing but the program's asking holds it back.
+TEST(ReplayLoader, AWorkerThatComesLateComesEarlierWithTheProgram) {
+  Builder b;
+  const uint32_t worker = b.thread(2);
+  b.op("work", 0, 1000 * us);
+  b.loader_wait(1000 * us, 1100 * us);
+  fill(b, worker, 1010 * us, 1095 * us);
+  b.op("work", 1100 * us, 1200 * us);
+  const Timeline timeline = plain_timeline_of(b.trace);
+  const Replay replay(timeline);
+  EXPECT_EQ(replay.measured(), 1200 * us);
+  EXPECT_EQ(replay.error(), 0);
+  Plan plan;
+  plan.host_time.push_back({0, {0, 1000 * us}, 300 * us});
+  EXPECT_EQ(replay.run(plan).span, 500 * us);
+}
+
 TEST(ReplayLoader, AThreadThatMakesItsOwnBatchesWaitsForNobody) {
   // It makes a batch in 50 us, takes it, and works: one line, one after the other.
   Builder b;
