@@ -92,7 +92,7 @@ class Examination {
       const uint64_t all = add_sat(trace_.rows(), other_clock);
       add(HealthCode::mixed_clocks, Confidence::high, other_clock, all,
           of(other_clock, all) + " records " + either(other_clock, "was", "were") +
-              " left out because another clock had timed them.");
+              " left out: they are of another device, which another clock times.");
     }
     // What is left is whole, only shorter.
     if (given_up > 0) {

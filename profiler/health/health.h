@@ -33,7 +33,8 @@ enum class HealthCode : uint8_t {
   mixed_clocks,    // records of another clock were left out
   shared_numbers,  // launches of one correlation: which of them asked for what is a guess
   standing_clock,  // pieces of one stream, or ops of one thread, that all begin at the same time
-  few_steps
+  few_steps,
+  no_length  // kernels that take no time
 };
 const char* health_code_name(HealthCode code);
 

@@ -36,7 +36,8 @@ const char* health_code_name(HealthCode code) {
                                         "mixed clocks",
                                         "shared numbers",
                                         "standing clock",
-                                        "few steps"};
+                                        "few steps",
+                                        "no length"};
   const auto k = static_cast<size_t>(code);
   return k < kNames.size() ? kNames[k] : "";
 }

@@ -11,11 +11,10 @@ namespace mill::prof {
 namespace {
 
 constexpr double kOverlapMedium = 0.001;  // of device work
-// Of the pieces that have one before them on their stream. Clocks of whole microseconds give the
-// same start to a few; of ops, which nest, to many.
+// Of the pieces that have one before them. Clocks of whole microseconds give the same start to a
+// few.
 constexpr double kStandingMedium = 0.01;
 constexpr double kStandingLow = 0.2;
-constexpr double kStandingOps = 0.9;
 constexpr uint64_t kFewStarts = 16;  // too few to say how a clock runs
 
 template <class T>
@@ -36,6 +35,7 @@ class Times {
     before_launch();
     overlaps();
     standing_clock();
+    no_lengths();
     uint64_t excluded = bad_rows_;
     for (const uint8_t flags : trace_.work.flags) excluded += (flags & kExcluded) != 0;
     for (const uint8_t flags : trace_.calls.flags) excluded += (flags & kExcluded) != 0;
@@ -162,6 +162,12 @@ class Times {
         all, std::move(text));
   }
 
+  // A graph's launch and a batched copy ask for several pieces, a kernel's launch for one.
+  bool of_one_call(uint32_t call, uint32_t other) const {
+    return call != kNoRow && call == other &&
+           trace_.calls.kind[call] != static_cast<uint8_t>(CallKind::launch);
+  }
+
   void overlaps() {
     const Work& work = trace_.work;
     struct Last {
@@ -176,7 +182,7 @@ class Times {
       // Nodes of a graph may run side by side wherever the runtime puts them.
       if (work.graph_node[row] != 0) continue;
       Last& before = last[stream];
-      const bool same_call = work.call[row] != kNoRow && work.call[row] == before.call;
+      const bool same_call = of_one_call(work.call[row], before.call);
       if (before.end != INT64_MIN && !same_call &&
           std::min(before.end, work.end[row]) - work.start[row] > limits_.overlap_slack)
         ++count;
@@ -188,6 +194,23 @@ class Times {
         work.size(),
         of(count, work.size()) + " kernels and copies " + either(count, "overlaps", "overlap") +
             " another one of the same stream.");
+  }
+
+  // The least kernel takes a microsecond.
+  void no_lengths() {
+    const Work& work = trace_.work;
+    uint64_t count = 0;
+    uint64_t all = 0;
+    for (uint32_t row = 0; row < work.size(); ++row) {
+      if (work.flags[row] & kExcluded) continue;
+      if (work.kind[row] != static_cast<uint8_t>(WorkKind::kernel)) continue;
+      ++all;
+      count += work.end[row] == work.start[row];
+    }
+    if (all < kFewStarts || share(count, all) <= kStandingMedium) return;
+    add(HealthCode::no_length,
+        share(count, all) > kStandingLow ? Confidence::low : Confidence::medium, count, all,
+        of(count, all) + " kernels " + either(count, "takes", "take") + " no time at all.");
   }
 
   // One stream does one thing after the other, so no two pieces can begin together.
@@ -207,7 +230,7 @@ class Times {
       // These may take no time at all.
       if (work.kind[row] == static_cast<uint8_t>(WorkKind::host_function)) continue;
       Last& before = last[stream];
-      const bool same_call = work.call[row] != kNoRow && work.call[row] == before.call;
+      const bool same_call = of_one_call(work.call[row], before.call);
       if (before.start != INT64_MIN && !same_call) {
         ++followed;
         count += work.start[row] == before.start;
@@ -224,24 +247,36 @@ class Times {
               " at the same time as the one before on the stream: the clock is coarse, or stood "
               "still.");
     }
-    // Of a CPU device: the host of a simulated one may do everything at the same modelled time.
+    // Of a CPU device: the host of a simulated one may do everything at the same modelled time. An
+    // op begins with the one around it, but not with the one before it; and of three that hold each
+    // other, not all three take the same time.
     const Ops& ops = trace_.ops;
-    std::vector<Ns> last_op(trace_.threads.size(), INT64_MIN);
+    const auto fills_parent = [&](uint32_t row) {
+      const uint32_t parent = ops.parent[row];
+      return parent < ops.size() && ops.start[parent] == ops.start[row] &&
+             ops.end[parent] == ops.end[row];
+    };
+    std::vector<Ns> last_inside(ops.size(), INT64_MIN);
+    std::vector<Ns> last_outside(trace_.threads.size(), INT64_MIN);
     uint64_t ops_count = 0;
     uint64_t ops_followed = 0;
     for (uint32_t row = 0; row < ops.size(); ++row) {
       if (!runs_on_cpu(row)) continue;
-      Ns& before = last_op[ops.thread[row]];
+      const uint32_t parent = ops.parent[row];
+      Ns& before = parent < ops.size() ? last_inside[parent] : last_outside[ops.thread[row]];
       if (before != INT64_MIN) {
         ++ops_followed;
         ops_count += ops.start[row] == before;
+      } else if (fills_parent(row) && fills_parent(parent)) {
+        ++ops_followed;
+        ++ops_count;
       }
       before = ops.start[row];
     }
-    if (ops_followed >= kFewStarts && share(ops_count, ops_followed) > kStandingOps) {
+    if (ops_followed >= kFewStarts && share(ops_count, ops_followed) > kStandingLow) {
       add(HealthCode::standing_clock, Confidence::low, ops_count, ops_followed,
           of(ops_count, ops_followed) + " operators " + either(ops_count, "begins", "begin") +
-              " at the same time as the one before on the thread: the clock stood still.");
+              " at the same time as the one before: the clock is coarse, or stood still.");
     }
   }
 

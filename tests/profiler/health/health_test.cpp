@@ -375,15 +375,63 @@ TEST(Health, AFewPiecesSayNothingOfAClock) {
   EXPECT_EQ(health_of(b.trace).verdict, Confidence::high);
 }
 
+TEST(Health, KernelsThatTakeNoTimeAreDoubted) {
+  for (const uint32_t none : {10u, 11u, 200u, 201u}) {
+    Builder b = kernels(1000);
+    for (uint32_t k = 0; k < none; ++k) b.trace.work.end[k] = b.trace.work.start[k];
+    EXPECT_EQ(health_of(b.trace).verdict, none == 10    ? Confidence::high
+                                          : none <= 200 ? Confidence::medium
+                                                        : Confidence::low)
+        << none;
+  }
+}
+
+// 50 kernels that begin together are possible in a graph, and not for one launch.
+TEST(Health, OneLaunchIsOneKernel) {
+  for (const CallKind kind : {CallKind::graph_launch, CallKind::launch}) {
+    Builder b;
+    for (uint32_t step = 0; step < 10; ++step) {
+      const Ns start = kEpoch + step * 100 * us;
+      const uint32_t call = b.call(kind, "launch", start - 5 * us, start - 1 * us);
+      for (uint32_t k = 0; k < 50; ++k) b.work(WorkKind::kernel, "k", start, start + 20 * us, call);
+    }
+    EXPECT_EQ(health_of(b.trace).verdict,
+              kind == CallKind::launch ? Confidence::low : Confidence::high);
+  }
+}
+
+// Ops inside others begin with them on a coarse clock; one after the other they do not.
+TEST(Health, NestedOpsMayBeginTogether) {
+  Builder b;
+  b.trace.devices[0].kind = DeviceKind::cpu;
+  for (uint32_t k = 0; k < 100; ++k) {
+    const Ns start = kEpoch + k * 100 * us;
+    b.op("linear", start, start + 50 * us);
+    b.op("addmm", start, start + 40 * us);
+  }
+  EXPECT_EQ(health_of(b.trace).verdict, Confidence::high);
+}
+
 TEST(Health, OpsOfOneTimeAreNoRecording) {
   Builder b;
   b.trace.devices[0].kind = DeviceKind::cpu;
   for (uint32_t k = 0; k < 100; ++k) b.op("matmul", kEpoch, kEpoch + 10 * us);
   const Health h = health_of(b.trace);
   EXPECT_EQ(h.verdict, Confidence::low);
-  EXPECT_EQ(h.summary,
-            "Confidence is low: 99 of 99 operators begin at the same time as the one before on the "
-            "thread: the clock stood still.");
+  EXPECT_EQ(
+      h.summary,
+      "Confidence is low: 98 of 98 operators begin at the same time as the one before: the clock "
+      "is coarse, or stood still.");
+}
+
+// A clock of whole milliseconds gives ops of 200 us the same start five at a time.
+TEST(Health, ACoarseClockOfOpsIsDoubted) {
+  Builder b;
+  b.trace.devices[0].kind = DeviceKind::cpu;
+  for (uint32_t k = 0; k < 100; ++k) {
+    b.op("matmul", kEpoch + k / 5 * ms, kEpoch + (k + 1) / 5 * ms);
+  }
+  EXPECT_EQ(health_of(b.trace).verdict, Confidence::low);
 }
 
 TEST(Health, LaunchesOfOneCorrelationAreAGuess) {
@@ -455,7 +503,7 @@ TEST(Health, ItemsComeWorstFirstAndLaterOnesCanWorsenIt) {
 }
 
 TEST(Health, EverythingHasAName) {
-  for (int k = 0; k <= static_cast<int>(HealthCode::few_steps); ++k)
+  for (int k = 0; k <= static_cast<int>(HealthCode::no_length); ++k)
     EXPECT_STRNE(health_code_name(static_cast<HealthCode>(k)), "");
   EXPECT_STREQ(health_code_name(static_cast<HealthCode>(200)), "");
   EXPECT_STREQ(confidence_name(Confidence::refuse), "refuse");
