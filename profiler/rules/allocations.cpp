@@ -34,14 +34,14 @@ Stalls stalls_of(const RuleInput& input) {
   Stalls stalls;
   // One step alone is the one that warms up.
   if (input.timeline.steps().size() == 1) return stalls;
-  std::vector<std::vector<Ns>> call_starts(trace.threads.size());
+  std::vector<std::vector<Interval>> calls_of(trace.threads.size());
   for (uint32_t thread = 0; thread < trace.threads.size(); ++thread) {
     for (const uint32_t call : input.timeline.calls_of(thread)) {
       if (!asks_for_memory(trace.calls.kind[call]) || (trace.calls.flags[call] & kExcluded) != 0 ||
           !inside(trace.calls.start[call], trace.calls.end[call], window))
         continue;
       stalls.calls.push_back(call);
-      call_starts[thread].push_back(trace.calls.start[call]);
+      calls_of[thread].push_back({trace.calls.start[call], trace.calls.end[call]});
     }
   }
   const Allocations& allocations = trace.allocations;
@@ -52,10 +52,14 @@ Stalls stalls_of(const RuleInput& input) {
     stalls.growths.push_back(row);
     const uint32_t thread = allocations.thread[row];
     bool has_call = false;
-    if (thread < call_starts.size()) {
-      const std::vector<Ns>& starts = call_starts[thread];
-      const auto next = std::lower_bound(starts.begin(), starts.end(), start);
-      has_call = next != starts.end() && *next <= end;
+    if (thread < calls_of.size()) {
+      // One that begins inside; or, as a record may be stamped when it is over, one that ends
+      // there.
+      const std::vector<Interval>& calls = calls_of[thread];
+      const auto next = std::lower_bound(calls.begin(), calls.end(), start,
+                                         [](const Interval& call, Ns t) { return call.begin < t; });
+      has_call = (next != calls.end() && next->begin <= end) ||
+                 (next != calls.begin() && std::prev(next)->end >= start);
     }
     if (!has_call) stalls.growths_alone.push_back(row);
   }
@@ -131,7 +135,11 @@ void find_stalls(const RuleInput& input, const Stalls& stalls, std::vector<Findi
                    {"bytes", bytes, Unit::bytes},
                    {"host_ns", host_ns, Unit::ns},
                    {"growths", static_cast<double>(stalls.growths.size()), Unit::none}};
-  finding.fix = {"pool_warm_up", bytes / steps, false};
+  // What is asked for now and then adds up; what is in every step comes back in between.
+  const double largest = sizes.empty() ? 0 : static_cast<double>(sizes.rbegin()->first);
+  const double pool =
+      std::max(largest, static_cast<double>(allocations) < steps ? bytes : bytes / steps);
+  finding.fix = {"pool_warm_up", pool, false};
   finding.saving.upper = upper_of_calls(input, view, std::move(times));
   estimate(input, finding);
 
@@ -149,7 +157,7 @@ void find_stalls(const RuleInput& input, const Stalls& stalls, std::vector<Findi
   std::string state;
   if (!stalls.growths.empty()) {
     state = " The allocator had nothing that fitted " + show_count(stalls.growths.size()) +
-            " times" +
+            (stalls.growths.size() == 1 ? " time" : " times") +
             (reclaims > 0 ? ", " + show_count(reclaims) +
                                 " of them only after it had given cached memory back, which is "
                                 "what a fragmented or too small pool looks like"
@@ -157,16 +165,17 @@ void find_stalls(const RuleInput& input, const Stalls& stalls, std::vector<Findi
             ".";
   }
   const std::string where = places.text(3);
-  finding.title = "Memory is allocated or freed " + show_number(events / steps) + " times " +
-                  per_step_text(input) + " inside running steps";
+  finding.title = "Memory is allocated or freed " +
+                  how_often(input, stalls.calls.size() + stalls.growths_alone.size()) +
+                  ", inside running steps";
   finding.advice =
       names.text(4) + (where.empty() ? "" : " at " + where) + ": " + show_count(allocations) +
-      " allocations inside steps after warm-up" +
+      (allocations == 1 ? " allocation" : " allocations") + " inside steps after warm-up" +
       (size_text.empty() ? "" : " (" + size_text + ")") + " took the host " +
       show_time(host_ns / steps) + " " + per_step_text(input) +
       ", and a free or an allocation of the runtime also waits until the device is empty." + state +
       " Keep memory in a pool, warm it up" +
-      (bytes > 0 ? " to at least " + show_bytes(bytes / steps) : "") + " before the first step" +
+      (pool > 0 ? " with at least " + show_bytes(pool) : "") + " before the first step" +
       (where.empty() ? ", and find the shape that changes from step to step. "
                      : ", or fix the shape that changes at " + where + ". ") +
       show_gain(input, finding);
@@ -220,8 +229,8 @@ void find_churn(const RuleInput& input, const Stalls& stalls, std::vector<Findin
     std::string sentences;
     if (count > 0) {
       for (const uint32_t row : rows[device]) add_evidence(finding, TableId::allocations, row);
-      sentences = "The allocator asks for new memory " + show_number(per_step) +
-                  " times per step after warm-up, though a step that repeats needs no more than "
+      sentences = "The allocator asks for new memory " + how_often(input, count) +
+                  " after warm-up, though a step that repeats needs no more than "
                   "the step before (what that costs is under S3). Keep what is freed, or give the "
                   "shapes that change an upper limit. ";
     }
@@ -240,8 +249,7 @@ void find_churn(const RuleInput& input, const Stalls& stalls, std::vector<Findin
     const std::string name =
         device == kNoRow ? std::string("the host") : device_name(trace, device);
     finding.title =
-        count > 0 ? "The allocator of " + name + " asks for memory " + show_number(per_step) +
-                        " times per step"
+        count > 0 ? "The allocator of " + name + " asks for memory " + how_often(input, count)
                   : show_share(share->second) + " of the memory held on " + name + " is not in use";
     finding.advice = std::move(sentences);
     out.push_back(std::move(finding));

@@ -63,9 +63,13 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
     evidence.add(row, static_cast<double>(trace.loader.wait[row]), TableId::loader);
   evidence.give(finding);
   const LoaderFills fills = loader_fills(input);
-  // A thread that asks for batches and fills them itself is no worker.
+  // A thread that asks for batches and fills them itself is no worker; nor is one that made a few:
+  // it is of another loader, such as that of a test between epochs.
+  size_t most = 0;
+  for (const auto& [thread, list] : fills.of_thread) most = std::max(most, list.size());
   uint64_t threads = 0;
-  for (const auto& [thread, list] : fills.of_thread) threads += waits.of_thread.count(thread) == 0;
+  for (const auto& [thread, list] : fills.of_thread)
+    threads += waits.of_thread.count(thread) == 0 && list.size() * 5 >= most;
   const auto now_working = static_cast<double>(threads);
   // Enough workers to make a batch in the rest of a step; 1 where the loader has none.
   const auto length = static_cast<double>(input.timeline.analysed().length());

@@ -84,6 +84,44 @@ std::string which_text(const Trace& trace, const Blocked& group) {
   return askers.empty() ? "" : " Asked for by " + askers + ".";
 }
 
+// The tensor that most of the copies are of; "" where there is none.
+std::string same_tensor_text(const Trace& trace, const Blocked& group) {
+  std::unordered_map<uint64_t, uint64_t> counts;
+  for (const uint32_t row : group.rows) ++counts[trace.work.storage[row]];
+  counts.erase(0);  // not known
+  const auto most =
+      std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) {
+        return a.second != b.second ? a.second < b.second : a.first > b.first;
+      });
+  if (most == counts.end() || most->second < 3 || most->second * 10 < group.rows.size() * 9)
+    return "";
+  return " " + (most->second == group.rows.size() ? std::string("All") : show_count(most->second)) +
+         " of them are of one tensor (storage " + show_count(most->first) +
+         "): where the program can do without it in every step, copying it less often saves more "
+         "than any faster copy.";
+}
+
+// How fast the copies are, and how fast page-locked memory would make them.
+std::string speed_text(const RuleInput& input, const Blocked& group) {
+  const auto n = static_cast<double>(group.rows.size());
+  const double rate = group.time > 0 ? group.bytes / group.time * 1e9 : 0;
+  const LinkLine& pinned = group.line;
+  if (pinned.source == LinkSource::none || !(pinned.bytes_per_s > 0)) {
+    return " They ran at " + show_rate(rate) +
+           "; how fast page-locked memory is on this link is not in the recording, so what a "
+           "faster copy would add is not in the expected gain. `millrace prof calibrate` on that "
+           "machine measures it.";
+  }
+  if (group.bytes / n < input.limits.t5_max_bytes) {
+    return " Of copies this small (" + show_bytes(group.bytes / n) +
+           " each) only the fixed cost counts: they took " + show_time(group.time / n) +
+           " each, from page-locked memory it is " + show_time(pinned.alpha_ns) + " (" +
+           source_text(pinned) + "); one larger copy for all of them saves more.";
+  }
+  return " They ran at " + show_rate(rate) + "; page-locked memory reaches " +
+         show_rate(pinned.bytes_per_s) + " on this link (" + source_text(pinned) + ").";
+}
+
 // ---- T1 -----------------------------------------------------------------------------------------
 
 // By row of Calls: what the thread called next, what it called inside aside.
@@ -213,7 +251,6 @@ void report_disguised(const RuleInput& input, const DeviceView& view, CopyKind k
                    {"largest_bytes", static_cast<double>(group.largest), Unit::bytes}};
   estimate(input, finding);
 
-  const bool known = group.line.source != LinkSource::none && group.line.bytes_per_s > 0;
   const char* direction = direction_text(kind);
   finding.title = copies_text(group.rows.size()) + " " + direction + " in async form, " +
                   show_bytes(group.bytes) + ", blocked the host for " +
@@ -235,16 +272,8 @@ void report_disguised(const RuleInput& input, const DeviceView& view, CopyKind k
             "that does not block (non_blocking in PyTorch) that wait goes too.";
   }
   text += which_text(trace, group);
-  text += " They ran at " + show_rate(rate) + "; ";
-  if (known) {
-    text += "page-locked memory reaches " + show_rate(group.line.bytes_per_s) + " on this link (" +
-            source_text(group.line) + ").";
-  } else {
-    text +=
-        "how fast page-locked memory is on this link is not in the recording, so what a faster "
-        "copy would add is not in the expected gain. `millrace prof calibrate` on that machine "
-        "measures it.";
-  }
+  text += same_tensor_text(trace, group);
+  text += speed_text(input, group);
   text += " No kernel ran during " + per_step(input, static_cast<double>(exposed)) +
           " of these copies. Keep " + show_count(buffers) + " page-locked " +
           (buffers == 1 ? "buffer" : "buffers") + " of " +

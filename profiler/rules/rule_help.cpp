@@ -32,6 +32,14 @@ const char* per_step_text(const RuleInput& input) {
   return input.timeline.window_steps() > 0 ? "per step" : "in all";
 }
 
+std::string how_often(const RuleInput& input, uint64_t count) {
+  const uint32_t steps = input.timeline.window_steps();
+  if (steps > 0 && count >= steps)
+    return show_number(static_cast<double>(count) / steps) + " times per step";
+  const std::string times = count == 1 ? "once" : show_count(count) + " times";
+  return times + (steps > 0 ? " in " + show_count(steps) + " steps" : " in all");
+}
+
 std::string show_number(double value) {
   std::array<char, 64> text{};
   const double size = std::fabs(value);

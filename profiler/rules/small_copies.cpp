@@ -170,8 +170,9 @@ void report(const RuleInput& input, const DeviceView& view, std::span<const Lane
       direction + "copies on " + streams + " of " + device_text(trace, view.device);
   const std::string in_runs = " in " + show_count(runs) + (runs == 1 ? " run" : " runs");
   const auto count = static_cast<uint64_t>(copies);
-  finding.title = show_count(count) + " small " + direction + "copies" + in_runs + " cost " +
-                  per_step(input, fixed) + " only for being many";
+  finding.title = show_count(count) + " small " + direction + "copies" + in_runs +
+                  " cost the link " + per_step(input, fixed) +
+                  " only for being many, and the host their calls";
   finding.advice = show_count(count) + " small " + where + " followed each other" + in_runs + ": " +
                    show_bytes(bytes) + " in " + show_time(time) + ", " +
                    show_bytes(bytes / copies) + " each. Whatever its size, a copy costs " +
