@@ -15,7 +15,7 @@ namespace mill::cli {
 namespace {
 
 constexpr Option kOptions[] = {
-    {"format", 'f', "FORMAT", "text (the default) or json"},
+    {"format", 'f', "FORMAT", "text (the default) or json; without it FILE's ending decides"},
     {"output", 'o', "FILE", "write there instead of to the standard output"},
     {"top", 'n', "N", "rows of each table; 10 unless told"},
     {"warm-up", 0, "N",
@@ -260,7 +260,9 @@ std::string json_text(const Profile& a, const Profile& b, const Comparison& c) {
 }
 
 int run(Console& console, const Arguments& arguments) {
-  const std::string format = arguments.value("format", "text");
+  const std::string file = arguments.value("output", "");
+  const std::string format = arguments.value(
+      "format", file.ends_with(".json") || file.ends_with(".json.gz") ? "json" : "text");
   if (format != "text" && format != "json")
     throw UsageError("--format is \"" + safe_text(format) + "\", text or json can be");
   const uint64_t top = arguments.natural("top", 10, 1000000);
@@ -269,7 +271,6 @@ int run(Console& console, const Arguments& arguments) {
   const Profile a = read_profile(arguments.operands()[0], options);
   const Profile b = read_profile(arguments.operands()[1], options);
   const Comparison comparison = compare(a, b);
-  const std::string file = arguments.value("output", "");
   std::optional<WholeFile> whole;
   if (!file.empty() && file != "-") whole.emplace(file);
   Output& out = whole ? whole->out() : console.out;

@@ -135,6 +135,10 @@ double likeness(const Finding& a, const Finding& b) {
   if (a.rule != b.rule || a.device != b.device) return 0;
   const std::set<std::string> in_a = words_of(a.title);
   const std::set<std::string> in_b = words_of(b.title);
+  // Copies one way are not those the other way.
+  for (const char* way : {"host-to-device", "device-to-host"}) {
+    if (in_a.contains(way) != in_b.contains(way)) return 0;
+  }
   size_t common = 0;
   for (const std::string& word : in_a) common += in_b.contains(word) ? 1 : 0;
   const size_t all = in_a.size() + in_b.size() - common;

@@ -114,6 +114,7 @@ void Output::write_all(std::string_view data) {
     const int code = errno;
     failed_ = true;
     buffer_.clear();
+    if (quiet_) return;
     if (code == EPIPE) throw PipeClosed{};
     throw Failure("cannot write to " + name_ + ": " + std::strerror(code));
   }

@@ -43,6 +43,8 @@ class Output {
 
   Output& operator<<(std::string_view text);
   void flush();
+  // From here on what cannot be written is dropped without an exception.
+  void give_up_quietly() { quiet_ = true; }
   // From here on what is written is compressed (gzip); finish() writes the end of it.
   void compress();
   void finish();
@@ -63,6 +65,7 @@ class Output {
   bool terminal_;
   bool coloured_;
   bool failed_ = false;
+  bool quiet_ = false;
   uint32_t width_;
   std::string buffer_;
 };

@@ -7,8 +7,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 namespace mill::cli {
 
@@ -19,14 +21,14 @@ constexpr int kForwarded[] = {SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2
 constexpr int kEnding[] = {SIGTERM, SIGHUP, SIGINT, SIGQUIT};
 constexpr int kQuietMilliseconds = 500;  // no word of a wait that is shorter
 
-[[noreturn]] void begin(const std::vector<std::string>& command, const sigset_t& mask,
-                        const struct sigaction& child_before, bool pipe_was_ignored, int report) {
+[[noreturn]] void begin(const std::vector<std::string>& command, const HeldSignals& signals,
+                        bool pipe_was_ignored, int report) {
   std::vector<char*> words;
   for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
   if (!pipe_was_ignored) signal(SIGPIPE, SIG_DFL);
-  sigaction(SIGCHLD, &child_before, nullptr);
-  sigprocmask(SIG_SETMASK, &mask, nullptr);
+  sigaction(SIGCHLD, &signals.child_before(), nullptr);
+  sigprocmask(SIG_SETMASK, &signals.before(), nullptr);
   execvp(words[0], words.data());
   const int code = errno;
   // The parent reads 0 bytes where this fails too, and then sees the exit status.
@@ -50,6 +52,9 @@ Outcome wait_for(pid_t child, const sigset_t& signals) {
     const int number = sigwaitinfo(&signals, &info);
     // From the terminal (SI_KERNEL) it has reached the whole process group.
     if (number > 0 && number != SIGCHLD && info.si_code <= 0) kill(child, number);
+    // One that was stopped could not obey.
+    if (std::find(std::begin(kEnding), std::end(kEnding), number) != std::end(kEnding))
+      kill(child, SIGCONT);
   }
 }
 
@@ -82,17 +87,26 @@ void wait_for_orphans(Console& console, const sigset_t& signals) {
 
 }  // namespace
 
-Outcome run_program(const std::vector<std::string>& command, Console& console, bool wait_for_all) {
-  sigset_t signals;
-  sigset_t mask;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGCHLD);
-  for (const int number : kForwarded) sigaddset(&signals, number);
+HeldSignals::HeldSignals() {
+  sigemptyset(&held_);
+  sigaddset(&held_, SIGCHLD);
+  for (const int number : kForwarded) {
+    struct sigaction now {};
+    sigaction(number, nullptr, &now);
+    if (now.sa_handler != SIG_IGN) sigaddset(&held_, number);
+  }
   struct sigaction standard {};
-  struct sigaction child_before {};
   standard.sa_handler = SIG_DFL;
-  sigaction(SIGCHLD, &standard, &child_before);
-  sigprocmask(SIG_BLOCK, &signals, &mask);
+  sigaction(SIGCHLD, &standard, &child_before_);
+  sigprocmask(SIG_BLOCK, &held_, &before_);
+}
+
+HeldSignals::~HeldSignals() {
+  sigprocmask(SIG_SETMASK, &before_, nullptr);
+}
+
+Outcome run_program(const std::vector<std::string>& command, Console& console, bool wait_for_all,
+                    const HeldSignals& signals) {
   // What the program leaves behind becomes a child of this process, and can be waited for.
   if (wait_for_all) prctl(PR_SET_CHILD_SUBREAPER, 1);
 
@@ -100,7 +114,7 @@ Outcome run_program(const std::vector<std::string>& command, Console& console, b
   if (pipe2(ends, O_CLOEXEC) != 0)
     throw Failure(std::string("cannot make a pipe: ") + std::strerror(errno));
   const pid_t child = fork();
-  if (child == 0) begin(command, mask, child_before, console.pipe_was_ignored, ends[1]);
+  if (child == 0) begin(command, signals, console.pipe_was_ignored, ends[1]);
   close(ends[1]);
   if (child < 0) {
     close(ends[0]);
@@ -111,10 +125,9 @@ Outcome run_program(const std::vector<std::string>& command, Console& console, b
   do n = read(ends[0], &code, sizeof code);
   while (n < 0 && errno == EINTR);
   close(ends[0]);
-  Outcome outcome = wait_for(child, signals);
+  Outcome outcome = wait_for(child, signals.held());
   if (n == sizeof code) outcome.failure = code;
-  if (wait_for_all) wait_for_orphans(console, signals);
-  sigprocmask(SIG_SETMASK, &mask, nullptr);
+  if (wait_for_all) wait_for_orphans(console, signals.held());
   return outcome;
 }
 

@@ -32,7 +32,8 @@ constexpr Option kOptions[] = {
     {"what-if", 'w', "CHANGES",
      "re-time the recording with changes, such as \"findings=1,2\" or "
      "\"pinned;prefetch=2;kernels=2x\""},
-    {"top", 'n', "N", "findings, and rows of each table, in a text; 10 unless told"},
+    {"top", 'n', "N",
+     "findings, and rows of each table, in a text; 10 unless told; with --table all of its rows"},
     {"set", 's', "NAME=VALUE", "a threshold of a rule, or a figure of the link; may be repeated"},
     {"calibration", 'c', "FILE", "the link's figures, as `millrace prof calibrate` wrote them"},
     {"warm-up", 0, "N", "steps at the beginning to leave out; found by their length unless told"},

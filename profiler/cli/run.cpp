@@ -25,7 +25,8 @@ namespace {
 constexpr Option kOptions[] = {
     {"output", 'o', "FILE",
      "keep the trace (FILE ends in .json or .json.gz) or a report (.html, .txt, .csv, .jsonl); of "
-     "several contexts each gets its own, FILE-2.html and so on"},
+     "several contexts each gets its own, FILE-2.html and so on; a text is printed unless a report "
+     "is kept"},
     {"format", 'f', "FORMAT",
      "of the report: text (the default), csv, jsonl, chrome (the trace itself) or html"},
     {"budget", 'b', "PERCENT",
@@ -173,6 +174,8 @@ struct Wish {
 Wish read_wish(const Arguments& arguments) {
   Wish wish;
   wish.file = arguments.value("output", "");
+  if (wish.file == "-")
+    throw UsageError("--output is \"-\", but the standard output is the program's: name a file");
   wish.format = &chosen_format(arguments, wish.file);
   wish.keep_trace = wish.format->number == MILL_PROF_FORMAT_CHROME;
   wish.report = !arguments.has("no-report");
@@ -226,10 +229,12 @@ void deliver(Console& console, const Wish& wish, const std::string& trace, size_
   // A report that goes to a file is not printed; beside a trace that is kept, it is.
   const bool print = wish.report && (file.empty() || wish.keep_trace);
   const bool need_view = print || (!file.empty() && !wish.keep_trace);
-  const std::string kept = wish.keep_trace && !file.empty() ? file : trace;
-  if (kept != trace) move_file(trace, file);
+  // A pipe or a device gets the trace once it has been read, as nobody can read it there.
+  const bool move = wish.keep_trace && !file.empty();
+  const bool first = move && replaceable(file);
+  if (first) move_file(trace, file);
   if (need_view) {
-    const View view(kept, {});
+    const View view(first ? file : trace, {});
     if (!print) {
       write_report(view, *wish.format, file, "findings", wish.top, err);
     } else {
@@ -241,6 +246,7 @@ void deliver(Console& console, const Wish& wish, const std::string& trace, size_
       write_report(view, shown, "", "findings", wish.top, err);
     }
   }
+  if (move && !first) move_file(trace, file);
   if (!file.empty()) err << "millrace: wrote " << safe_text(file) << "\n";
 }
 
@@ -263,12 +269,15 @@ int run(Console& console, const Arguments& arguments) {
   const std::string options = engine_options(arguments);
   check_file(wish.file);
   const std::vector<std::string>& command = arguments.operands();
+  // What cannot be said must not cost the program its status or its recording.
+  console.err.give_up_quietly();
+  const HeldSignals signals;  // ends after the folder is gone
   Folder folder;
   const std::string setting = folder.path() + "/" + trace_name(wish, command.front()) + options;
   if (setenv("MILLRACE_PROF", setting.c_str(), 1) != 0) throw Failure("out of memory");
   console.out.flush();
   console.err.flush();
-  const Outcome outcome = run_program(command, console, wish.wait_for_all);
+  const Outcome outcome = run_program(command, console, wish.wait_for_all, signals);
   unsetenv("MILLRACE_PROF");
   const std::string name = safe_text(command.front());
   if (outcome.failure != 0) {
@@ -283,7 +292,10 @@ int run(Console& console, const Arguments& arguments) {
   for (const std::string& error : errors)
     err << "millrace: a context of " << name << " left no trace: " << safe_text(error) << "\n";
   if (traces.empty()) {
-    if (errors.empty()) {
+    if (errors.empty() && access(folder.path().c_str(), F_OK) != 0) {
+      err << "millrace: the folder for the traces of " << name << ", " << safe_text(folder.path())
+          << ", is gone: somebody has removed it\n";
+    } else if (errors.empty()) {
       err << "millrace: " << name << ending << (ending.empty() ? "" : " and")
           << " left no trace: it made no Millrace context, or did not end by exit() or by "
              "returning "

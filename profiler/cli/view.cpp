@@ -222,6 +222,7 @@ void print_rows(Output& out, const Rows& rows, bool csv) {
       table.row(cells);
     }
     table.print(out);
+    if (rows.size() == 0) out << "(no rows)\n";
     return;
   }
   // RFC 4180.

@@ -89,8 +89,11 @@ WhatIf parse_whatif(const std::string& text) {
       const std::vector<std::string> names = {
           "findings=", "to_device=", "to_host=",  "kernels=", "launches=",
           "flops=",    "bandwidth=", "prefetch=", "pinned",   "no-loader-wait"};
+      const std::string meant = suggestion(equals == std::string::npos ? name : name + "=", names);
+      std::string all;
+      for (const std::string& one : names) all += (all.empty() ? "; it knows " : ", ") + one;
       throw UsageError("--what-if knows no \"" + safe_text(part) + "\"" +
-                       suggestion(equals == std::string::npos ? name : name + "=", names));
+                       (meant.empty() ? all : meant));
     }
   }
   if (what.parts.empty()) throw UsageError("--what-if names no change");

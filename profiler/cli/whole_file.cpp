@@ -19,12 +19,26 @@ namespace {
   throw Failure(what + " \"" + safe_text(path) + "\": " + std::strerror(code));
 }
 
+// Where a link leads: that is what is replaced, not the link.
+std::string followed(const std::string& path) {
+  char* const whole = realpath(path.c_str(), nullptr);
+  const std::string target = whole ? whole : path;
+  std::free(whole);
+  return target;
+}
+
 }  // namespace
 
-WholeFile::WholeFile(std::string path, Packing packing) : path_(std::move(path)) {
+bool replaceable(const std::string& path) {
   struct stat there {};
+  return stat(path.c_str(), &there) != 0 || S_ISREG(there.st_mode);
+}
+
+WholeFile::WholeFile(std::string path, Packing packing) : path_(std::move(path)) {
+  const bool gzip = packing == Packing::by_name && path_.ends_with(".gz");
+  path_ = followed(path_);
   // A device or a pipe cannot be replaced.
-  if (stat(path_.c_str(), &there) == 0 && !S_ISREG(there.st_mode)) {
+  if (!replaceable(path_)) {
     descriptor_ = open(path_.c_str(), O_WRONLY | O_CLOEXEC);
   } else {
     temporary_ = path_ + ".XXXXXX";
@@ -40,7 +54,7 @@ WholeFile::WholeFile(std::string path, Packing packing) : path_(std::move(path))
     fail("cannot create", path_, errno);
   }
   out_.emplace(descriptor_, "\"" + safe_text(path_) + "\"");
-  if (packing == Packing::by_name && path_.ends_with(".gz")) out_->compress();
+  if (gzip) out_->compress();
 }
 
 WholeFile::~WholeFile() {
@@ -59,8 +73,14 @@ void WholeFile::commit() {
 }
 
 void move_file(const std::string& from, const std::string& to) {
-  if (rename(from.c_str(), to.c_str()) == 0) return;
-  if (errno != EXDEV) fail("cannot create", to, errno);
+  const std::string target = followed(to);
+  struct stat there {};
+  const bool folder = stat(target.c_str(), &there) == 0 && S_ISDIR(there.st_mode);
+  if (folder) fail("cannot create", to, EISDIR);
+  if (replaceable(target)) {
+    if (rename(from.c_str(), target.c_str()) == 0) return;
+    if (errno != EXDEV) fail("cannot create", to, errno);
+  }
   std::FILE* in = std::fopen(from.c_str(), "rbe");
   if (!in) fail("cannot read", from, errno);
   struct Close {

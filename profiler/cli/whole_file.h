@@ -27,6 +27,8 @@ class WholeFile {
   std::optional<Output> out_;
 };
 
+// False for a pipe or a device, which can only be written to, and for a folder.
+bool replaceable(const std::string& path);
 // Moves a file, to another file system too. Throws Failure.
 void move_file(const std::string& from, const std::string& to);
 

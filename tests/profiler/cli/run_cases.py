@@ -58,6 +58,7 @@ def test_run_waits_for_what_is_left_behind():
     code, out, err = call("prof", "run", "--wait", "primary", "--", "sh", "-c", "(sleep 1; echo late) >&- 2>&- & echo early")
     same((code, out), (1, "early\n"))
     assert "waiting" not in err, err
+    fails(["prof", "run", "-o", "-", "--", "true"], 2, "--output", "standard output")
     fails(["prof", "run", "--wait", "some", "--", "true"], 2, "--wait", "some", "primary")
     # An interrupt ends the wait; the report comes all the same.
     run = subprocess.Popen([COMMAND, "prof", "run", "--", "sh", "-c", "sleep 60 >&- 2>&- & echo $!"],
@@ -69,6 +70,27 @@ def test_run_waits_for_what_is_left_behind():
     os.kill(sleeper, signal.SIGKILL)
     same(run.returncode, 1)
     holds(err, "left no trace")
+
+
+def test_run_leaves_ignored_signals_alone():
+    # As under nohup: the program is not told of them, and the wait goes on.
+    script = "trap '' HUP; exec \"$@\""
+    run = subprocess.Popen(["sh", "-c", script, "sh", COMMAND, "prof", "run", "--", "sh", "-c", "echo ready; sleep 1; echo done"],
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=BASE)
+    same(run.stdout.readline(), "ready\n")
+    run.send_signal(signal.SIGHUP)
+    out, _ = run.communicate(timeout=60)
+    same((run.returncode, out), (1, "done\n"))
+
+
+def test_run_needs_no_standard_error():
+    code, out, _ = call("prof", "run", "--", "sh", "-c", "exec 2>/dev/null; (sleep 1) & echo done; exit 4")
+    same((code, out), (4, "done\n"))
+    reader, writer = os.pipe()
+    os.close(reader)
+    run = subprocess.run([COMMAND, "prof", "run", "--", "sh", "-c", "(sleep 1) & exit 4"], stderr=writer, env=BASE, timeout=60)
+    os.close(writer)
+    same(run.returncode, 4, "with nobody to read the messages")
 
 
 def test_run_hands_signals_on():
@@ -152,6 +174,21 @@ def test_run_reports_a_program():
     same((code, out), (0, "count\r\n200\r\n"))
     same(call("prof", "run", "-o", "kept.html", "--", sys.executable, program, library)[0], 0)
     holds((WORK / "kept.html").read_text(), "<html")
+    # Links lead to what is written; what is no file is written to and stays.
+    (WORK / "link.json").symlink_to(WORK / "linked.json")
+    (WORK / "linked.json").write_text("old")
+    same(call("prof", "run", "-o", "link.json", "--no-report", "--", sys.executable, program, library)[0], 0)
+    assert (WORK / "link.json").is_symlink(), "the link has been replaced"
+    same((WORK / "linked.json").read_text()[:1], "{")
+    if Path("/dev/null").is_char_device():
+        same(call("prof", "run", "-f", "chrome", "-o", "/dev/null", "--", sys.executable, program, library)[0], 0)
+        assert Path("/dev/null").is_char_device(), "a device has been replaced"
+    # A program that takes the place of another, in the same process: each leaves its own.
+    code, out, err = call("prof", "run", "-o", "two.json", "--no-report", "--", sys.executable, "-c",
+                          "import sys, os; sys.argv = sys.argv[1:]; exec(open(sys.argv[0]).read()); sys.stdout.flush(); "
+                          "os.execv(sys.executable, [sys.executable] + sys.argv)", program, library)
+    same((code, out), (0, "done\ndone\n"))
+    assert (WORK / "two.json").exists() and (WORK / "two-2.json").exists(), err
     # What cannot be delivered is not lost: the program may have run for hours.
     for ending in ("json", "html"):
         # A folder that the program makes where its trace should go.
