@@ -242,12 +242,15 @@ Verdict verdict(const Analysis& analysis) {
   }
   if (first == nullptr) {
     if (analysis.health.verdict == Confidence::low)
-      return {"Nothing above info; but " + clip(analysis.health.summary, 2000), "warn"};
-    if (timeline.devices().empty()) return {"Nothing above info: no device did any work.", "warn"};
+      return {
+          "Nothing was found that is worth changing; but " + clip(analysis.health.summary, 2000),
+          "warn"};
+    if (timeline.devices().empty()) return {"Nothing was found: no device did any work.", "warn"};
     const double busy =
         share(timeline.devices().front().busy.length(), timeline.analysed().length());
     const char* const whole = timeline.window_steps() > 0 ? "a step" : "the recording";
-    return {"Nothing above info: the device was busy " + show_share(busy) + " of " + whole + ".",
+    return {"Nothing was found that is worth changing: the device was busy " + show_share(busy) +
+                " of " + whole + ".",
             busy < 0.5 ? "warn" : "good"};
   }
   std::string text = clip(first->title, 500);

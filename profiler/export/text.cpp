@@ -14,10 +14,15 @@ namespace {
 constexpr size_t kMaxDevices = 8;
 constexpr size_t kMaxHealthItems = 12;
 
+std::string short_name(const DeviceInfo& device) {
+  return device.name.empty() ? "device " + std::to_string(device.number) : device.name;
+}
+
 std::string device_text(const DeviceInfo& device) {
-  std::string text = device.name.empty() ? "device " + std::to_string(device.number) : device.name;
+  std::string text = short_name(device);
   if (!device.description.empty()) text += " (" + device.description + ")";
-  if (device.modelled) text += ", simulated";
+  if (device.modelled && device.description.find("simulated") == std::string::npos)
+    text += ", simulated";
   if (device.memory_bytes > 0)
     text += ", " + show_bytes(static_cast<double>(device.memory_bytes)) + " of memory";
   if (device.copy_engines > 0)
@@ -27,6 +32,25 @@ std::string device_text(const DeviceInfo& device) {
     if (device.link_width > 0) text += " x" + std::to_string(device.link_width);
   }
   return text;
+}
+
+// What sets a knob that the engine owns; docs/profiler.md has the list.
+const char* knob_call(std::string_view knob) {
+  if (knob == "pinned_staging") return "mill_exec_set_staging";
+  if (knob == "defer_read") return "mill_exec_set_late_reads";
+  return "mill_loader_set_prefetch";
+}
+
+const char* link_source_text(LinkSource source) {
+  switch (source) {
+    case LinkSource::user: return "as given";
+    case LinkSource::calibration: return "as calibrated";
+    case LinkSource::device: return "as the device says";
+    case LinkSource::topology: return "by its generation and width";
+    case LinkSource::trace: return "by the fastest copies recorded";
+    case LinkSource::none: break;
+  }
+  return "not known";
 }
 
 const char* step_source_text(StepSource source) {
@@ -86,6 +110,16 @@ std::string saving_text(const Analysis& analysis, const Finding& finding) {
          figure(finding.saving.upper);
 }
 
+// The gain stands above it already.
+std::string without_gain(const Analysis& analysis, const Finding& finding) {
+  std::string advice = finding.advice;
+  if (analysis.replay == nullptr) return advice;
+  const std::string gain = show_gain(analysis.input(), finding);
+  if (advice.ends_with(gain)) advice.resize(advice.size() - gain.size());
+  while (advice.ends_with(' ')) advice.pop_back();
+  return advice;
+}
+
 void finding(Page& page, const Analysis& analysis, size_t place) {
   const Finding& one = analysis.findings[place];
   constexpr size_t kIndent = 7;
@@ -97,7 +131,8 @@ void finding(Page& page, const Analysis& analysis, size_t place) {
   page.blank();
   page.paragraph(rank + rule, kIndent, saving_text(analysis, one));
   page.paragraph(gap, kIndent, one.title);
-  if (!one.advice.empty()) page.paragraph(gap, kIndent, one.advice);
+  if (const std::string advice = without_gain(analysis, one); !advice.empty())
+    page.paragraph(gap, kIndent, advice);
   std::string facts;
   for (const Fact& fact : one.facts) {
     // A cause that took no time, a rate that nobody knows.
@@ -105,13 +140,13 @@ void finding(Page& page, const Analysis& analysis, size_t place) {
     if (nothing && fact.value == 0) continue;
     facts += (facts.empty() ? "" : "; ") + fact_text(fact);
   }
-  if (!facts.empty()) page.paragraph(gap + "Figures: ", kIndent + 2, facts + ".");
+  if (!facts.empty()) page.paragraph(gap + "Figures of the window: ", kIndent + 2, facts + ".");
   std::string trust = "Confidence " + std::string(confidence_name(one.confidence)) + ", severity " +
                       severity_name(one.severity);
   if (one.link_source != LinkSource::none)
-    trust += "; what the link can do: " + std::string(link_source_name(one.link_source));
+    trust += "; link speed: " + std::string(link_source_text(one.link_source));
   if (one.device < analysis.trace().devices.size() && analysis.trace().devices.size() > 1)
-    trust += "; on " + device_text(analysis.trace().devices[one.device]);
+    trust += "; on " + short_name(analysis.trace().devices[one.device]);
   if (one.evidence_total > 0)
     trust += "; " + count_of(one.evidence_total, "piece", "pieces") + " of evidence";
   page.paragraph(gap, kIndent, trust + ".");
@@ -119,7 +154,8 @@ void finding(Page& page, const Analysis& analysis, size_t place) {
     char value[40];
     std::snprintf(value, sizeof value, "%.6g", one.fix.value);
     page.paragraph(gap, kIndent,
-                   std::string("Millrace can apply it: ") + one.fix.knob + " = " + value + ".");
+                   std::string("Millrace can apply it: ") + one.fix.knob + " = " + value + ", by " +
+                       knob_call(one.fix.knob) + "; mill_prof_try measures what it brings.");
   }
 }
 
@@ -196,7 +232,10 @@ void text_header(Page& page, const Analysis& analysis) {
     if (kind == static_cast<uint8_t>(WorkKind::kernel)) ++kernels;
     if (kind == static_cast<uint8_t>(WorkKind::copy)) ++copies;
   }
-  std::string recorded = show_time(length_of(timeline.span().begin, timeline.span().end)) + ": " +
+  const bool modelled = std::any_of(trace.devices.begin(), trace.devices.end(),
+                                    [](const DeviceInfo& device) { return device.modelled; });
+  std::string recorded = show_time(length_of(timeline.span().begin, timeline.span().end)) +
+                         (modelled ? " of modelled time: " : ": ") +
                          count_of(trace.rows(), "event", "events") + ", of them " +
                          count_of(trace.ops.size(), "op", "ops");
   // The ops of a CPU device are its kernels: it has no calls that ask for them.

@@ -14,7 +14,7 @@ void text_cost(Page& page, const Analysis& analysis) {
            show_share(analysis.budget);
     if (analysis.own_cost > analysis.budget) text += ": over the budget";
   } else {
-    text = "Not measured in this recording";
+    text = "Not measured: that takes steps of real time, some recorded and some not";
   }
   if (analysis.own_cost_ns >= 0) text += "; " + show_time(analysis.own_cost_ns) + " for an event";
   const Overheads& overheads = analysis.trace().overheads;

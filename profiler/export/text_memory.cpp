@@ -57,8 +57,9 @@ void text_copies(Page& page, const Analysis& analysis, const TextOptions& option
   std::stable_sort(rows.begin(), rows.end(),
                    [](const auto& a, const auto& b) { return a.second.time > b.second.time; });
   if (rows.size() > options.rows) rows.resize(options.rows);
-  page.heading("Copies by kind; \"link\" is what the link should give copies of these sizes");
-  TextTable table({"time", "bytes", "copies", "rate", "link", "kind"});
+  page.heading(
+      "Copies by kind; \"expected\" is what this kind of memory gives copies of these sizes");
+  TextTable table({"time", "bytes", "copies", "rate", "expected", "kind"});
   for (const auto& [key, kind] : rows) {
     const auto [device, copy_kind, memory] = key;
     std::string name = or_unknown(code_text("work", "copy_kind", copy_kind), "direction");
@@ -68,7 +69,7 @@ void text_copies(Page& page, const Analysis& analysis, const TextOptions& option
                                                          : trace.devices[device].name);
     const LinkLine& line = lines.at(key);
     if (line.source != LinkSource::none)
-      name += " (link: " + std::string(link_source_name(line.source)) + ")";
+      name += " (by: " + std::string(link_source_name(line.source)) + ")";
     table.row({show_time(kind.time), show_bytes(kind.bytes), show_count(kind.count),
                kind.time > 0 ? show_rate(kind.bytes * 1e9 / kind.time) : "unknown",
                kind.modelled > 0 ? show_rate(kind.bytes * 1e9 / kind.modelled) : "unknown", name});

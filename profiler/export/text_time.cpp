@@ -18,6 +18,7 @@ struct Part {
 void bars(Page& page, const std::vector<Part>& parts, double whole) {
   constexpr size_t kBefore = 32;  // two spaces, name, time, share
   for (const Part& part : parts) {
+    if (part.ns <= 0) continue;
     const double share = whole > 0 ? part.ns / whole : 0;
     std::string text = "  " + std::string(part.name);
     text.resize(12, ' ');
@@ -62,7 +63,13 @@ void step_parts(Page& page, const Timeline& timeline) {
   whole /= static_cast<double>(count);
   page.heading("Where the time of a step goes: the mean of " + count_of(count, "step", "steps") +
                ", " + show_time(whole));
-  page.paragraph("  ", 2, "Each instant counts once, for the first of these that it belongs to.");
+  page.paragraph(
+      "  ", 2,
+      "Each instant counts once, for the first of these that holds: the device computes "
+      "(" +
+          std::string(compute_name(timeline.trace())) +
+          "), copies, fills; the host is inside a call of the device's runtime, waits for "
+          "the loader, is in another op or range; nothing is on record (other).");
   bars(page, parts, whole);
 }
 
@@ -161,7 +168,8 @@ void text_ops(Page& page, const Analysis& analysis, const TextOptions& options) 
   }
   if (totals.size() == 0) return;
   const std::vector<Total> top = totals.top(options.rows, &Total::self);
-  page.heading("Operators by their own time on the host" + shown_of(top.size(), totals.size()));
+  page.heading("Operators by their own time on the host, and its share of all operators'" +
+               shown_of(top.size(), totals.size()));
   TextTable table({"own time", "share", "with inner", "calls", "mean", "name"});
   for (const Total& one : top) {
     table.row({show_time(one.self), show_share(all > 0 ? one.self / all : 0), show_time(one.time),
@@ -187,7 +195,8 @@ void text_kernels(Page& page, const Analysis& analysis, const TextOptions& optio
   }
   if (totals.size() == 0) return;
   const std::vector<Total> top = totals.top(options.rows, &Total::time);
-  page.heading("Kernels by time" + shown_of(top.size(), totals.size()));
+  page.heading("Kernels by time, and its share of all kernels'" +
+               shown_of(top.size(), totals.size()));
   TextTable table({"time", "share", "calls", "mean", "longest", "name"});
   for (const Total& one : top) {
     table.row({show_time(one.time), show_share(all > 0 ? one.time / all : 0), show_count(one.count),

@@ -45,6 +45,11 @@ class Walk {
     if (source_.damaged())
       trace_.notes.emplace_back("The compressed data ends in the middle or is damaged.");
     if (converter_.events() > 0) return {};
+    if (trace_.other_clock > 0) {
+      return "A simulated device was watched, and all of its " +
+             std::to_string(trace_.other_clock) +
+             " records are of real time: the program did its work on another device.";
+    }
     if (!listed_)
       return trace_.cut_off ? "It ends, or stops being JSON, before a list named traceEvents."
                             : "It is a JSON object without a list named traceEvents.";

@@ -61,8 +61,10 @@ std::string no_column(const TableView& view, std::string_view column, size_t at)
   for (const Column& one : view.columns()) names.emplace_back(one.name);
   std::string shown;
   for (const char c : column.substr(0, 64)) shown += c >= 0x20 && c < 0x7F ? c : '?';
+  const std::string meant = suggestion(column, names);
   return error_at(
-      at, "no column \"" + shown + "\" in " + std::string(view.name()) + suggestion(column, names));
+      at, "no column \"" + shown + "\" in " + std::string(view.name()) +
+              (meant.empty() ? "; `columns " + std::string(view.name()) + "` lists them" : meant));
 }
 
 bool Filter::bind(const TableView& view, const Query& query, std::string* why) {

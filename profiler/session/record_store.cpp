@@ -1,5 +1,7 @@
 #include "profiler/session/record_store.h"
 
+#include <errno.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -13,7 +15,7 @@ constexpr uint32_t kMostDepth = 256;
 
 RecordStore::RecordStore(RecordNames& names, uint64_t limit_bytes)
     : names_(names), half_(limit_bytes / 2) {
-  base_.source = "session";
+  base_.source = program_invocation_short_name;
   base_.dialect = "millrace";
   backward_ = base_.strings.intern("backward");
 }

@@ -384,7 +384,6 @@ std::unique_ptr<const Analysis> LiveSession::snapshot() {
     options.own_cost = cost.share;
     options.own_cost_low = cost.low;
   }
-  trace.source = "session";
   mark_unfinished(trace);
   return analyse(std::move(trace), options);
 }

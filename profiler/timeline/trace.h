@@ -335,7 +335,7 @@ struct Loss {
 };
 
 struct Trace {
-  std::string source;            // a file's path, or "session"
+  std::string source;            // a file's path, or the name of the program
   std::string dialect;           // "millrace", "kineto", "chrome"
   bool cut_off = false;          // the file ends in the middle
   bool whole_graphs = false;     // graph launches hide their nodes, as far as that can be told

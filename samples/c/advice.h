@@ -60,8 +60,9 @@ static void advice_show(mill_prof* prof, uint32_t most, const char* report, mill
     return;
   }
   const double steps = all.steps ? all.steps : 1;
-  printf("\nWhat held it back: %u steps of %s, the device at work %.0f %% of the time\n", all.steps,
-         advice_time((double)all.step_ns, a), 100 * all.busy_share);
+  printf("\n%s: %u steps after warm-up, %s each, the device at work %.0f %% of the time\n",
+         all.above_info ? "What held it back" : "Nothing held it back that is worth a change",
+         all.steps, advice_time((double)all.step_ns, a), 100 * all.busy_share);
   if (all.health_text[0]) advice_wrap(all.health_text);
   for (uint32_t k = 0; k < all.findings && k < most; k++) {
     mill_prof_finding one = {.size = sizeof one, .type = MILL_STRUCT_PROF_FINDING};
@@ -74,7 +75,6 @@ static void advice_show(mill_prof* prof, uint32_t most, const char* report, mill
     }
     advice_wrap(one.advice);
   }
-  if (all.findings == 0) printf("  nothing that is worth a change\n");
   if (cost.step_share >= 0) {
     printf("\n  watching cost %.2f %% of a step, measured; %.0f %% of the steps were watched\n",
            100 * cost.step_share, 100 * cost.duty);

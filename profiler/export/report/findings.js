@@ -8,8 +8,9 @@ const savingBox = (finding, scaleTop) => {
     box.append(el("p", {class: "big"}, "Saving withheld"), el("p", {class: "small"}, "The health of the recording forbids a figure."));
     return box;
   }
-  if (upper <= 0) {
-    box.append(el("p", {class: "big"}, "No saving of its own"));
+  if (expected <= 0) {
+    box.append(el("p", {class: "big"}, "No saving by itself"));
+    if (upper > 0) box.append(el("p", {class: "small"}, `at most ${showTime(upper)} per ${stepWord}`));
     return box;
   }
   const of = Math.max(summary.window_length / perStep, 1);
@@ -64,7 +65,7 @@ const card = (finding, scaleTop) => {
     el("span", {class: "sev"}, finding.severity),
     el("span", {}, confidenceWords[finding.confidence]),
     finding.device !== undefined && summary.devices.length > 1 ? el("span", {}, bdi(deviceName(finding.device))) : null,
-    finding.joint_rank > 0 ? el("span", {}, `fix ${showCount(finding.joint_rank)} when fixing several`) : null,
+    finding.joint_rank > 0 && summary.findings.filter((one) => one.joint_rank > 0).length > 1 ? el("span", {}, `fix ${showCount(finding.joint_rank)} when fixing several`) : null,
     finding.link_source ? el("span", {}, `link speed: ${finding.link_source}`) : null,
     finding.can_apply ? el("span", {}, "Millrace can apply this itself") : null,
   ];
@@ -98,11 +99,11 @@ const buildFindings = () => {
   if (findings.length === 0) {
     note.textContent = summary.health.verdict === "refuse" ? "No findings: the recording cannot be trusted." : "No findings.";
   } else if (real.length === 0) {
-    note.textContent = "No finding above info.";
+    note.textContent = "Nothing that is worth changing.";
   } else {
     note.textContent = `${plural(real.length, "finding", "findings")}, the largest expected saving first. The bars have one scale, up to ${showTime(top)} per ${stepWord}: ` +
       "the wide part goes from the lower to the upper estimate, the mark is the expected one." +
-      (summary.joint_saving > 0 ? ` Savings do not add: all fixes together would save about ${showTime(summary.joint_saving / perStep)} per ${stepWord} (${showShare(summary.joint_saving / Math.max(summary.window_length, 1))}).` : "");
+      (summary.joint_saving > 0 && real.length > 1 ? ` Savings do not add: all fixes together would save about ${showTime(summary.joint_saving / perStep)} per ${stepWord} (${showShare(summary.joint_saving / Math.max(summary.window_length, 1))}).` : "");
   }
   if (summary.more_findings > 0) note.textContent += ` ${showCount(summary.more_findings)} more, of lower rank, are left out of this page.`;
   if (infos.length > 0) {

@@ -65,6 +65,11 @@ const templateOf = (text, short) => {
   return rest.length > 70 ? `${rest.slice(0, 70)}\u2026` : rest;
 };
 
+const linkDevice = (number) => {
+  const found = summary.devices.find((device) => device.number === number);
+  return found && found.name ? found.name : number === undefined || number < 0 ? "any" : `device ${number}`;
+};
+
 const buildTables = () => {
   const span = Math.max(summary.window_length, 1);
   byId("tables-note").textContent = `Of the analysed stretch of ${showTime(span)}` +
@@ -75,12 +80,12 @@ const buildTables = () => {
     else list.append(el("div", {class: "tablebox"}, el("h3", {}, options.title), el("p", {class: "small"}, "None.")));
   };
   const cut = (all, rows) => all > rows.length ? `The first ${showCount(rows.length)} of ${showCount(all)} names.` : "";
-  add({title: "Kernels by time", columns: [["Kernel", "name"], ["Calls", "count"], ["Total", "time"], ["Of the time", "share"], ["Mean", "time"], ["Least", "time"], ["Most", "time"]],
+  add({title: "Kernels by time", columns: [["Kernel", "name"], ["Calls", "count"], ["Total", "time"], ["Of the stretch", "share"], ["Mean", "time"], ["Least", "time"], ["Most", "time"]],
     rows: summary.kernels.map(([name, calls, total, mean, least, most]) => [name, calls, total, total / span, mean, least, most]),
     sort: [2, -1], limit: 12, note: cut(summary.kernel_names, summary.kernels)});
   add({title: "Ops by time", columns: [["Op", "name"], ["Calls", "count"], ["Total on the host", "time"], ["Without inner ops", "time"], ["On the device", "time"]],
     rows: summary.ops, sort: [2, -1], limit: 12, note: cut(summary.op_names, summary.ops)});
-  add({title: "Copies by kind", columns: [["Device", "text"], ["Direction", "text"], ["Host memory", "text"], ["Copies", "count"], ["Bytes", "bytes"], ["Time", "time"], ["Rate", "rate"], ["Possible", "rate"], ["Under kernels", "share"], ["Link speed from", "text"]],
+  add({title: "Copies by kind", columns: [["Device", "text"], ["Direction", "text"], ["Host memory", "text"], ["Copies", "count"], ["Bytes", "bytes"], ["Time", "time"], ["Rate", "rate"], ["Expected of this memory", "rate"], ["Under kernels", "share"], ["Link speed from", "text"]],
     rows: summary.copies.map(([device, kind, memory, copies, bytes, time, expected, hidden, source]) =>
       [deviceName(device), kind || "unknown", memory || "unknown", copies, bytes, time, time > 0 ? bytes / time * 1e9 : 0, expected > 0 ? bytes / expected * 1e9 : 0, time > 0 ? hidden / time : 0, source]),
     sort: [5, -1]});
@@ -89,7 +94,7 @@ const buildTables = () => {
     rows: summary.gaps.map(([device, , cause, count, main, total, longest]) => [deviceName(device), cause, total, total / idle, count, main, longest]),
     sort: [2, -1], note: `Gaps of ${showTime(summary.gap_threshold)} and more. A gap's time is split among its causes.`});
   if (summary.links.length > 0) {
-    add({title: "Link speeds", columns: [["Device number", "text"], ["Direction", "text"], ["Host memory", "text"], ["Rate", "rate"], ["Fixed cost", "time"], ["Known from", "text"], ["Copies", "count"]],
-      rows: summary.links.map(({device, kind, memory, rate, alpha, source, copies}) => [device, kind || "any", memory || "any", rate, alpha, source, copies]), sort: [3, -1]});
+    add({title: "Link speeds", columns: [["Device", "text"], ["Direction", "text"], ["Host memory", "text"], ["Rate", "rate"], ["Fixed cost", "time"], ["Known from", "text"], ["Copies", "count"]],
+      rows: summary.links.map(({device, kind, memory, rate, alpha, source, copies}) => [linkDevice(device), kind || "any", memory || "any", rate, alpha, source, copies]), sort: [3, -1]});
   }
 };

@@ -308,8 +308,9 @@ TEST(Html, WithoutFindingsSaysHowBusyTheDeviceWas) {
   Analysis analysis = plain_analysis(std::move(b.trace));
   const Page page(report_of(analysis));
   // The span begins with the first launch call, at 0: 80 of 110 us.
-  EXPECT_STREQ(page.summary["headline"].GetString(),
-               "Nothing above info: the device was busy 72.7 % of the recording.");
+  EXPECT_STREQ(
+      page.summary["headline"].GetString(),
+      "Nothing was found that is worth changing: the device was busy 72.7 % of the recording.");
 }
 
 TEST(Html, HostileNamesStayText) {
