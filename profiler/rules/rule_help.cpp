@@ -34,8 +34,10 @@ const char* per_step_text(const RuleInput& input) {
 
 std::string how_often(const RuleInput& input, uint64_t count) {
   const uint32_t steps = input.timeline.window_steps();
-  if (steps > 0 && count >= steps)
-    return show_number(static_cast<double>(count) / steps) + " times per step";
+  if (steps > 0 && count >= steps) {
+    const std::string number = show_number(static_cast<double>(count) / steps);
+    return number == "1" ? "once per step" : number + " times per step";
+  }
   const std::string times = count == 1 ? "once" : show_count(count) + " times";
   return times + (steps > 0 ? " in " + show_count(steps) + " steps" : " in all");
 }

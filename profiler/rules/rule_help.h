@@ -27,7 +27,8 @@ double share_of_window(const RuleInput& input, double ns);
 double step_count(const RuleInput& input);
 // "per step" or "in all".
 const char* per_step_text(const RuleInput& input);
-// "2.5 times per step"; of what is rarer, "once in 59 steps"; without steps "3 times in all".
+// "2.5 times per step", "once per step"; of what is rarer, "once in 59 steps"; without steps "3
+// times in all".
 std::string how_often(const RuleInput& input, uint64_t count);
 // "3" or "2.5".
 std::string show_number(double value);

@@ -154,10 +154,9 @@ void find_read_back(const RuleInput& input, std::span<const HostWait> waits,
   finding.advice = (who.empty() ? "The program" : "Values made by " + who) +
                    std::string(who.empty() ? " asks " : ": the program asks ") + device + " for " +
                    show_bytes(bytes / static_cast<double>(reads)) + " at a time, " +
-                   show_number(per_step) + " times " + per_step_text(input) +
-                   ", and waits for the answer (" + show_time(blocked_ns / steps) + " " +
-                   per_step_text(input) + "). Each of " + show_count(emptied) +
-                   " waits left the device without work for " +
+                   how_often(input, reads) + ", and waits for the answer (" +
+                   show_time(blocked_ns / steps) + " " + per_step_text(input) + "). Each of " +
+                   show_count(emptied) + " waits left the device without work for " +
                    show_time(idle / static_cast<double>(emptied)) +
                    ". Read the value one step late, or add it up on the device and read it once "
                    "in many steps. " +
@@ -215,9 +214,9 @@ void find_costly_waits(const RuleInput& input, std::span<const HostWait> waits,
                   " " + per_step_text(input);
   finding.advice =
       names.text(3) + (where.empty() ? "" : " at " + where) + ": the host waits for " + device +
-      " " + show_number(static_cast<double>(all) / steps) + " times " + per_step_text(input) +
-      ". " + show_count(all - costly) + " of " + show_count(all) + " waits cost nothing; " +
-      show_count(costly) + " left the device without work, for " + show_time(idle) +
+      " " + how_often(input, all) + ". " + show_count(all - costly) + " of " + show_count(all) +
+      " waits cost nothing; " + show_count(costly) + " left the device without work, for " +
+      show_time(idle) +
       " in total, because the host asked for more only after it had seen the end. Let the stream "
       "that uses the result wait for an event: that keeps the order and does not stop the host. " +
       show_gain(input, finding);

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <map>
@@ -345,6 +346,30 @@ TEST_F(Profiler, NamesWhatIsWrongWithOptions) {
       f,
       mill_prof_export_file(view, MILL_PROF_FORMAT_TEXT, "", "/nonexistent/x", MILL_NTS, f.err()),
       MILL_E_IO, {"/nonexistent/x"});
+}
+
+// Under `millrace prof run` too a program may profile itself.
+TEST_F(Profiler, TakesTheContextFromARecordingOfTheEnvironment) {
+  const std::string path = f.path("environment.json");
+  setenv("MILLRACE_PROF", path.c_str(), 1);
+  mill_context* context = nullptr;
+  const mill_status made = mill_context_create(nullptr, &context, f.err());
+  unsetenv("MILLRACE_PROF");
+  ASSERT_EQ(made, MILL_OK) << f.message();
+  struct stat there {};
+  EXPECT_NE(stat(path.c_str(), &there), 0) << "it is written when it ends";
+  mill_prof* first = nullptr;
+  mill_prof* second = nullptr;
+  ASSERT_EQ(mill_prof_create(context, nullptr, &first, f.err()), MILL_OK) << f.message();
+  ASSERT_EQ(mill_prof_create(context, nullptr, &second, f.err()), MILL_OK) << f.message();
+  EXPECT_EQ(mill_prof_start(first, f.err()), MILL_OK) << f.message();
+  EXPECT_EQ(stat(path.c_str(), &there), 0);
+  EXPECT_EQ(mill_prof_start(second, f.err()), MILL_E_STATE) << "one at a time";
+  EXPECT_EQ(mill_prof_stop(first, f.err()), MILL_OK) << f.message();
+  EXPECT_EQ(mill_prof_start(second, f.err()), MILL_OK) << f.message();
+  mill_prof_release(first);
+  mill_prof_release(second);
+  mill_context_release(context);
 }
 
 // Packed, it is the same text; a trace is read back either way.

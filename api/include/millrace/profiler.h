@@ -94,9 +94,11 @@ MILL_API MILL_SINCE(1) void mill_prof_retain(mill_prof* prof);
  * one drain. Since: 1 */
 MILL_API MILL_SINCE(1) void mill_prof_release(mill_prof* prof);
 
-/* Begins to record. What an earlier start of this session recorded is kept.
- * Errors: MILL_E_ARG, MILL_E_STATE (it runs, another session of the context does, or it was made
- * from a file), MILL_E_FORKED, MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since: 1 */
+/* Begins to record. What an earlier start of this session recorded is kept. A recording that the
+ * environment asked for (mill_context_create) ends here and is written: this session takes its
+ * place. Blocks for that (analysis, file). Errors: MILL_E_ARG, MILL_E_STATE (it runs, another
+ * session of the context does, or it was made from a file), MILL_E_FORKED, MILL_E_BAD_HANDLE,
+ * MILL_E_MEMORY. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status mill_prof_start(mill_prof* prof, mill_error* err);
 
 /* Ends recording and takes what is still in the rings; the trace's mask is the program's again.
