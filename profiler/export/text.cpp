@@ -41,18 +41,6 @@ const char* knob_call(std::string_view knob) {
   return "mill_loader_set_prefetch";
 }
 
-const char* link_source_text(LinkSource source) {
-  switch (source) {
-    case LinkSource::user: return "as given";
-    case LinkSource::calibration: return "as calibrated";
-    case LinkSource::device: return "as the device says";
-    case LinkSource::topology: return "by its generation and width";
-    case LinkSource::trace: return "by the fastest copies recorded";
-    case LinkSource::none: break;
-  }
-  return "not known";
-}
-
 const char* step_source_text(StepSource source) {
   switch (source) {
     case StepSource::marks: return "as the program marked them";
@@ -143,8 +131,7 @@ void finding(Page& page, const Analysis& analysis, size_t place) {
   if (!facts.empty()) page.paragraph(gap + "Figures of the window: ", kIndent + 2, facts + ".");
   std::string trust = "Confidence " + std::string(confidence_name(one.confidence)) + ", severity " +
                       severity_name(one.severity);
-  if (one.link_source != LinkSource::none)
-    trust += "; link speed: " + std::string(link_source_text(one.link_source));
+  if (one.link_source != LinkSource::none) trust += "; link speed: " + show_source(one.link_source);
   if (one.device < analysis.trace().devices.size() && analysis.trace().devices.size() > 1)
     trust += "; on " + short_name(analysis.trace().devices[one.device]);
   if (one.evidence_total > 0)

@@ -168,6 +168,19 @@ class Times {
            trace_.calls.kind[call] != static_cast<uint8_t>(CallKind::launch);
   }
 
+  // f(row, its stream) for what a stream does in order: nodes of a graph may run side by side
+  // wherever the runtime puts them.
+  template <class F>
+  void each_in_order(F&& f) const {
+    const Work& work = trace_.work;
+    for (uint32_t row = 0; row < work.size(); ++row) {
+      const uint32_t stream = work.stream[row];
+      if (stream < trace_.streams.size() && (work.flags[row] & kExcluded) == 0 &&
+          work.graph_node[row] == 0)
+        f(row, stream);
+    }
+  }
+
   void overlaps() {
     const Work& work = trace_.work;
     struct Last {
@@ -176,18 +189,14 @@ class Times {
     };
     std::vector<Last> last(trace_.streams.size());
     uint64_t count = 0;
-    for (uint32_t row = 0; row < work.size(); ++row) {
-      const uint32_t stream = work.stream[row];
-      if (stream >= last.size() || (work.flags[row] & kExcluded)) continue;
-      // Nodes of a graph may run side by side wherever the runtime puts them.
-      if (work.graph_node[row] != 0) continue;
+    each_in_order([&](uint32_t row, uint32_t stream) {
       Last& before = last[stream];
       const bool same_call = of_one_call(work.call[row], before.call);
       if (before.end != INT64_MIN && !same_call &&
           std::min(before.end, work.end[row]) - work.start[row] > limits_.overlap_slack)
         ++count;
       if (work.end[row] > before.end) before = {work.end[row], work.call[row]};
-    }
+    });
     if (count == 0) return;
     add(HealthCode::overlap_on_stream,
         share(count, work.size()) > kOverlapMedium ? Confidence::medium : Confidence::high, count,
@@ -223,20 +232,16 @@ class Times {
     std::vector<Last> last(trace_.streams.size());
     uint64_t count = 0;
     uint64_t followed = 0;
-    for (uint32_t row = 0; row < work.size(); ++row) {
-      const uint32_t stream = work.stream[row];
-      if (stream >= last.size() || (work.flags[row] & kExcluded) || work.graph_node[row] != 0)
-        continue;
+    each_in_order([&](uint32_t row, uint32_t stream) {
       // These may take no time at all.
-      if (work.kind[row] == static_cast<uint8_t>(WorkKind::host_function)) continue;
+      if (work.kind[row] == static_cast<uint8_t>(WorkKind::host_function)) return;
       Last& before = last[stream];
-      const bool same_call = of_one_call(work.call[row], before.call);
-      if (before.start != INT64_MIN && !same_call) {
+      if (before.start != INT64_MIN && !of_one_call(work.call[row], before.call)) {
         ++followed;
         count += work.start[row] == before.start;
       }
       before = {work.start[row], work.call[row]};
-    }
+    });
     if (count > 0) {
       const double part = share(count, followed);
       Confidence effect = Confidence::high;

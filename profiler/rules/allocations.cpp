@@ -135,7 +135,7 @@ void find_stalls(const RuleInput& input, const Stalls& stalls, std::vector<Findi
                    {"bytes", bytes, Unit::bytes},
                    {"host_ns", host_ns, Unit::ns},
                    {"growths", static_cast<double>(stalls.growths.size()), Unit::none}};
-  // What is asked for now and then adds up; what is in every step comes back in between.
+  // What few steps ask for adds up; what every step asks for comes back in between.
   const double largest = sizes.empty() ? 0 : static_cast<double>(sizes.rbegin()->first);
   const double pool =
       std::max(largest, static_cast<double>(allocations) < steps ? bytes : bytes / steps);

@@ -171,20 +171,7 @@ std::string copies_text(uint64_t count) {
 }
 
 std::string source_text(const LinkLine& line) {
-  switch (line.source) {
-    case LinkSource::user: return "by the figure that was given";
-    case LinkSource::calibration: return "by calibration";
-    case LinkSource::device: return "by what the device says of its link";
-    case LinkSource::topology: return "by the generation and width of its link";
-    case LinkSource::trace: {
-      const char* memory = line.memory == Memory::pinned     ? "page-locked "
-                           : line.memory == Memory::pageable ? "pageable "
-                                                             : "";
-      return std::string("by the trace's own fastest ") + memory + "copies";
-    }
-    case LinkSource::none: break;
-  }
-  return "no figure is known";
+  return show_source(line.source, line.memory);
 }
 
 std::string askers_text(const Trace& trace, std::span<const uint32_t> rows) {

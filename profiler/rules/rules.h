@@ -118,6 +118,8 @@ std::string show_bytes(double bytes);
 std::string show_rate(double bytes_per_s);
 std::string show_share(double share);
 std::string show_count(uint64_t count);
+// "by calibration": where a figure for the link, of such memory, comes from.
+std::string show_source(LinkSource source, Memory memory = Memory::unknown);
 // "Expected gain 1.93 ms per step (3.1 %), between 1.20 ms and 2.00 ms.", or that it is withheld:
 // the last sentence of an advice, written after estimate().
 std::string show_gain(const RuleInput& input, const Finding& finding);

@@ -97,4 +97,21 @@ std::string show_gain(const RuleInput& input, const Finding& finding) {
   return text + ", between " + figure(saving.lower) + " and " + figure(saving.upper) + ".";
 }
 
+std::string show_source(LinkSource source, Memory memory) {
+  switch (source) {
+    case LinkSource::user: return "by the figure that was given";
+    case LinkSource::calibration: return "by calibration";
+    case LinkSource::device: return "by what the device says of its link";
+    case LinkSource::topology: return "by the generation and width of its link";
+    case LinkSource::trace: {
+      const char* of = memory == Memory::pinned     ? "page-locked "
+                       : memory == Memory::pageable ? "pageable "
+                                                    : "";
+      return std::string("by the trace's own fastest ") + of + "copies";
+    }
+    case LinkSource::none: break;
+  }
+  return "no figure is known";
+}
+
 }  // namespace mill::prof

@@ -107,15 +107,19 @@ class Profiler : public BadInput {
       ASSERT_EQ(mill_trace_step(exec, f.err()), MILL_OK);
     }
   }
+  // What a session saw of that on the CPU.
+  mill_prof_view* ten_steps() {
+    mill_prof* const prof = session();
+    mill_tensor* const x = f.tensor({32, 32});  // made by an op, which is not of the steps
+    EXPECT_EQ(mill_prof_start(prof, f.err()), MILL_OK) << f.message();
+    work(f.exec(), x, 10);
+    EXPECT_EQ(mill_prof_stop(prof, f.err()), MILL_OK) << f.message();
+    return snapshot(prof);
+  }
 };
 
 TEST_F(Profiler, SeesEveryOpOfTheCpuWithItsStep) {
-  mill_prof* const prof = session();
-  mill_tensor* const x = f.tensor({32, 32});
-  ASSERT_EQ(mill_prof_start(prof, f.err()), MILL_OK) << f.message();
-  work(f.exec(), x, 10);
-  ASSERT_EQ(mill_prof_stop(prof, f.err()), MILL_OK) << f.message();
-  mill_prof_view* const view = snapshot(prof);
+  mill_prof_view* const view = ten_steps();
   const Rows rows = ask(view, "select name, count, sum(flops) from ops group by name");
   ASSERT_EQ(rows.rows, 1u);
   EXPECT_EQ(rows.texts.at("name")[0], "matmul");
@@ -374,12 +378,7 @@ TEST_F(Profiler, TakesTheContextFromARecordingOfTheEnvironment) {
 
 // Packed, it is the same text; a trace is read back either way.
 TEST_F(Profiler, APathThatEndsInGzIsCompressed) {
-  mill_prof* const prof = session();
-  mill_tensor* const x = f.tensor({32, 32});
-  ASSERT_EQ(mill_prof_start(prof, f.err()), MILL_OK) << f.message();
-  work(f.exec(), x, 10);
-  ASSERT_EQ(mill_prof_stop(prof, f.err()), MILL_OK) << f.message();
-  mill_prof_view* const view = snapshot(prof);
+  mill_prof_view* const view = ten_steps();
   const auto bytes_of = [](const std::string& path) {
     std::ifstream in(path, std::ios::binary);
     return std::string(std::istreambuf_iterator<char>(in), {});
