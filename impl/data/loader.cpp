@@ -230,6 +230,8 @@ bool BatchLoader::next(LoaderBatch& batch) {
   batch.wait_ns = wait_ns;
   batch.gather_ns = slot.gather_ns;
   batch.gather_thread = slot.thread;
+  batch.ring = state.ring;
+  batch.number = state.taken;
   ++position_.batch;
   return true;
 }

@@ -53,6 +53,8 @@ struct LoaderBatch {
       0;  // how long next() waited for the worker; without a worker, how long it gathered
   uint64_t gather_ns = 0;      // how long filling the batch took, wherever it ran
   uint32_t gather_thread = 0;  // the worker's thread id; 0 = the caller gathered
+  uint64_t ring = 0;    // which ring of slots it came from: a number of its own in the process
+  uint64_t number = 0;  // in that ring's life, from 1
 };
 
 // The workers start at the first next() and block all signals: "mill-loader", or "mill-loader-K" if
@@ -142,7 +144,7 @@ class BatchLoader {
   void make(Slot& slot, const LoaderPosition& at) const;
   void make_piece(Slot& slot, const LoaderPosition& at, uint32_t column, int64_t first,
                   int64_t count) const;
-  void fill_traced(Slot& slot, const LoaderPosition& at) const;
+  void fill_traced(Slot& slot, const LoaderPosition& at, uint64_t number) const;
   uint64_t bytes_of(int64_t rows) const;
   LoaderPosition position_of(uint64_t batch) const;
   void release_held();

@@ -190,7 +190,7 @@ mill_status mill_loader::next(mill_exec& exec, mill_tensor** out) {
   const uint64_t bytes = staged ? give_staged(exec, batch, out) : give_gathered(batch, out);
   indices_.assign(batch.indices, batch.indices + batch.rows);
   core.release_batch();
-  record_wait(exec, bytes, before, waited ? ready - before : 0);
+  record_wait(exec, batch, bytes, before, waited ? ready - before : 0);
   for (uint32_t k = 0; k < core.columns(); ++k) exec.note(out[k]);
   return MILL_OK;
 }
@@ -242,13 +242,15 @@ TensorRef mill_loader::take_staged(mill_exec& exec, uint32_t slot, uint32_t colu
 }
 
 // The caller's wait. What a worker does it tells by itself.
-void mill_loader::record_wait(mill_exec& exec, uint64_t bytes, uint64_t before,
-                              uint64_t waited) const {
+void mill_loader::record_wait(mill_exec& exec, const LoaderBatch& batch, uint64_t bytes,
+                              uint64_t before, uint64_t waited) const {
   if (!exec.trace.on(MILL_TRACE_LOADER)) return;
   mill_trace_record record = exec.trace.begin(MILL_RECORD_LOADER);
   record.start_ns = before;
   record.wait_ns = waited;
   record.detail = MILL_RECORD_LOADER_NEXT;
+  record.storage = batch.ring;
+  record.instance = batch.number;
   record.bytes = bytes;
   record.memory =
       pack_bytes(stage_ ? stage_->memory_kind() : MILL_RECORD_MEMORY_PAGEABLE,

@@ -72,7 +72,8 @@ struct mill_loader : mill::Handle {
   uint64_t give_staged(mill_exec& exec, const mill::LoaderBatch& batch, mill_tensor** out);
   mill::TensorRef take_staged(mill_exec& exec, uint32_t slot, uint32_t column);
   // before: when the call began; waited: how long for the batch, both in the exec's ticks.
-  void record_wait(mill_exec& exec, uint64_t bytes, uint64_t before, uint64_t waited) const;
+  void record_wait(mill_exec& exec, const mill::LoaderBatch& batch, uint64_t bytes, uint64_t before,
+                   uint64_t waited) const;
 
   // Kept alive while a worker reads them, as is all below that a worker uses: declared before the
   // core, whose end waits for the workers.

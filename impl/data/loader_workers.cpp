@@ -155,7 +155,7 @@ void BatchLoader::work(Worker& me) noexcept {
       slot = &state.slot_of(batch);
     }
     slot->thread = tid;
-    fill_traced(*slot, at);
+    fill_traced(*slot, at, batch + 1);
     {
       const TurnHold turn(turns_of(stage));
       const std::lock_guard lock(state.mutex);
@@ -187,7 +187,7 @@ uint64_t BatchLoader::bytes_of(int64_t rows) const {
   return bytes;
 }
 
-void BatchLoader::fill_traced(Slot& slot, const LoaderPosition& at) const {
+void BatchLoader::fill_traced(Slot& slot, const LoaderPosition& at, uint64_t number) const {
   Tracer* const tracer = options_.tracer;
   if (tracer == nullptr || (tracer->mask() & MILL_TRACE_LOADER) == 0) {
     fill(slot, at);
@@ -201,6 +201,8 @@ void BatchLoader::fill_traced(Slot& slot, const LoaderPosition& at) const {
   record.duration_ns = time.now() - record.start_ns;
   record.kind = MILL_RECORD_LOADER;
   record.detail = MILL_RECORD_LOADER_FILL;
+  record.storage = state_->ring;
+  record.instance = number;
   record.bytes = bytes_of(rows_of(at.batch));
   const LoaderStage* const stage = options_.stage;
   record.memory = pack_bytes(MILL_RECORD_MEMORY_PAGEABLE,

@@ -26,6 +26,18 @@ enum class Unit : uint8_t {
   ratio  // 0 to 1
 };
 
+// What users read: "" for what has none.
+inline const char* unit_text(Unit unit) {
+  switch (unit) {
+    case Unit::ns: return "ns";
+    case Unit::bytes: return "bytes";
+    case Unit::flops: return "flops";
+    case Unit::ratio: return "ratio";
+    case Unit::row: return "row";
+    default: return "";
+  }
+}
+
 struct ColumnInfo {
   const char* name;
   Unit unit;

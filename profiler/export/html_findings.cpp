@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "profiler/export/html_summary.h"
+#include "profiler/rules/figures.h"
 
 namespace mill::prof::html {
 
@@ -163,7 +164,8 @@ void write_finding(Json& json, const Analysis& analysis, const Scene& scene, con
   json.key("facts").begin_array();
   for (const Fact& fact : finding.facts) {
     json.begin_array().text(fact.name).number(fact.value);
-    json.count(static_cast<uint64_t>(fact.unit)).end_array();
+    json.count(static_cast<uint64_t>(fact.unit));
+    json.text(figure_meaning(finding.rule, fact.name)).end_array();
   }
   json.end_array();
   write_evidence(json, analysis, scene, finding, limits.evidence);

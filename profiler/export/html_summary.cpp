@@ -284,7 +284,10 @@ void write_overview(Json& json, const Analysis& analysis, const Scene& scene) {
   json.integer("step_length", timeline.step_length());
   json.count("main_thread", timeline.main_thread());
   json.count("rows", trace.rows());
-  if (analysis.replay != nullptr) json.number("replay_error", analysis.replay->error());
+  if (analysis.replay != nullptr) {
+    json.number("replay_error", analysis.replay->error());
+    json.count("contradicted", analysis.replay->contradictions());
+  }
   json.integer("joint_saving", analysis.joint_saving);
   write_devices(json, analysis);
   write_average(json, timeline);

@@ -46,6 +46,8 @@ void header(Writer& out, const Analysis& analysis) {
   out.put(",\"replay_error\":");
   if (analysis.replay != nullptr) {
     out.json_real(analysis.replay->error());
+    out.put(",\"contradicted_orders\":");
+    out.natural(analysis.replay->contradictions());
   } else {
     out.put("null");
   }

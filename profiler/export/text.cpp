@@ -192,6 +192,10 @@ void joint(Page& page, const Analysis& analysis) {
       show_time(static_cast<double>(analysis.replay->replayed())) + ", measured were " +
       show_time(static_cast<double>(analysis.replay->measured())) + ": an error of " +
       show_share(error) + (error > 0.05 ? ", too much to rely on the figures." : ".");
+  if (const uint64_t against = analysis.replay->contradictions(); against > 0)
+    text += " The recorded times contradict " + show_count(against) +
+            (against == 1 ? " order" : " orders") +
+            " that streams, events and waits imply; re-timing leaves them out.";
   page.blank();
   page.paragraph("", 0, text);
 }

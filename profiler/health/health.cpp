@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "profiler/health/words.h"
+#include "profiler/timeline/rows.h"
 
 namespace mill::prof {
 
@@ -19,16 +20,6 @@ constexpr double kSkippedLow = 0.05;    // of all events
 constexpr double kSkippedRefuse = 0.5;  // what is left is the smaller part
 constexpr uint64_t kMostPlaces = 4;     // where records were lost
 constexpr size_t kLongestPlace = 100;
-
-bool asks_for_work(uint8_t kind) {
-  switch (static_cast<CallKind>(kind)) {
-    case CallKind::launch:
-    case CallKind::copy:
-    case CallKind::fill:
-    case CallKind::graph_launch: return true;
-    default: return false;
-  }
-}
 
 class Examination {
  public:
@@ -170,7 +161,10 @@ class Examination {
     for (const uint8_t flags : trace_.work.flags) usable += (flags & kExcluded) == 0;
     if (usable > 0) return;
     uint64_t launches = 0;
-    for (const uint8_t kind : trace_.calls.kind) launches += asks_for_work(kind);
+    for (const uint8_t code : trace_.calls.kind) {
+      const auto kind = static_cast<CallKind>(code);
+      launches += asks_for_work(kind) && kind != CallKind::host_function;  // it leaves none
+    }
     uint64_t on_device = 0;
     uint64_t on_cpu = 0;
     for (const uint32_t device : trace_.ops.device) {

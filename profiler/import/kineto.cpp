@@ -239,7 +239,7 @@ void Converter::add_memory(const Event& event, Ns time) {
     counters.device[at] = allocations.device[row];
     counters.value[at] = *value;
   };
-  total("Total Allocated", "allocated_bytes");
+  total("Total Allocated", "used_bytes");
   total("Total Reserved", "reserved_bytes");
 }
 

@@ -242,6 +242,8 @@ bool OwnReader::record(const Event& event, Ns start, Ns end) {
       loader.to[row] = memory_to;
       loader.exec[row] = number32(event, "exec");
       loader.step[row] = signed64(event, "step");
+      loader.loader[row] = event.number("storage");
+      loader.batch[row] = event.number("instance");
       return true;
     }
     case MILL_RECORD_STEP: step(event, start, end); return true;

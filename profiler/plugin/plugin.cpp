@@ -1,20 +1,17 @@
 // The plugin's one exported function and the table behind it: handles in, statuses out, no
 // exception past here.
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 #include <cstring>
-#include <exception>
+#include <iterator>
 #include <memory>
-#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
-#include "millrace/profiler_plugin.h"
-#include "profiler/export/export.h"
 #include "profiler/import/import.h"
-#include "profiler/plugin/view.h"
+#include "profiler/plugin/guard.h"
 #include "profiler/session/session.h"
 
 MILL_PLUGIN_NOTE(MILL_PLUGIN_ABI_OLDEST);
@@ -25,31 +22,8 @@ namespace {
 
 const mill_profiler_host* g_host = nullptr;  // NOLINT: set once, by mill_profiler_open
 
-mill_status refuse(mill_kernel_error* error, mill_status status, std::string_view text) {
-  std::snprintf(error->text, sizeof error->text, "%.*s",
-                static_cast<int>(std::min<size_t>(text.size(), sizeof error->text - 1)),
-                text.data());
-  return status;
-}
-
-template <class Body>
-mill_status guarded(mill_kernel_error* error, Body&& body) noexcept {
-  try {
-    return body();
-  } catch (const std::bad_alloc&) {
-    return refuse(error, MILL_E_MEMORY, "the profiler is out of memory");
-  } catch (const std::exception& failure) {
-    return refuse(error, MILL_E_INTERNAL, failure.what());
-  } catch (...) {
-    return refuse(error, MILL_E_INTERNAL, "the profiler failed");
-  }
-}
-
 Session& session_of(void* self) {
   return *static_cast<Session*>(self);
-}
-const View& view_of(void* self) {
-  return *static_cast<const View*>(self);
 }
 const Result& result_of(void* self) {
   return *static_cast<const Result*>(self);
@@ -236,121 +210,7 @@ mill_status view_whatif(void* self, const mill_prof_change* change,
   });
 }
 
-// ---- export -------------------------------------------------------------------------------------
-
-// "name=value,name=value"; takes what is asked for, and what is left at the end is unknown.
-class Options {
- public:
-  explicit Options(std::string_view text) : left_(text) {}
-
-  // False where it is not given.
-  bool take(std::string_view name, std::string* value) {
-    size_t at = 0;
-    while (at < left_.size()) {
-      const size_t end = std::min(left_.find(',', at), left_.size());
-      const std::string one = left_.substr(at, end - at);
-      if (one.size() > name.size() && one.compare(0, name.size(), name) == 0 &&
-          one[name.size()] == '=') {
-        left_.erase(at, end - at + (end < left_.size() ? 1 : 0));
-        *value = one.substr(name.size() + 1);
-        return true;
-      }
-      at = end + 1;
-    }
-    return false;
-  }
-  // False where there is a value that is no such number.
-  bool number(std::string_view name, uint64_t low, uint64_t high, uint64_t* to, std::string* why) {
-    std::string text;
-    if (!take(name, &text)) return true;
-    uint64_t value = 0;
-    const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (problem != std::errc() || end != text.data() + text.size() || value < low || value > high) {
-      *why = "option " + std::string(name) + " is \"" + text.substr(0, 64) +
-             "\", it must be a number from " + std::to_string(low) + " to " + std::to_string(high);
-      return false;
-    }
-    *to = value;
-    return true;
-  }
-  bool done(std::string* why) const {
-    if (left_.empty()) return true;
-    *why = "there is no option \"" + left_.substr(0, 64) + "\" for this format";
-    return false;
-  }
-
- private:
-  std::string left_;
-};
-
-mill_status view_export(void* self, int32_t format, const char* options, mill_prof_writer writer,
-                        void* user, mill_kernel_error* error) {
-  return guarded(error, [&] {
-    const Analysis& analysis = view_of(self).analysis();
-    Options given(options);
-    std::string why;
-    mill_status said = MILL_OK;
-    const Sink sink = [&](std::string_view piece) {
-      said = writer(user, piece.data(), piece.size());
-      return said == MILL_OK;
-    };
-    bool written = false;
-    switch (format) {
-      case MILL_PROF_FORMAT_TEXT: {
-        uint64_t width = 100;
-        uint64_t findings = 10;
-        uint64_t rows = 10;
-        if (!given.number("width", 40, 1000, &width, &why) ||
-            !given.number("findings", 0, 1000, &findings, &why) ||
-            !given.number("rows", 0, 100000, &rows, &why) || !given.done(&why))
-          return refuse(error, MILL_E_ARG, why);
-        written = export_text(analysis,
-                              {static_cast<uint32_t>(width), static_cast<uint32_t>(findings),
-                               static_cast<uint32_t>(rows)},
-                              sink);
-        break;
-      }
-      case MILL_PROF_FORMAT_CSV: {
-        std::string table;
-        given.take("table", &table);
-        if (!given.done(&why)) return refuse(error, MILL_E_ARG, why);
-        if (table.empty())
-          return refuse(error, MILL_E_ARG, "CSV is of one table: the options lack table=NAME");
-        const std::vector<std::string_view>& names = TableView::names();
-        if (std::find(names.begin(), names.end(), table) == names.end()) {
-          return refuse(error, MILL_E_ARG,
-                        "there is no table \"" + table.substr(0, 64) + "\"" +
-                            suggestion(table.substr(0, 64), names));
-        }
-        written = export_csv(analysis, table, sink);
-        break;
-      }
-      case MILL_PROF_FORMAT_JSON_LINES:
-        if (!given.done(&why)) return refuse(error, MILL_E_ARG, why);
-        written = export_json_lines(analysis, sink);
-        break;
-      case MILL_PROF_FORMAT_CHROME:
-        if (!given.done(&why)) return refuse(error, MILL_E_ARG, why);
-        written = export_chrome(analysis, sink);
-        break;
-      case MILL_PROF_FORMAT_HTML: {
-        HtmlOptions html;
-        if (!given.number("max_bytes", 100000, UINT64_MAX, &html.max_bytes, &why) ||
-            !given.done(&why))
-          return refuse(error, MILL_E_ARG, why);
-        written = export_html(analysis, html, sink);
-        break;
-      }
-      default:
-        return refuse(error, MILL_E_ARG,
-                      "format is " + std::to_string(format) + ", formats are 1 to 5");
-    }
-    if (written) return mill_status{MILL_OK};
-    return refuse(
-        error, MILL_E_IO,
-        "the writer returned status " + std::to_string(said) + ", the export ended there");
-  });
-}
+// ---- results ------------------------------------------------------------------------------------
 
 void result_destroy(void* self) {
   delete static_cast<Result*>(self);

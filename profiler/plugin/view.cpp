@@ -19,17 +19,6 @@ const char* step_source_text(StepSource source) {
 
 }  // namespace
 
-const char* unit_text(Unit unit) {
-  switch (unit) {
-    case Unit::ns: return "ns";
-    case Unit::bytes: return "bytes";
-    case Unit::flops: return "flops";
-    case Unit::ratio: return "ratio";
-    case Unit::row: return "row";
-    default: return "";
-  }
-}
-
 const char* table_text(TableId table) {
   switch (table) {
     case TableId::ops: return "ops";

@@ -44,7 +44,6 @@ class Result {
   std::vector<std::vector<const char*>> texts_;  // per column
 };
 
-const char* unit_text(Unit unit);
 const char* table_text(TableId table);
 
 }  // namespace mill::prof

@@ -97,7 +97,7 @@ const std::vector<std::string_view>& TableView::names() {
     const Trace trace;
     for_each_table(trace, [&](const char* name, const auto&) { all.emplace_back(name); });
     for (const char* name : {"kernels", "transfers", "steps", "gaps", "health", "findings",
-                             "devices", "threads", "streams", "links"})
+                             "figures", "devices", "threads", "streams", "links"})
       all.emplace_back(name);
     return all;
   }();

@@ -3,6 +3,7 @@
 //   kernels, transfers      the rows of work that are kernels, copies, and that an analysis uses
 //   steps, gaps             what the timeline was cut into
 //   health, findings        what was concluded
+//   figures                 what the findings were computed from
 //   devices, threads, streams, links
 // and besides stored columns those that follow from them: duration_ns, bytes_per_s, step_index,
 // step_number, op_name, device_name, stream_number, thread_number, excluded, row.

@@ -2,6 +2,7 @@
 #include <charconv>
 
 #include "profiler/query/view_builder.h"
+#include "profiler/rules/figures.h"
 
 namespace mill::prof {
 
@@ -172,6 +173,30 @@ TableView findings(const Analysis& analysis) {
   return rows.builder.take();
 }
 
+// One row per figure of a finding.
+TableView figures(const Analysis& analysis) {
+  struct Figure {
+    const Finding* of;
+    const Fact* fact;
+  };
+  auto list = std::make_shared<std::vector<Figure>>();
+  for (const Finding& finding : analysis.findings) {
+    for (const Fact& fact : finding.facts) list->push_back({&finding, &fact});
+  }
+  ViewBuilder builder(analysis, "figures", static_cast<uint32_t>(list->size()));
+  builder.integers("rank", Unit::none, false,
+                   [list](uint32_t row) { return (*list)[row].of->rank; });
+  builder.texts("rule", [list](uint32_t row) { return rule_id_text((*list)[row].of->rule); });
+  builder.texts("name", [list](uint32_t row) { return (*list)[row].fact->name; });
+  builder.reals("value", Unit::none, [list](uint32_t row) { return (*list)[row].fact->value; });
+  builder.texts("unit", [list](uint32_t row) { return unit_text((*list)[row].fact->unit); });
+  builder.texts("meaning", [list](uint32_t row) {
+    const Figure& figure = (*list)[row];
+    return figure_meaning(figure.of->rule, figure.fact->name);
+  });
+  return builder.take();
+}
+
 TableView devices(const Analysis& analysis) {
   Rows<DeviceInfo> rows(analysis, "devices", analysis.trace().devices);
   using D = DeviceInfo;
@@ -245,6 +270,7 @@ std::optional<TableView> open_result(const Analysis& analysis, std::string_view 
   if (name == "gaps") return gaps(analysis);
   if (name == "health") return health(analysis);
   if (name == "findings") return findings(analysis);
+  if (name == "figures") return figures(analysis);
   if (name == "devices") return devices(analysis);
   if (name == "threads") return threads(analysis);
   if (name == "streams") return streams(analysis);

@@ -50,12 +50,14 @@ class DeviceCollector {
                        : static_cast<uint32_t>(trace_.streams.size()) + draft.device;
     const uint32_t call = work.call[row];
     draft.asked = draft.start;
+    draft.submitted = false;
     if (call < trace_.calls.size() && lines_.call_first[call] != kNone) {
       draft.call = call;
       draft.asked = clock_.of(trace_.calls.start[call]);
     } else if (work.submit[row] != 0 && clock_.near(work.submit[row]) &&
                work.submit[row] <= work.start[row]) {
       draft.asked = clock_.of(work.submit[row]);
+      draft.submitted = true;
     }
     if (static_cast<WorkKind>(work.kind[row]) == WorkKind::copy) {
       const auto copy = static_cast<CopyKind>(work.copy_kind[row]);

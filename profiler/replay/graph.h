@@ -177,7 +177,8 @@ Lines make_lines(const Timeline& timeline, const Clock& clock);
 struct DraftWork {
   Ns start = 0;
   Ns end = 0;
-  Ns asked = 0;  // order of submission
+  Ns asked = 0;            // order of submission
+  bool submitted = false;  // without a call, but it says when it was asked for
   uint32_t row = 0;
   uint32_t call = kNone;    // usable ones only
   uint32_t stream = 0;      // dense

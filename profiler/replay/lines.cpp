@@ -9,6 +9,7 @@
 
 #include "profiler/base/intervals.h"
 #include "profiler/replay/graph.h"
+#include "profiler/timeline/batches.h"
 #include "profiler/timeline/steps.h"
 
 namespace mill::prof::replay {
@@ -111,7 +112,7 @@ class LineCollector {
       if (!items) continue;
       const bool fill = loader.kind[row] == static_cast<uint8_t>(LoaderKind::fill);
       // The wait comes first; what is left of the call is done with the batch in hand.
-      if (!fill) to = from + std::clamp<Ns>(loader.wait[row], 0, to - from);
+      if (!fill) to = clock_.of(wait_end(loader, row));
       items->fills |= fill;
       if (from < to) items->items.push_back({from, to, row, NodeKind::loader, false, fill});
     }
@@ -245,43 +246,24 @@ class LineWriter {
   Ns t_;
 };
 
-// A wait for a batch ends when a worker has made it: the fill that ends last inside the wait, if
-// that is close to its end.
+// A wait for a batch ends when a worker has made it, if that is close to its end.
 void hand_over(const Trace& trace, const Clock& clock, Lines& lines) {
   const Loader& loader = trace.loader;
-  struct Fill {
-    Ns end;
-    uint32_t line;
-    uint32_t thread;
-  };
-  std::vector<Fill> fills;
-  for (uint32_t row = 0; row < loader.size(); ++row) {
-    Ns from = 0;
-    Ns to = 0;
-    if (loader.kind[row] == static_cast<uint8_t>(LoaderKind::fill) &&
-        clock.take(loader.start[row], loader.end[row], &from, &to) &&
-        lines.line(loader.thread[row]) != kNone)
-      fills.push_back({to, lines.line(loader.thread[row]), loader.thread[row]});
-  }
-  if (fills.empty()) return;
-  std::sort(fills.begin(), fills.end(), [](const Fill& a, const Fill& b) {
-    return a.end != b.end ? a.end < b.end : a.thread < b.thread;
-  });
+  const std::vector<uint32_t> makers = batch_makers(loader);
   for (uint32_t line = 0; line + 1 < lines.first.size(); ++line) {
     for (uint32_t k = lines.first[line]; k < lines.first[line + 1]; ++k) {
       Segment& segment = lines.segments[k];
-      if (segment.kind != NodeKind::loader ||
-          loader.kind[segment.row] == static_cast<uint8_t>(LoaderKind::fill))
+      const uint32_t fill = segment.kind == NodeKind::loader ? makers[segment.row] : kNoRow;
+      Ns from = 0;
+      Ns made = 0;
+      if (fill == kNoRow || !clock.take(loader.start[fill], loader.end[fill], &from, &made))
         continue;
-      const auto after = std::upper_bound(fills.begin(), fills.end(), segment.end,
-                                          [](Ns t, const Fill& fill) { return t < fill.end; });
-      if (after == fills.begin()) continue;
-      const Fill& fill = *std::prev(after);
-      const Ns late = segment.end - fill.end;
-      if (fill.line == line || fill.end <= segment.begin ||
+      const uint32_t worker = lines.line(loader.thread[fill]);
+      const Ns late = segment.end - made;
+      if (worker == kNone || worker == line || late < 0 || made <= segment.begin ||
           late > std::max<Ns>(100'000, (segment.end - segment.begin) / 4))
         continue;
-      segment.fill = lines.at(fill.line, fill.end);
+      segment.fill = lines.at(worker, made);
     }
   }
 }

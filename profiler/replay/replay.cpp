@@ -6,9 +6,10 @@
 //   device.cpp      pieces of device work,
 //   submission.cpp  what follows from the order in which they were asked for (edges d and e),
 //   execution.cpp   ... and from the order in which they ran (c, f, and the default stream),
-//   build.cpp       the host's own part of calls that wait, the point at which work was asked for
-//                   (b), lags, and one order of all nodes in which each comes after what it waits
-//                   for.
+//   host.cpp        the host's own part of calls that wait, the point at which work was asked for
+//                   (b),
+//   build.cpp       lags, and one order of all nodes in which each comes after what it waits for,
+//   index.cpp       where a row is in it, and a step.
 // run() walks the nodes once in that order: a segment ends at the later of
 //     end of the segment before + its own part
 //     end of what it waits for + the recorded time to return
@@ -21,7 +22,7 @@
 //
 // Edges that are not there in a recording are not invented, with three exceptions, each by a
 // pattern in the times that is unlikely by chance: threads that never run at once (lines.cpp), a
-// start just after another stream's work where no recorded edge explains it (build.cpp), and a
+// start just after another stream's work where no recorded edge explains it (host.cpp), and a
 // launch that returns when the device takes work out of a full queue (submission.cpp).
 #include "profiler/replay/replay.h"
 
@@ -86,6 +87,10 @@ double Replay::error() const {
   if (measured() <= 0) return replayed() == measured() ? 0.0 : 1.0;
   return std::fabs(static_cast<double>(replayed()) - static_cast<double>(measured())) /
          static_cast<double>(measured());
+}
+
+uint64_t Replay::contradictions() const {
+  return graph_->graph.dropped_edges;
 }
 
 ReplayResult Replay::run(const Plan& plan) const {

@@ -78,6 +78,8 @@ class Replay {
   Ns replayed() const;  // ... re-timed with an empty plan
   // |replayed - measured| / measured. Above 0.05 every estimate is of low confidence.
   double error() const;
+  // Orders that streams, events and waits imply and the recorded times contradict: left out.
+  uint64_t contradictions() const;
   // Thread safe. O(nodes).
   ReplayResult run(const Plan& plan) const;
   // replayed() - run(plan).span: negative when the plan makes it slower.

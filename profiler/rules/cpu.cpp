@@ -119,7 +119,6 @@ void tell_unknown(const RuleInput& input, const std::map<uint32_t, Group>& group
   finding.facts = {{"calls", calls, Unit::none},
                    {"bytes", bytes, Unit::bytes},
                    {"time_ns", ns, Unit::ns},
-                   {"stream_bytes_per_s", 0, Unit::none},
                    {"share", share_of_window(input, ns), Unit::ratio}};
   finding.fix = {"calibrate", 0, false};
   estimate(input, finding);

@@ -203,7 +203,6 @@ void find_taking_turns(const RuleInput& input, const DeviceView& view, std::vect
   evidence.give(finding);
   finding.facts = {{"to_device_ns", static_cast<double>(to_device.length()), Unit::ns},
                    {"to_host_ns", static_cast<double>(to_host.length()), Unit::ns},
-                   {"overlap_ns", 0, Unit::ns},
                    {"copy_engines", static_cast<double>(engines), Unit::none},
                    {"bytes_to_device", rows.up_bytes, Unit::bytes},
                    {"bytes_to_host", rows.down_bytes, Unit::bytes}};

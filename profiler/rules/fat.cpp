@@ -217,7 +217,7 @@ void find_fat(const RuleInput& input, const DeviceView& view, std::vector<Findin
                    {"bytes_needed", needed, Unit::bytes},
                    {"bytes_saved", sent - needed, Unit::bytes},
                    {"lost_ns", lost, Unit::ns},
-                   {"bytes_per_s", line.bytes_per_s, Unit::none}};
+                   {"link_bytes_per_s", line.bytes_per_s, Unit::none}};
   estimate(input, finding);
 
   const auto main_types =

@@ -127,7 +127,7 @@ void find_first_use(const RuleInput& input, std::vector<Finding>& out) {
   const Ns idle = all.minus(busy).length();
   finding.facts = {{"calls", static_cast<double>(finding.evidence_total), Unit::none},
                    {"host_ns", host_ns, Unit::ns},
-                   {"module_load", static_cast<double>(idle), Unit::ns}};
+                   {"device_idle_ns", static_cast<double>(idle), Unit::ns}};
   finding.fix = {"warm_up", 1, false};
   finding.saving.upper = all.length();
   estimate(input, finding);

@@ -31,8 +31,8 @@ const char* rule_of(GapCause cause, bool has_steps) {
 }
 
 constexpr std::array<const char*, kGapCauses> kCauseFacts = {
-    "profiler",   "module_load", "allocation", "sync",    "copy_wait", "loader",
-    "queue_full", "launch",      "latency",    "host_op", "unknown"};
+    "profiler_ns",   "module_load_ns", "allocation_ns", "sync_ns",    "copy_wait_ns", "loader_ns",
+    "queue_full_ns", "launch_ns",      "latency_ns",    "host_op_ns", "unknown_ns"};
 
 void find_gap_causes(const RuleInput& input, const DeviceView& view,
                      const std::vector<uint32_t>& gaps, std::vector<Finding>& out) {
@@ -137,7 +137,7 @@ void find_low_windows(const RuleInput& input, const DeviceView& view, std::vecto
   Finding finding;
   finding.rule = RuleId::G2;
   finding.device = view.device;
-  finding.facts = {{"windows", static_cast<double>(low.size()), Unit::none},
+  finding.facts = {{"stretches", static_cast<double>(low.size()), Unit::none},
                    {"low_ns", all, Unit::ns},
                    {"low_share", share_of_window(input, all), Unit::ratio},
                    {"worst_utilisation", worst, Unit::ratio}};

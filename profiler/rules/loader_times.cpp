@@ -1,8 +1,10 @@
 #include "profiler/rules/loader_times.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "profiler/rules/rule_help.h"
+#include "profiler/timeline/batches.h"
 #include "profiler/timeline/rows.h"
 
 namespace mill::prof::rule {
@@ -17,10 +19,7 @@ LoaderWaits loader_waits(const RuleInput& input) {
       if (loader.kind[row] != static_cast<uint8_t>(LoaderKind::next) || loader.wait[row] <= 0 ||
           (main_only && loader.thread[row] != main))
         continue;
-      // The wait comes first; what follows it hands the batch over.
-      const Ns length = Interval{loader.start[row], loader.end[row]}.length();
-      const Ns until = loader.start[row] + std::min(length, loader.wait[row]);
-      const Interval time = clip(loader.start[row], until, window);
+      const Interval time = clip(loader.start[row], wait_end(loader, row), window);
       if (time.length() == 0) continue;
       waits.of_thread[loader.thread[row]].push_back(time);
       waits.rows.push_back(row);
@@ -50,42 +49,32 @@ LoaderFills loader_fills(const RuleInput& input) {
 Ns starved_length(const RuleInput& input) {
   const Loader& loader = input.timeline.trace().loader;
   const uint32_t main = input.timeline.main_thread();
-  struct Fill {
-    Interval time;
-    Ns before;  // when the worker had made the one before
-  };
-  std::vector<Fill> fills;
-  std::vector<Interval> takes;
+  const std::vector<uint32_t> makers = batch_makers(loader);
+  // Per fill: when its worker had made the one before. Rows are in the order of their starts.
+  std::vector<Ns> before(loader.size(), 0);
   std::map<uint32_t, Ns> last_end;
-  // By start, as all tables are.
-  for (uint32_t row = 0; row < loader.size(); ++row) {
-    const Interval time{loader.start[row], loader.end[row]};
-    if (!possible(time.begin, time.end)) continue;
-    const uint32_t thread = loader.thread[row];
-    const auto kind = static_cast<LoaderKind>(loader.kind[row]);
-    if (kind == LoaderKind::next && thread == main)
-      takes.push_back(
-          {time.begin, time.begin + std::clamp<Ns>(loader.wait[row], 0, time.length())});
-    if (kind != LoaderKind::fill || thread == main) continue;
-    const auto [last, first] = last_end.try_emplace(thread, time.begin);
-    fills.push_back({time, last->second});
-    last->second = std::max(last->second, time.end);
-  }
-  std::sort(fills.begin(), fills.end(),
-            [](const Fill& a, const Fill& b) { return a.time.end < b.time.end; });
+  std::map<uint64_t, Ns> last_take;  // of each loader
   Ns starved = 0;
-  for (size_t k = 1; k < takes.size(); ++k) {
-    const Interval wait = takes[k];
+  for (uint32_t row = 0; row < loader.size(); ++row) {
+    if (!possible(loader.start[row], loader.end[row]) || loader.thread[row] == main) continue;
+    if (loader.kind[row] != static_cast<uint8_t>(LoaderKind::fill)) continue;
+    const auto [last, first] = last_end.try_emplace(loader.thread[row], loader.start[row]);
+    before[row] = last->second;
+    last->second = std::max(last->second, loader.end[row]);
+  }
+  for (uint32_t row = 0; row < loader.size(); ++row) {
+    if (loader.kind[row] != static_cast<uint8_t>(LoaderKind::next) || loader.thread[row] != main ||
+        !possible(loader.start[row], loader.end[row]))
+      continue;
+    const auto [take, first] = last_take.try_emplace(loader.loader[row], loader.start[row]);
+    const Ns taken = std::exchange(take->second, loader.start[row]);
+    const uint32_t fill = makers[row];
+    if (first || fill == kNoRow || loader.thread[fill] == main) continue;
+    const Interval wait{loader.start[row], wait_end(loader, row)};
     const Interval seen = clip(wait.begin, wait.end, input.timeline.window());
-    if (seen.length() == 0) continue;
-    // The batch that it waited for is the last that was done before its end.
-    const auto after = std::upper_bound(fills.begin(), fills.end(), wait.end,
-                                        [](Ns t, const Fill& f) { return t < f.time.end; });
-    if (after == fills.begin()) continue;
-    const Fill& fill = *std::prev(after);
-    if (fill.time.end <= wait.begin) continue;
-    const Ns could = std::max(fill.before, takes[k - 1].begin);
-    starved += std::clamp<Ns>(fill.time.begin - could, 0, seen.length());
+    if (seen.length() == 0 || loader.end[fill] <= wait.begin) continue;
+    const Ns could = std::max(before[fill], taken);
+    starved += std::clamp<Ns>(loader.start[fill] - could, 0, seen.length());
   }
   return starved;
 }

@@ -127,7 +127,7 @@ void report(const RuleInput& input, uint32_t device, Moves& moves, std::vector<F
   moves.evidence.give(finding);
   finding.facts = {{"to_device_bytes", moves.to_device, Unit::bytes},
                    {"to_host_bytes", moves.to_host, Unit::bytes},
-                   {"faults", moves.faults, Unit::none},
+                   {"fault_groups", moves.faults, Unit::none},
                    {"thrash", moves.thrash, Unit::none},
                    {"moving_ns", stalled, Unit::ns},
                    {"link_ns", known ? down_ns + up_ns : 0, Unit::ns}};

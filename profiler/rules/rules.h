@@ -82,8 +82,9 @@ inline bool of_engine(const Trace& trace) {
 using RuleFunction = void (*)(const RuleInput& input, std::vector<Finding>& out);
 
 // One function per family of rules, one file each; each appends what it finds, unranked.
-void find_pageable(const RuleInput& input, std::vector<Finding>& out);  // T1 T2 S2: pageable.cpp
-void find_exposed(const RuleInput& input, std::vector<Finding>& out);   // T3 T8: exposed.cpp
+void find_pageable(const RuleInput& input,
+                   std::vector<Finding>& out);  // T1 T2 S2: pageable.cpp disguised.cpp
+void find_exposed(const RuleInput& input, std::vector<Finding>& out);  // T3 T8: exposed.cpp
 void find_slow_links(const RuleInput& input,
                      std::vector<Finding>& out);                     // T4 T10 T11: link_use.cpp
 void find_small(const RuleInput& input, std::vector<Finding>& out);  // T5: small_copies.cpp

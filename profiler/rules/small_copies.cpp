@@ -155,7 +155,7 @@ void report(const RuleInput& input, const DeviceView& view, std::span<const Lane
                    {"copy_ns", time, Unit::ns},
                    {"fixed_ns", fixed, Unit::ns},
                    {"alpha_ns", copies > 0 ? fixed / copies : 0, Unit::ns},
-                   {"bytes_per_s", line.bytes_per_s, Unit::none},
+                   {"link_bytes_per_s", line.bytes_per_s, Unit::none},
                    {"packed_ns", single, Unit::ns},
                    {"packing_ns", packing, Unit::ns}};
   estimate(input, finding);

@@ -119,6 +119,8 @@ void RecordStore::add_loader(Trace& to, const mill_trace_record& record) {
   rows.to[row] = static_cast<uint8_t>(std::min(byte(record.memory, 1), 4u));
   rows.exec[row] = record.exec_id;
   rows.step[row] = static_cast<int64_t>(record.step);
+  rows.loader[row] = record.storage;
+  rows.batch[row] = record.instance;
 }
 
 }  // namespace mill::prof

@@ -11,17 +11,6 @@ namespace mill::prof {
 
 namespace {
 
-bool asks_for_work(uint8_t kind) {
-  switch (static_cast<CallKind>(kind)) {
-    case CallKind::launch:
-    case CallKind::copy:
-    case CallKind::fill:
-    case CallKind::graph_launch:
-    case CallKind::host_function: return true;
-    default: return false;
-  }
-}
-
 // ---- numbers to rows ----------------------------------------------------------------------------
 
 // The first row of each number; 0 is no number.
@@ -287,7 +276,7 @@ LinkCounts count(const Trace& trace, const Rows& calls_of) {
       }
     };
     for (const uint32_t row : rows) {
-      if (!asks_for_work(calls.kind[row])) continue;
+      if (!asks_for_work(static_cast<CallKind>(calls.kind[row]))) continue;
       if (calls.kind[row] == static_cast<uint8_t>(CallKind::host_function) && !host_functions)
         continue;
       const bool inside = outer != kNoRow && calls.start[row] < calls.end[outer] &&

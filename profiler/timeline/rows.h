@@ -15,6 +15,18 @@ namespace mill::prof {
 inline constexpr Ns kLastTime = (Ns{1} << 62) - 1;
 inline constexpr Ns kFirstTime = -kLastTime;
 
+// Whether such a call hands work to a device.
+inline bool asks_for_work(CallKind kind) {
+  switch (kind) {
+    case CallKind::launch:
+    case CallKind::copy:
+    case CallKind::fill:
+    case CallKind::graph_launch:
+    case CallKind::host_function: return true;
+    default: return false;
+  }
+}
+
 // False for what no clock can have said.
 inline bool possible(Ns start, Ns end) {
   return start <= end && start > kFirstTime && end < kLastTime;

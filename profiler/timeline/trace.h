@@ -268,7 +268,9 @@ struct StreamInfo {
   X(uint8_t, from, code)                              \
   X(uint8_t, to, code)                                \
   X(uint32_t, exec, none)                             \
-  X(int64_t, step, none)
+  X(int64_t, step, none)                              \
+  X(uint64_t, loader, none) /* 0: not known */        \
+  X(uint64_t, batch, none)  /* of it, from 1 */
 
 // Steps as they were marked. analysis steps: timeline.h.
 #define MILL_PROF_MARKED_STEPS(X) \

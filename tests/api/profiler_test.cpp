@@ -340,6 +340,10 @@ TEST_F(Profiler, NamesWhatIsWrongWithOptions) {
   expect_refused(f,
                  mill_prof_query(view, "select durration from kernels", MILL_NTS, &result, f.err()),
                  MILL_E_ARG, {"durration", "kernels"});
+  expect_refused(f,
+                 mill_prof_export_file(view, MILL_PROF_FORMAT_TEXT, "tall=1,width=90", f.path("x"),
+                                       MILL_NTS, f.err()),
+                 MILL_E_ARG, {"no option \"tall=1\""});
   expect_refused(f, mill_prof_export_file(view, 9, "", f.path("x"), MILL_NTS, f.err()), MILL_E_ARG,
                  {"9"});
   expect_refused(f,

@@ -241,7 +241,12 @@ TEST_F(TraceRecords, ALoaderTellsOfItsWaitsAndOfTheBatchesItsThreadMade) {
     ASSERT_GE(made.size(), 3u);
     EXPECT_EQ(made[0].bytes, 12u);
     EXPECT_EQ(made[2].bytes, 4u);
+    EXPECT_NE(asked[0].storage, 0u);
     for (size_t k = 0; k < 3; ++k) {
+      EXPECT_EQ(asked[k].instance, k + 1);
+      EXPECT_EQ(made[k].instance, k + 1);
+      EXPECT_EQ(asked[k].storage, asked[0].storage);
+      EXPECT_EQ(made[k].storage, asked[0].storage);
       EXPECT_EQ(made[k].exec_id, 0u);
       EXPECT_NE(made[k].thread, asked[k].thread);
       EXPECT_LE(made[k].start_ns + made[k].duration_ns, asked[k].start_ns + asked[k].duration_ns);

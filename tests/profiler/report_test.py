@@ -194,6 +194,9 @@ def training(reader, width, scheme):
     check("the verdict is the first of them", titles and text("headline")[:20] in titles[0], titles)
     check("each has a range", run("return document.querySelectorAll('#findinglist .rangebar .mid').length") == len(titles))
     check("a column for each step", run("return document.querySelectorAll('.stepcol').length") == 6)
+    meanings = run("return [...document.querySelectorAll('#findinglist .meanings dd')].map((e) => e.textContent)")
+    check("each figure has a meaning", len(meanings) > 5 and all(meanings) and
+          len(meanings) == run("return document.querySelectorAll('#findinglist .measures dd').length"), meanings)
     filled = run("""const bar = document.getElementById('stepbar'); const width = bar.clientWidth;
         return [...bar.children].reduce((sum, e) => sum + e.getBoundingClientRect().width, 0) / width""")
     check("the step bar is full", abs(filled - 1) < 0.01, filled)
@@ -325,6 +328,15 @@ def pointer(reader):
     check("a double click shows the whole", text("inview").startswith("In view: 0 ns"), text("inview"))
 
 
+def late_start(reader):
+    run = reader.run
+    heights = run("""return [...document.querySelectorAll('.stepcol .stack')].map((e) =>
+        [...e.children].reduce((sum, part) => sum + part.getBoundingClientRect().height, 0))""")
+    check("a long first step does not flatten the others", len(heights) == 6 and min(heights) > 100, heights)
+    check("it is cut", run("return document.querySelectorAll('.stepcol .stack.cut').length") == 1)
+    check("and the note says so", "warm-up is cut at the top (up to 820 ms" in reader.text("chart-note"), reader.text("chart-note"))
+
+
 def clean(reader, path):
     check("no complaint in the console", (found := reader.complaints()) == [], found)
     outside = [url for url in reader.requests() if not url.startswith((path.as_uri(), "data:", "blob:"))]
@@ -360,13 +372,15 @@ def main():
                     reader.resize(width)
                     printed = reader.driver.execute_cdp_cmd("Page.printToPDF", {})["data"]
                     check("prints", len(printed) > 20000, len(printed))
-                    for name in ("million", "merged", "machine", "none", "empty"):
+                    for name in ("million", "merged", "machine", "none", "empty", "late"):
                         if name == "million" and (width, scheme) != (1400, "light"):
                             continue
                         where = f"{name} {width} {scheme}"
                         page = pages / f"{name}.html"
                         check("is ready", reader.open(page) == "ready")
                         looks(reader, width, scheme)
+                        if name == "late":
+                            late_start(reader)
                         if name == "machine":
                             reader.focus("canvas")
                             reader.press(*[Keys.ARROW_DOWN] * 8)

@@ -84,11 +84,13 @@ enum mill_record_memories {
 };
 
 /* One record. 128 bytes, frozen; a field that a kind does not use is 0.
- *   instance   OP: the op call's number, unique in the context. Others: the op call it happened in
+ *   instance   OP: the op call's number, unique in the context. Of a loader: the batch, counted
+ *              from 1 over the life of what `storage` names. Others: the op call it happened in
  *   forward    of an op run by a backward pass: the instance of the forward op it differentiates.
  *              Of a copy from a tensor: the storage id of that tensor
  *   tensor     tensor id: of an op, its first output; of a copy, the tensor that is not the host's
- *   storage    storage id of that tensor, or of the allocation
+ *   storage    storage id of that tensor, or of the allocation. Of a loader: its number, unique in
+ *              the process; a loader whose depth was changed has a new one
  *   bytes      OP: bytes read and written, by the op's cost rule. Others: bytes moved or allocated
  *   flops      OP: by the op's cost rule. Of a copy from a tensor: where in its storage, in bytes
  *   clock      0: CLOCK_MONOTONIC; else the number of the device whose modelled time it is

@@ -60,7 +60,11 @@ const toTimeline = () => {
   canvas.focus({preventScroll: true});
 };
 
+// A cause that took no time and a rate that nobody knows are not worth a line, as in the text.
+const tellingFacts = ({facts}) => facts.filter(([name, value, of]) => value !== 0 || !(of === unit.ns || name.endsWith("_per_s")));
+
 const card = (finding, scaleTop) => {
+  const facts = tellingFacts(finding);
   const tags = [
     el("span", {class: "sev"}, finding.severity),
     el("span", {}, confidenceWords[finding.confidence]),
@@ -76,10 +80,12 @@ const card = (finding, scaleTop) => {
       el("p", {class: "advice"}, bdi(finding.advice))),
     savingBox(finding, scaleTop),
     el("div", {},
-      finding.facts.length > 0 ? el("dl", {class: "measures"}, finding.facts.map(([name, value, of]) => {
+      facts.length > 0 ? el("dl", {class: "measures"}, facts.map(([name, value, of]) => {
         const [shown, text] = showFact(name, value, of);
         return term(words(shown), text);
       })) : null,
+      facts.length > 0 ? el("details", {class: "meanings"}, el("summary", {}, "What these figures mean"),
+        el("dl", {}, facts.map(([name, value, of, meaning]) => el("div", {}, el("dt", {}, words(showFact(name, value, of)[0])), el("dd", {}, meaning))))) : null,
       evidenceList(finding)),
     el("div", {class: "actions"}, finding.evidence.length > 0 ? el("button", {type: "button", class: "main", onclick: () => {
       if (!tables.get("steps").start) return;

@@ -36,6 +36,7 @@ const buildLimits = () => {
   if (summary.health.excluded > 0) byId("healthitems").append(el("p", {}, `${plural(summary.health.excluded, "row", "rows")} with impossible times are left out everywhere.`));
   const unknown = summary.unknown.slice();
   if (summary.replay_error !== undefined) unknown.push(`Replaying the unchanged recording gives its length within ${showShare(summary.replay_error)}.`);
+  if (summary.contradicted > 0) unknown.push(`${plural(summary.contradicted, "order", "orders")} that streams, events and waits imply and the recorded times contradict: left out of the replay.`);
   byId("unknown").append(...(unknown.length > 0 ? unknown : ["Nothing of note."]).map((text) => el("li", {}, bdi(text))));
 };
 

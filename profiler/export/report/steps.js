@@ -52,7 +52,11 @@ const buildSteps = () => {
     const mean = (name) => { let sum = 0; for (let k = from; k < to; ++k) sum += steps[name][k]; return sum / (to - from); };
     columns.push({from, to, length: mean("length"), parts: partNames.map((name) => [name, mean(name)]), warm: steps.warm_up[from] === 1});
   }
-  const top = columns.reduce((most, column) => Math.max(most, column.length), 1);
+  // A first step that takes a hundred times as long would flatten all others: such are cut.
+  const longest = (list) => list.reduce((most, column) => Math.max(most, column.length), 1);
+  const ordinary = longest(columns.filter(({warm}) => !warm));
+  const whole = longest(columns);
+  const top = ordinary > 1 && whole > 2 * ordinary ? 1.25 * ordinary : whole;
   const scale = niceStep(top / 4);
   const limit = Math.ceil(top / scale) * scale;
   for (let value = 0; value <= limit * 1.001; value += scale) {
@@ -60,11 +64,13 @@ const buildSteps = () => {
     mark.style.bottom = `${value / limit * 170}px`;
     if (value < limit || limit / scale < 5) byId("chartaxis").append(mark);
   }
+  const cut = columns.filter(({length}) => length > limit).length;
+  if (cut > 0) byId("chart-note").append(` ${plural(cut, "column of warm-up is", "columns of warm-up are")} cut at the top (up to ${showTime(whole)}).`);
   const every = Math.ceil(columns.length / 24);
   columns.forEach(({from, to, length, parts, warm}, k) => {
     const name = to - from > 1 ? `Steps ${steps.number[from]} to ${steps.number[to - 1]}` : `Step ${steps.number[from]}`;
     const said = parts.filter(([, value]) => value > 0).map(([part, value]) => `${partWord(part)} ${showTime(value)}`).join(", ");
-    const stack = el("span", {class: "stack"});
+    const stack = el("span", {class: length > limit ? "stack cut" : "stack"});
     for (const [part, value] of parts) {
       if (value <= 0) continue;
       const piece = paint(el("i"), partStyles[part][0]);

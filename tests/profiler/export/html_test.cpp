@@ -134,13 +134,14 @@ struct Page {
 
 // Six steps of 20 ms. In each: 6 ms waiting for a batch, a copy of 20 MB from pageable memory of
 // 4 ms whose call waits for it, four kernels of 2 ms launched ahead, memory that grows and shrinks.
-Trace training() {
+// first: how much longer the first step waits.
+Trace training(Ns first = 0) {
   Builder b;
   const uint32_t thread = 0;
   b.trace.threads[thread].name = "main";
   for (int k = 0; k < 6; ++k) {
-    const Ns begin = k * 20 * ms;
-    b.loader_wait(begin, begin + 6 * ms);
+    const Ns begin = k * 20 * ms + first;
+    b.loader_wait(k == 0 ? 0 : begin, begin + 6 * ms);
     b.op("copy_batch", begin + 6 * ms, begin + 10 * ms + 50 * us);
     b.copy(CopyKind::host_to_device, Memory::pageable, 20000000, begin + 6 * ms + 10 * us,
            begin + 10 * ms + 20 * us, begin + 6 * ms + 20 * us, begin + 10 * ms + 10 * us);
@@ -158,7 +159,7 @@ Trace training() {
       b.trace.allocations.bytes[row] = n % 2 == 0 ? 1000000 : 3000000;
       b.trace.allocations.device[row] = 0;
     }
-    b.step(k, begin, begin + 19 * ms + 500 * us);
+    b.step(k, k == 0 ? 0 : begin, begin + 19 * ms + 500 * us);
   }
   b.trace.source = "training.json";
   return std::move(b.trace);
@@ -497,6 +498,7 @@ TEST(HtmlFiles, ForTheBrowser) {
   write("machine.html", *analyse(machine()), 20000000);
   write("none.html", plain_analysis(many(3000)), 1000);
   write("empty.html", *analyse(Trace{}), 20000000);
+  write("late.html", *analyse(training(800 * ms)), 20000000);
 }
 
 }  // namespace

@@ -229,7 +229,7 @@ TEST(ImportEvents, MemoryInstantsBecomeAllocationsAndCounters) {
   EXPECT_EQ(a.bytes[2], uint64_t{1} << 63);
   const Counters& c = in.trace.counters;
   ASSERT_EQ(c.size(), 2u);
-  EXPECT_EQ(in.trace.strings.text(c.name[0]), "allocated_bytes");
+  EXPECT_EQ(in.trace.strings.text(c.name[0]), "used_bytes");
   EXPECT_EQ(c.value[0], 1024);
   EXPECT_EQ(in.trace.strings.text(c.name[1]), "reserved_bytes");
   EXPECT_EQ(c.value[1], 4096);

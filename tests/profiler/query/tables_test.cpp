@@ -8,6 +8,7 @@
 
 #include "profiler/builder.h"
 #include "profiler/query/analysis_of.h"
+#include "profiler/rules/figures.h"
 
 namespace mill::prof {
 namespace {
@@ -40,7 +41,7 @@ test::Builder one_step() {
 
 TEST(TableView, EveryNameOpens) {
   const Analysis analysis = analysis_of(one_step().trace);
-  ASSERT_EQ(TableView::names().size(), 22u);  // 12 of the trace and 10 more
+  ASSERT_EQ(TableView::names().size(), 23u);  // 12 of the trace and 11 more
   for (const std::string_view name : TableView::names()) {
     const auto view = TableView::open(analysis, name);
     ASSERT_TRUE(view) << name;
@@ -161,6 +162,13 @@ TEST(TableView, GapsFindingsHealthAndWhatRowsReferTo) {
   EXPECT_EQ(integer(*findings, "saving_expected_ns", 0), 2);
   EXPECT_EQ(integer(*findings, "device", 0), -1);
   EXPECT_EQ(text(*findings, "facts", 0), "copies=12; bytes_per_s=1.5e+09");
+
+  const auto figures = TableView::open(analysis, "figures");
+  ASSERT_EQ(figures->rows(), 2u);
+  EXPECT_EQ(text(*figures, "rule", 1), "T1");
+  EXPECT_EQ(text(*figures, "name", 0), "copies");
+  EXPECT_EQ(cell(*figures, "value", 1).d, 1.5e9);
+  EXPECT_EQ(text(*figures, "meaning", 1), figure_meaning(RuleId::T1, "bytes_per_s"));
 
   const auto health = TableView::open(analysis, "health");
   EXPECT_EQ(text(*health, "text", 0), "cut off");

@@ -68,7 +68,7 @@ TEST(MemoryBound, WithoutAFigureSaysThatNothingIsKnown) {
   EXPECT_EQ(note.severity, Severity::info);
   EXPECT_EQ(note.saving.upper, 0);
   EXPECT_EQ(note.evidence_total, 10u);
-  EXPECT_EQ(fact(note, "stream_bytes_per_s"), 0);
+  EXPECT_EQ(fact(note, "stream_bytes_per_s"), -1) << "there is none";
   EXPECT_NEAR(fact(note, "share"), 0.31, 1e-9);
   EXPECT_TRUE(says(note.title, "not known")) << note.title;
   EXPECT_TRUE(says(note.advice, "add at 16.0 GB/s)")) << note.advice;

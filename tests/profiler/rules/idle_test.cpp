@@ -21,8 +21,9 @@ Trace gaps_of(Ns busy, Ns period) {
 
 double sum_of_causes(const Finding& finding) {
   double sum = 0;
-  for (const char* cause : {"profiler", "module_load", "allocation", "sync", "copy_wait", "loader",
-                            "queue_full", "launch", "latency", "host_op", "unknown"})
+  for (const char* cause :
+       {"profiler_ns", "module_load_ns", "allocation_ns", "sync_ns", "copy_wait_ns", "loader_ns",
+        "queue_full_ns", "launch_ns", "latency_ns", "host_op_ns", "unknown_ns"})
     sum += fact(finding, cause);
   return sum;
 }
@@ -37,7 +38,7 @@ TEST(IdleGaps, CausesAddUpToTheIdleTime) {
   EXPECT_GE(idle, 900e3);
   EXPECT_LE(idle, 1000e3);
   EXPECT_EQ(sum_of_causes(*found), idle);
-  EXPECT_GE(fact(*found, "loader"), 9 * 95e3);  // from a kernel's end to the next step's launch
+  EXPECT_GE(fact(*found, "loader_ns"), 9 * 95e3);  // from a kernel's end to the next step's launch
   EXPECT_TRUE(says(found->advice, "I1")) << found->advice;
 }
 
@@ -82,7 +83,7 @@ TEST(LowWindows, UseTheUnionNotTheSum) {
   const auto findings = c.run(find_idle);
   const Finding* found = find_rule(findings, RuleId::G2);
   ASSERT_NE(found, nullptr);
-  EXPECT_EQ(fact(*found, "windows"), 1) << "neighbours are merged";
+  EXPECT_EQ(fact(*found, "stretches"), 1) << "neighbours are merged";
   EXPECT_EQ(fact(*found, "low_ns"), 1000e3);
   EXPECT_NEAR(fact(*found, "worst_utilisation"), 0.30, 1e-9);
   EXPECT_EQ(found->window, (Interval{0, 1000 * us}));

@@ -187,6 +187,37 @@ TEST(InputBound, AWorkerThatBeganInTimeIsNotStarved) {
   }
 }
 
+// Another worker was done 5 before the wait ended, and had begun in time: it made another batch.
+TEST(InputBound, TheBatchThatWasWaitedForIsKnownByItsNumber) {
+  for (const bool numbered : {false, true}) {
+    Trace trace = starving(550 * us);
+    Loader& loader = trace.loader;
+    const auto rows = static_cast<uint32_t>(loader.size());
+    trace.threads.push_back({});
+    const auto other = static_cast<uint32_t>(trace.threads.size() - 1);
+    uint64_t asked = 0;
+    uint64_t made = 0;
+    for (uint32_t row = 0; row < rows; ++row) {
+      const bool fill = loader.kind[row] == static_cast<uint8_t>(LoaderKind::fill);
+      if (numbered) loader.loader[row] = 7;
+      if (numbered) loader.batch[row] = fill ? ++made : ++asked;
+      if (!fill) continue;
+      loader.end[row] -= 10 * us;  // the wait is over 10 later
+      const uint32_t beside = loader.add();
+      loader.start[beside] = loader.start[row] - 555 * us;  // at once after its last
+      loader.end[beside] = loader.end[row] + 5 * us;
+      loader.thread[beside] = other;
+      loader.kind[beside] = loader.kind[row];
+      if (numbered) loader.loader[beside] = 7;
+      if (numbered) loader.batch[beside] = 1000 + made;
+    }
+    RuleCase c(std::move(trace));
+    const auto findings = c.run(find_input);
+    ASSERT_EQ(findings.size(), 1u);
+    EXPECT_EQ(findings[0].severity, numbered ? Severity::info : Severity::moderate);
+  }
+}
+
 // The host of an accelerator may get one more processor.
 TEST(InputBound, BesideAnAcceleratorTheWaitCanBeSaved) {
   RuleCase c(starving(550 * us, false));

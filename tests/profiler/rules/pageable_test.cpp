@@ -152,6 +152,16 @@ TEST(Pageable, OneBufferThatIsUsedAgainIsPageLockedOnce) {
   EXPECT_TRUE(says(found[0], "1 page-locked buffer of 10.0 MB"));
 }
 
+// One buffer is known, nine are not: a pool of two.
+TEST(Pageable, OneKnownBufferAmongUnknownOnesIsNotAllOfThem) {
+  Builder b = pageable_steps(Memory::pageable);
+  b.trace.work.host_pointer[0] = 4096;
+  const Scene scene(std::move(b), pinned_links(20 * GB));
+  const std::vector<Finding> found = scene.find(find_pageable);
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_TRUE(says(found[0], "2 page-locked buffers of 10.0 MB"));
+}
+
 // As frameworks do it: the call returns 80 us before the copy ends, and a wait for the stream
 // follows; then 400 us of the host's own work before the launch. 2,405 us a step.
 TEST(Pageable, TheWaitRightAfterACopyGoesWithIt) {
@@ -287,6 +297,35 @@ TEST(BlockingCopy, PageableOnesAreReplayedWithThePinnedTimeToo) {
   // 900 us instead of 1,000, with the host's 805 us under it: 905 us less.
   EXPECT_NEAR(static_cast<double>(found[0].saving.expected), 10 * 905e3, 10 * 9.05e3);
   EXPECT_TRUE(says(found[0], "page-locked"));
+}
+
+TEST(BlockingCopy, EachDirectionHasARateOfItsOwn) {
+  Builder b = blocking_steps(1000 * us, false);
+  for (int k = 0; k < kSteps; ++k) {
+    const Ns t = k * 2805 * us + ms + 2000 * us;
+    b.on(0, 9).copy(CopyKind::device_to_host, Memory::pageable, 10 * MB, t, t + 500 * us, t,
+                    t + 500 * us, false);
+  }
+  for (uint32_t row = 0; row < b.trace.work.size(); ++row) {
+    if (b.trace.work.copy_kind[row] != 0)
+      b.trace.work.host_memory[row] = static_cast<uint8_t>(Memory::pageable);
+  }
+  LinkModel links;
+  links.add(make_line(CopyKind::host_to_device, Memory::pinned, 20 * GB, 0));
+  links.add(make_line(CopyKind::device_to_host, Memory::pinned, 40 * GB, 0));
+  const Scene scene(std::move(b), links);
+  const std::vector<Finding> found = scene.find(find_pageable, RuleId::T2);
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_TRUE(says(found[0], "20.0 GB/s to the device")) << found[0].advice;
+  EXPECT_TRUE(says(found[0], "40.0 GB/s to the host")) << found[0].advice;
+  // Where only the latency is known there is no rate to name.
+  links = {};
+  links.add(make_line(CopyKind::host_to_device, Memory::pinned, 0, 5000));
+  b = blocking_steps(1000 * us, false);
+  for (uint8_t& memory : b.trace.work.host_memory) memory = static_cast<uint8_t>(Memory::pageable);
+  const Scene latency(std::move(b), links);
+  for (const Finding& one : latency.find(find_pageable))
+    EXPECT_FALSE(says(one, "reaches")) << one.advice;
 }
 
 // As blocking_steps, with a fill of host memory.

@@ -1,12 +1,15 @@
 // Runs rules on a trace that a test has built.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <memory>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "profiler/builder.h"
+#include "profiler/rules/figures.h"
 #include "profiler/rules/rules.h"
 
 namespace mill::prof::test {
@@ -38,6 +41,11 @@ class RuleCase {
   std::vector<Finding> run(RuleFunction rule) {
     std::vector<Finding> findings;
     rule(input(), findings);
+    for (const Finding& finding : findings) {
+      for (const Fact& one : finding.facts)
+        EXPECT_STRNE(figure_meaning(finding.rule, one.name), "")
+            << "what is " << one.name << " of " << rule_id_text(finding.rule) << "?";
+    }
     return findings;
   }
 

@@ -1,0 +1,231 @@
+// What a live session's thread does: it takes records, samples counters and keeps to the budget;
+// and what that costs.
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <new>
+#include <span>
+
+#include "profiler/session/session.h"
+
+namespace mill::prof {
+
+namespace {
+
+constexpr Ns kSecond = 1'000'000'000;
+constexpr Ns kSampleEvery = kSecond / 20;
+constexpr uint64_t kMostAtOnce = 131072;  // of the trace, and of each timeline
+constexpr int kNice = 10;                 // a tenth of a core that another thread wants as well
+
+Ns thread_cpu_ns() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<Ns>(t.tv_sec) * kSecond + t.tv_nsec;
+}
+
+double seconds(const timeval& t) {
+  return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+}
+
+// Whether the program's threads have all ended without a call of exit, so that only this one keeps
+// the process. The first thread stays listed, as a zombie, until then.
+bool is_last_thread() {
+  struct stat tasks {};
+  constexpr nlink_t kOwnLinks = 2;
+  if (stat("/proc/self/task", &tasks) != 0 || tasks.st_nlink != kOwnLinks + 2) return false;
+  const int file = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  char text[128] = {};  // "123 (at most 15 bytes) Z ..."
+  const ssize_t got = read(file, text, sizeof text - 1);
+  close(file);
+  const char* const end = got > 0 ? std::strrchr(text, ')') : nullptr;
+  return end != nullptr && std::strncmp(end, ") Z", 3) == 0;
+}
+
+}  // namespace
+
+void LiveSession::run() {
+  pthread_setname_np(pthread_self(), "mill-prof");
+  // A worker of the program that it keeps from its core holds up all the others: it takes what they
+  // leave, and where they leave nothing its small share; the rings hold what comes meanwhile.
+  setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);
+  const sched_param none{};
+  pthread_setschedparam(pthread_self(), SCHED_BATCH, &none);  // woken, it interrupts nobody
+  auto pause = std::chrono::milliseconds(1);
+  const auto longest = std::chrono::milliseconds(opts_.interval_ms);
+  uint64_t before = 0;  // what threads of earlier starts took
+  {
+    const std::lock_guard lock(mutex_);
+    before = collector_ns_;
+  }
+  for (;;) {
+    {
+      std::unique_lock lock(wake_mutex_);
+      if (wake_.wait_for(lock, pause, [this] { return stopping_; })) return;
+    }
+    size_t came = 0;
+    try {
+      const std::lock_guard lock(mutex_);
+      came = drain_once();
+      const Ns now = engine_.now();
+      if (now >= next_sample_) sample(now);
+      control();
+      collector_ns_ = before + static_cast<uint64_t>(thread_cpu_ns());
+    } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): the next sample is taken
+    }
+    // The C library then ends the process, as it would without us.
+    if (came == 0 && is_last_thread()) return;
+    // A ring holds 65,536 records: it must be met before it is full, however fast ops come, and a
+    // program that does little must not be woken up for nothing.
+    pause = came > 16384  ? std::chrono::milliseconds(0)
+            : came > 2048 ? std::max(pause / 2, std::chrono::milliseconds(1))
+                          : std::min(pause + std::chrono::milliseconds(1), longest);
+  }
+}
+
+size_t LiveSession::drain_once() {
+  const uint64_t before = came_;
+  try {
+    drain_into_store();
+  } catch (const std::bad_alloc&) {
+    // The rings count what follows until there is memory again.
+    lost_ += came_ - stored_;
+    stored_ = came_;
+  }
+  return came_ - before;
+}
+
+// A producer that is as fast as this must not keep it for ever.
+void LiveSession::drain_into_store() {
+  uint64_t enough = came_ + kMostAtOnce;
+  for (size_t n = Engine::kPiece; n == Engine::kPiece && came_ < enough;) {
+    const std::span<const mill_trace_record> records = engine_.take(&lost_);
+    n = records.size();
+    came_ += n;
+    for (const mill_trace_record& record : records) {
+      store_->add(record);
+      ++stored_;
+      if (record.kind == MILL_RECORD_STEP && record.clock == 0 && !recorded_.empty())
+        tell_budget(record);
+    }
+  }
+  for (const uint32_t device : watched_) {
+    enough = came_ + kMostAtOnce;
+    for (size_t n = Engine::kPiece; n == Engine::kPiece && came_ < enough;) {
+      const std::span<const mill_timeline_record> records = engine_.take(device, &lost_);
+      n = records.size();
+      came_ += n;
+      for (const mill_timeline_record& record : records) {
+        store_->add(device, record);
+        ++stored_;
+      }
+    }
+  }
+}
+
+void LiveSession::tell_budget(const mill_trace_record& step) {
+  const auto begin = static_cast<Ns>(step.start_ns);
+  const auto end = static_cast<Ns>(step.start_ns + step.duration_ns);
+  bool whole = false;
+  bool touched = false;
+  // The newest spans are the last ones; a step reaches back over few of them.
+  for (size_t k = recorded_.size(); k-- > 0 && recorded_[k].end > begin;) {
+    whole = whole || (recorded_[k].begin <= begin && recorded_[k].end >= end);
+    touched = touched || recorded_[k].begin < end;
+  }
+  budget_->step(begin, end, whole, touched && !whole);
+}
+
+void LiveSession::sample(Ns now) {
+  next_sample_ = now + kSampleEvery;
+  // Real time says nothing there, and an allocator that is asked may ask its device: a thread that
+  // the model does not know would take turns from those that it does.
+  if (modelled_) return;
+  for (uint32_t k = 0; k < store_->base().devices.size(); ++k) {
+    mill_memory_stats stats;
+    if (!engine_.memory(k, &stats)) continue;
+    store_->count("used_bytes", k, now, static_cast<double>(stats.in_use_bytes));
+    store_->count("reserved_bytes", k, now, static_cast<double>(stats.reserved_bytes));
+  }
+  rusage usage{};
+  if (getrusage(RUSAGE_SELF, &usage) != 0) return;
+  store_->count("minor_faults", kNoRow, now, static_cast<double>(usage.ru_minflt));
+  store_->count("major_faults", kNoRow, now, static_cast<double>(usage.ru_majflt));
+  store_->count("cpu_time_ns", kNoRow, now,
+                1e9 * (seconds(usage.ru_utime) + seconds(usage.ru_stime)));
+}
+
+// In modelled time recording costs the program's timeline nothing.
+void LiveSession::control() {
+  if (modelled_) return;
+  const bool want = budget_->want(engine_.now());
+  if (want == recording_) return;
+  // Ranges go on, so that each end meets its own beginning.
+  const uint64_t mask = want ? MILL_TRACE_RECORDS : MILL_TRACE_STEPS | MILL_TRACE_SCOPES;
+  const Ns now = engine_.now();
+  if (engine_.set_mask(mask, nullptr) != MILL_OK) return;
+  if (!want) recorded_.back().end = now;
+  if (want) {
+    // A session may go on for days: spans whose records are gone go too.
+    const auto kept = std::find_if(recorded_.begin(), recorded_.end(), [&](const Interval& span) {
+      return span.end > store_->kept_from();
+    });
+    recorded_.erase(recorded_.begin(), kept);
+    recorded_.push_back({engine_.now(), INT64_MAX});
+  }
+  recording_ = want;
+  holes_ = true;
+}
+
+// ---- what it costs ------------------------------------------------------------------------------
+
+double measure_record_ns() {
+  constexpr int kTimes = 4096;
+  std::array<mill_trace_record, 64> ring;
+  Ns best = INT64_MAX;
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    timespec t{};
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    const Ns begin = static_cast<Ns>(t.tv_sec) * kSecond + t.tv_nsec;
+    for (int k = 0; k < kTimes; ++k) {
+      mill_trace_record& record = ring[static_cast<size_t>(k) % ring.size()];
+      record = {};
+      clock_gettime(CLOCK_MONOTONIC, &t);
+      record.start_ns = static_cast<uint64_t>(t.tv_nsec);
+      clock_gettime(CLOCK_MONOTONIC, &t);
+      record.duration_ns = static_cast<uint64_t>(t.tv_nsec) - record.start_ns;
+      asm volatile("" : : "r"(&record) : "memory");  // it is written, though nobody reads it
+    }
+    const Ns end = static_cast<Ns>(t.tv_sec) * kSecond + t.tv_nsec;
+    best = std::min(best, end - begin);
+  }
+  return static_cast<double>(best) / kTimes;
+}
+
+void LiveSession::overhead(mill_prof_overhead_info* info) {
+  info->record_ns = measure_record_ns();
+  const std::lock_guard lock(mutex_);
+  const CostEstimate cost = budget_ ? budget_->cost() : CostEstimate{};
+  info->step_share = cost.share;
+  info->step_share_low = cost.low;
+  info->step_share_high = cost.high;
+  info->duty = budget_ && !modelled_ ? budget_->duty() : 1;
+  const Ns ran = ran_ + (running_ ? engine_.now() - started_ : 0);
+  info->collector_share =
+      ran > 0 ? static_cast<double>(collector_ns_) / static_cast<double>(ran) : 0;
+  info->records = store_ ? store_->records() : 0;
+  info->lost = lost_;
+  info->forgotten = store_ ? store_->forgotten() : 0;
+  info->store_bytes = store_ ? store_->bytes() : 0;
+}
+
+}  // namespace mill::prof
