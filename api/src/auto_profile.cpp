@@ -119,7 +119,7 @@ struct Settings {
 Settings settings_of(const std::string& text, int number) {
   Settings out;
   out.opts.tier = 1;
-  out.opts.interval_ms = 10;
+  out.opts.interval_ms = 50;
   out.opts.store_bytes = uint64_t{256} << 20;
   out.opts.budget = 1;
   size_t at = text.find(',');

@@ -67,7 +67,7 @@ mill_prof_opts read_opts(const mill_prof_opts* given, int32_t argument) {
                   opts.interval_ms);
   }
   if (opts.tier == 0) opts.tier = 1;
-  if (opts.interval_ms == 0) opts.interval_ms = 10;
+  if (opts.interval_ms == 0) opts.interval_ms = 50;
   if (opts.store_bytes == 0) opts.store_bytes = uint64_t{256} << 20;
   if (opts.budget == 0) opts.budget = 0.01;
   return opts;

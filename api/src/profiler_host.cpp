@@ -59,6 +59,14 @@ mill_bool device_inline(mill_context* context, uint32_t index) {
   return index < context->devices.size() && context->devices[index].runs_inline();
 }
 
+void session_wait(mill_context* context, uint64_t timeout_ns) {
+  context->tracer.half_full().sleep(timeout_ns);
+}
+
+void session_wake(mill_context* context) {
+  context->tracer.half_full().ring();
+}
+
 constexpr mill_profiler_host kHost = {sizeof(mill_profiler_host),
                                       MILL_PROFILER_ABI,
                                       session_mask,
@@ -72,7 +80,9 @@ constexpr mill_profiler_host kHost = {sizeof(mill_profiler_host),
                                       mill_memory_stats_query,
                                       op_name,
                                       device_limits,
-                                      device_inline};
+                                      device_inline,
+                                      session_wait,
+                                      session_wake};
 
 }  // namespace
 

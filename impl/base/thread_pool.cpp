@@ -1,17 +1,14 @@
 #include "base/thread_pool.h"
 
-#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <chrono>
-#include <climits>
 #include <cstdio>
 
 #include "base/fork.h"
+#include "base/futex.h"
 
 namespace mill {
 
@@ -59,16 +56,6 @@ bool spin_until(Done done) noexcept {
     waited = Clock::now() - start;
   } while (waited < kYield);
   return false;
-}
-
-// FUTEX_WAIT returns for several harmless reasons; every caller looks at the value again.
-void futex_wait(std::atomic<uint32_t>& word, uint32_t expected) noexcept {
-  static_assert(sizeof(word) == sizeof(uint32_t));
-  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, expected, nullptr, nullptr, 0);
-}
-
-void futex_wake(std::atomic<uint32_t>& word) noexcept {
-  syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
 }
 
 }  // namespace

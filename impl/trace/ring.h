@@ -12,6 +12,8 @@
 #include <new>
 #include <type_traits>
 
+#include "base/alarm.h"
+
 namespace mill {
 
 // Not std::hardware_destructive_interference_size: its value depends on compiler flags.
@@ -36,10 +38,10 @@ class AlignedArray {
   std::unique_ptr<T, Free> data_;
 };
 
-// One producer, one consumer, release / acquire only (Lamport's queue with a cached copy of the
-// other side's index, as in Lee et al., "MCRingBuffer", 2010). Positions count for ever and are
-// masked on use. Producer and consumer may each move to another thread if something else orders the
-// two.
+// One producer, one consumer, release / acquire only (Lamport's queue with a cached bound
+// from the other side's index, as in Lee et al., "MCRingBuffer", 2010). Positions count for ever
+// and are masked on use. Producer and consumer may each move to another thread if something else
+// orders the two.
 template <class T>
 class Ring {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -47,8 +49,11 @@ class Ring {
  public:
   // capacity is rounded up to a power of two. Touches every slot, so that the first lap takes no
   // page faults.
-  explicit Ring(uint64_t capacity)
-      : mask_(std::bit_ceil(std::max<uint64_t>(capacity, 2)) - 1), slots_(mask_ + 1) {}
+  // half_full, if given, is rung when half of it or more waits; it outlives the ring.
+  explicit Ring(uint64_t capacity, Alarm* half_full = nullptr)
+      : mask_(std::bit_ceil(std::max<uint64_t>(capacity, 2)) - 1),
+        slots_(mask_ + 1),
+        half_full_(half_full) {}
 
   uint64_t capacity() const { return mask_ + 1; }
 
@@ -56,12 +61,8 @@ class Ring {
   // it.
   T* claim() {
     const uint64_t head = head_.load(std::memory_order_relaxed);
-    if (head - cached_tail_ > mask_) [[unlikely]] {
-      cached_tail_ = tail_.load(std::memory_order_acquire);
-      if (head - cached_tail_ > mask_) {
-        dropped_.store(dropped_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-        return nullptr;
-      }
+    if (head >= look_at_) [[unlikely]] {
+      if (!look(head)) return nullptr;
     }
     return &slots_[head & mask_];
   }
@@ -99,6 +100,19 @@ class Ring {
   uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
 
  private:
+  // Producer, where it may be half full or full: how far the consumer is. False: full.
+  bool look(uint64_t head) {
+    const uint64_t tail = tail_.load(std::memory_order_acquire);
+    if (head - tail > mask_) {
+      dropped_.store(dropped_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+      return false;
+    }
+    const bool half = head - tail > mask_ / 2;
+    look_at_ = tail + (half ? mask_ : mask_ / 2) + 1;
+    if (half && half_full_ != nullptr) half_full_->ring();
+    return true;
+  }
+
   // The consumer's core, or none, has what the ring's next slots held: written as they are, each
   // would be waited for by the next locked instruction. So they are asked for some records ahead.
   static constexpr uint64_t kAhead = 4;
@@ -116,8 +130,9 @@ class Ring {
 
   const uint64_t mask_;
   const AlignedArray<T> slots_;
+  Alarm* const half_full_;
   alignas(kCacheLine) std::atomic<uint64_t> head_{0};
-  uint64_t cached_tail_ = 0;
+  uint64_t look_at_ = 0;  // the position from which on there may be no room, or less than half
   std::atomic<uint64_t> dropped_{0};
   alignas(kCacheLine) std::atomic<uint64_t> tail_{0};
 };
@@ -130,9 +145,11 @@ class SharedRing {
   static_assert(std::is_trivially_copyable_v<T>);
 
  public:
-  explicit SharedRing(uint64_t capacity)
+  // As Ring's. Looked at four times in a lap: it is rung before three quarters are waiting.
+  explicit SharedRing(uint64_t capacity, Alarm* half_full = nullptr)
       : mask_(std::bit_ceil(std::max<uint64_t>(capacity, 2)) - 1),
         slots_(mask_ + 1),
+        half_full_(half_full),
         sequences_(std::make_unique<std::atomic<uint64_t>[]>(mask_ + 1)) {
     for (uint64_t i = 0; i <= mask_; ++i) sequences_[i].store(i, std::memory_order_relaxed);
   }
@@ -155,6 +172,12 @@ class SharedRing {
     }
     slots_[head & mask_] = value;
     sequences_[head & mask_].store(head + 1, std::memory_order_release);
+    if ((head & (mask_ >> 2)) == 0 && half_full_ != nullptr && head > mask_ / 2) [[unlikely]] {
+      // Published and not taken: so are all after it.
+      const uint64_t before = head - mask_ / 2;
+      if (sequences_[before & mask_].load(std::memory_order_relaxed) == before + 1)
+        half_full_->ring();
+    }
     return true;
   }
 
@@ -179,6 +202,7 @@ class SharedRing {
  private:
   const uint64_t mask_;
   const AlignedArray<T> slots_;
+  Alarm* const half_full_;
   const std::unique_ptr<std::atomic<uint64_t>[]> sequences_;
   alignas(kCacheLine) std::atomic<uint64_t> head_{0};
   std::atomic<uint64_t> dropped_{0};

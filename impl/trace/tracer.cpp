@@ -35,7 +35,7 @@ std::string Tracer::op_name(int32_t op) const {
 
 void Tracer::arm(TraceLane& lane, uint64_t mask) const {
   if ((mask & MILL_TRACE_RECORDS) != 0 && lane.ring_owner == nullptr) {
-    lane.ring_owner = std::make_unique<Ring<mill_trace_record>>(options_.ring_records);
+    lane.ring_owner = std::make_unique<Ring<mill_trace_record>>(options_.ring_records, &half_full_);
     lane.ring.store(lane.ring_owner.get(), std::memory_order_release);
   }
   if ((mask & (MILL_TRACE_OPS | MILL_TRACE_OP_STATS)) != 0 && lane.ops_owner == nullptr) {
@@ -83,7 +83,8 @@ void Tracer::apply(uint64_t mask) {
     map_.add(clock_.pair());
   }
   if ((mask & MILL_TRACE_RECORDS) != 0 && shared_owner_ == nullptr) {
-    shared_owner_ = std::make_unique<SharedRing<mill_trace_record>>(options_.shared_ring_records);
+    shared_owner_ =
+        std::make_unique<SharedRing<mill_trace_record>>(options_.shared_ring_records, &half_full_);
     shared_.store(shared_owner_.get(), std::memory_order_release);
   }
   for (const auto& lane : lanes_) {

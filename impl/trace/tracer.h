@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/alarm.h"
 #include "millrace/trace.h"
 #include "trace/clock.h"
 #include "trace/nvtx.h"
@@ -90,6 +91,9 @@ class Tracer {
     return drain(Reader::program, out, capacity, count, lost);
   }
 
+  // Rung when a ring is half full: whoever drains may sleep until then.
+  Alarm& half_full() { return half_full_; }
+
   // Rows with calls, most time first.
   std::vector<mill_trace_op_row> op_stats() const;
   void reset_op_stats();
@@ -123,6 +127,7 @@ class Tracer {
   const int32_t process_;
   Nvtx nvtx_;
   StringTable strings_;
+  mutable Alarm half_full_;  // outlives the rings
 
   mutable std::mutex mutex_;  // everything below
   std::vector<std::unique_ptr<TraceLane>> lanes_;

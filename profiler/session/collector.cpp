@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstring>
 #include <new>
 #include <span>
@@ -23,7 +22,9 @@ namespace {
 
 constexpr Ns kSecond = 1'000'000'000;
 constexpr Ns kSampleEvery = kSecond / 20;
+constexpr Ns kTimelineEvery = kSecond / 100;
 constexpr uint64_t kMostAtOnce = 131072;  // of the trace, and of each timeline
+constexpr size_t kBusy = 16384;           // of 65,536 that a ring holds: more come meanwhile
 constexpr int kNice = 10;                 // a tenth of a core that another thread wants as well
 
 Ns thread_cpu_ns() {
@@ -60,21 +61,23 @@ void LiveSession::run() {
   setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);
   const sched_param none{};
   pthread_setschedparam(pthread_self(), SCHED_BATCH, &none);  // woken, it interrupts nobody
-  auto pause = std::chrono::milliseconds(1);
-  const auto longest = std::chrono::milliseconds(opts_.interval_ms);
+  // A ring that fills up wakes it: each time it comes unasked it costs a program that has no core
+  // to spare some time, however few records there are.
+  const Ns longest = Ns{opts_.interval_ms} * 1'000'000;
+  Ns pause = longest;
   uint64_t before = 0;  // what threads of earlier starts took
   {
     const std::lock_guard lock(mutex_);
     before = collector_ns_;
   }
   for (;;) {
-    {
-      std::unique_lock lock(wake_mutex_);
-      if (wake_.wait_for(lock, pause, [this] { return stopping_; })) return;
-    }
+    if (pause > 0) engine_.rest(pause);
+    if (stopping_) return;
     size_t came = 0;
+    bool timelines = false;
     try {
       const std::lock_guard lock(mutex_);
+      timelines = !watched_.empty();
       came = drain_once();
       const Ns now = engine_.now();
       if (now >= next_sample_) sample(now);
@@ -84,11 +87,8 @@ void LiveSession::run() {
     }
     // The C library then ends the process, as it would without us.
     if (came == 0 && is_last_thread()) return;
-    // A ring holds 65,536 records: it must be met before it is full, however fast ops come, and a
-    // program that does little must not be woken up for nothing.
-    pause = came > 16384  ? std::chrono::milliseconds(0)
-            : came > 2048 ? std::max(pause / 2, std::chrono::milliseconds(1))
-                          : std::min(pause + std::chrono::milliseconds(1), longest);
+    // Nothing rings for the timelines of devices.
+    pause = came > kBusy ? 0 : timelines ? std::min(longest, kTimelineEvery) : longest;
   }
 }
 
@@ -212,7 +212,8 @@ double measure_record_ns() {
 }
 
 void LiveSession::overhead(mill_prof_overhead_info* info) {
-  info->record_ns = measure_record_ns();
+  static const double record_ns = measure_record_ns();
+  info->record_ns = record_ns;
   const std::lock_guard lock(mutex_);
   const CostEstimate cost = budget_ ? budget_->cost() : CostEstimate{};
   info->step_share = cost.share;

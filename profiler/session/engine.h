@@ -37,6 +37,9 @@ class Engine final : public RecordNames {
   std::span<const mill_timeline_record> take(uint32_t device, uint64_t* lost) const;
   bool memory(uint32_t device, mill_memory_stats* out) const;
   Ns now() const;  // CLOCK_MONOTONIC
+  // Sleeps until a ring is half full, wake() was called since the last time, or so long.
+  void rest(Ns longest) const { host_.session_wait(context_, static_cast<uint64_t>(longest)); }
+  void wake() const { host_.session_wake(context_); }
 
  private:
   const mill_profiler_host& host_;

@@ -128,11 +128,8 @@ void LiveSession::device_added() {
 }
 
 mill_status LiveSession::stop(std::string*) {
-  {
-    const std::lock_guard lock(wake_mutex_);
-    stopping_ = true;
-  }
-  wake_.notify_all();
+  stopping_ = true;
+  engine_.wake();
   // The process ends on its last thread, which may be the session's own.
   if (thread_.get_id() == std::this_thread::get_id()) {
     thread_.detach();

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -66,9 +65,7 @@ class LiveSession final : public Session {
   Engine engine_;
   const mill_prof_opts opts_;
   std::thread thread_;
-  std::mutex wake_mutex_;
-  std::condition_variable wake_;
-  bool stopping_ = false;  // wake_mutex_
+  std::atomic<bool> stopping_ = false;
 
   std::mutex mutex_;  // what follows
   std::unique_ptr<RecordStore> store_;

@@ -595,6 +595,8 @@ static const struct row rows[] = {
     {"  op_name offset", (long long)offsetof(mill_profiler_host, op_name), "size", (long long)sizeof(((mill_profiler_host*)0)->op_name)},
     {"  device_limits offset", (long long)offsetof(mill_profiler_host, device_limits), "size", (long long)sizeof(((mill_profiler_host*)0)->device_limits)},
     {"  device_inline offset", (long long)offsetof(mill_profiler_host, device_inline), "size", (long long)sizeof(((mill_profiler_host*)0)->device_inline)},
+    {"  session_wait offset", (long long)offsetof(mill_profiler_host, session_wait), "size", (long long)sizeof(((mill_profiler_host*)0)->session_wait)},
+    {"  session_wake offset", (long long)offsetof(mill_profiler_host, session_wake), "size", (long long)sizeof(((mill_profiler_host*)0)->session_wake)},
     {"struct mill_profiler_table size", (long long)sizeof(mill_profiler_table), "align", (long long)offsetof(struct align_mill_profiler_table, value)},
     {"  size offset", (long long)offsetof(mill_profiler_table, size), "size", (long long)sizeof(((mill_profiler_table*)0)->size)},
     {"  abi offset", (long long)offsetof(mill_profiler_table, abi), "size", (long long)sizeof(((mill_profiler_table*)0)->abi)},

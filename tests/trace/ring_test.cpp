@@ -51,6 +51,27 @@ TEST(Ring, FullRingDropsTheNewestAndCountsExactly) {
   EXPECT_EQ(out[7].value, 102u);
 }
 
+TEST(Ring, RingsWhenHalfOfItWaits) {
+  Alarm alarm;
+  Ring<Item> ring(16, &alarm);
+  std::array<Item, 16> out;
+  uint64_t next = 0;
+  const auto rung_after = [&] {
+    for (uint64_t pushed = 1; pushed <= 16; ++pushed) {
+      EXPECT_TRUE(ring.push({0, next++}));
+      if (alarm.sleep(0)) return pushed;
+    }
+    return uint64_t{0};
+  };
+  EXPECT_EQ(rung_after(), 9u) << "eight wait when the ninth is asked for";
+  ASSERT_EQ(ring.pop(out.data(), 8, ring.limit()), 8u);
+  // One is left. Looked at where the ring would have been full had nobody taken any.
+  EXPECT_EQ(rung_after(), 8u);
+  ASSERT_EQ(ring.pop(out.data(), 16, ring.limit()), 9u);
+  EXPECT_EQ(ring.dropped(), 0u);
+  EXPECT_FALSE(alarm.sleep(0));
+}
+
 TEST(Ring, PopStopsAtTheLimitItWasGiven) {
   Ring<Item> ring(8);
   ring.push({0, 1});
@@ -105,6 +126,38 @@ TEST(SharedRing, FullRingDropsTheNewestAndCountsExactly) {
     for (uint64_t i = 0; i < 4; ++i) EXPECT_EQ(out[i].value, i);
   }
   EXPECT_EQ(ring.dropped(), 6u);
+}
+
+TEST(SharedRing, RingsBeforeThreeQuartersWait) {
+  Alarm alarm;
+  SharedRing<Item> ring(64, &alarm);
+  std::array<Item, 64> out;
+  uint64_t lap = 0;
+  for (const uint64_t taken : {64, 40, 64, 33, 64, 64, 17, 64}) {
+    uint64_t waiting = ring.pending(ring.limit());
+    bool rung = false;
+    for (; waiting < 64 && !rung; ++waiting) {
+      ASSERT_TRUE(ring.push({0, waiting}));
+      rung = alarm.sleep(0);
+    }
+    EXPECT_TRUE(rung) << lap;
+    EXPECT_GE(waiting, 32u) << lap;
+    EXPECT_LE(waiting, 48u) << lap;
+    ring.pop(out.data(), taken, ring.limit());
+    ++lap;
+  }
+}
+
+// What is taken while it lasts: nobody is called.
+TEST(SharedRing, DoesNotRingWhereLittleWaits) {
+  Alarm alarm;
+  SharedRing<Item> ring(64, &alarm);
+  std::array<Item, 64> out;
+  for (uint64_t k = 0; k < 1000; ++k) {
+    ring.push({0, k});
+    if (k % 20 == 0) ring.pop(out.data(), 64, ring.limit());
+  }
+  EXPECT_FALSE(alarm.sleep(0));
 }
 
 TEST(SharedRing, FourProducersConserveTheTotalAndEachOnesOrder) {

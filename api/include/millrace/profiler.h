@@ -63,7 +63,8 @@ typedef struct mill_prof_opts {
   const mill_struct* next;
   uint32_t tier;        /* 1: the engine's events and the devices' timelines; 0 = 1. Tiers 2 to 4
                            need CUPTI */
-  uint32_t interval_ms; /* how often the rings are drained at least; 0 = 10 */
+  uint32_t interval_ms; /* how often the rings are drained at least, beside when one is half full;
+                           0 = 50 */
   uint64_t store_bytes; /* of records kept, the newest; 0 = 256 MiB, at least 1 MiB */
   double budget;        /* the session's own cost as a share of a step, kept below by recording only
                            some steps; 0 = 0.01; 1 or more: no limit */
@@ -157,11 +158,11 @@ typedef struct mill_prof_overhead_info {
   double step_share_high;
   double duty;            /* share of the steps that were recorded */
   double collector_share; /* CPU time of the session's thread, of one core */
-  double record_ns;     /* what one op record costs: a figure measured when the plugin was loaded */
-  uint64_t records;     /* taken in */
-  uint64_t lost;        /* dropped because a ring was full */
-  uint64_t forgotten;   /* given up because the store was full */
-  uint64_t store_bytes; /* that the store takes now */
+  double record_ns;       /* what one op record costs: measured once, when first asked for */
+  uint64_t records;       /* taken in */
+  uint64_t lost;          /* dropped because a ring was full */
+  uint64_t forgotten;     /* given up because the store was full */
+  uint64_t store_bytes;   /* that the store takes now */
 } mill_prof_overhead_info;
 
 /* Errors: MILL_E_ARG (info), MILL_E_BAD_HANDLE, MILL_E_UNSUPPORTED_STRUCT. Since: 1 */

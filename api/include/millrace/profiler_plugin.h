@@ -52,6 +52,10 @@ typedef struct mill_profiler_host {
   const mill_device_limits* (*device_limits)(mill_context* context, uint32_t index);
   /* Whether the device runs inline, as the CPU does. */
   mill_bool (*device_inline)(mill_context* context, uint32_t index);
+  /* Blocks until a ring of the trace is half full, session_wake was called since the last time, or
+   * timeout_ns have passed. One thread at a time. */
+  void (*session_wait)(mill_context* context, uint64_t timeout_ns);
+  void (*session_wake)(mill_context* context);
 } mill_profiler_host;
 
 /* What the plugin gives. `self` is the session, view or result that it made. */

@@ -185,6 +185,11 @@ mill_profiler_host played() {
   host.op_name = [](mill_context*, int32_t, char* text, uint64_t) { *text = 0; };
   host.device_limits = [](mill_context*, uint32_t) -> const mill_device_limits* { return nullptr; };
   host.device_inline = [](mill_context*, uint32_t index) -> mill_bool { return index == 0; };
+  host.session_wait = [](mill_context*, uint64_t) {
+    const timespec pause{0, 1'000'000};
+    nanosleep(&pause, nullptr);
+  };
+  host.session_wake = [](mill_context*) {};
   return host;
 }
 
