@@ -150,8 +150,10 @@ void cost(Bench& bench) {
 // The network of samples/c/char_mlp.c as it comes, on one batch: a step of it without and with a
 // session. Where the program leaves no core free, the session's thread takes its time from it.
 void training(const std::string& library, uint32_t threads, const char* name) {
-  constexpr int kBlocks = 601;  // short ones: what the machine does meanwhile comes and goes
-  constexpr int kSteps = 5;
+  // Short ones: what the machine does meanwhile comes and goes. Two on end are long enough for the
+  // session's thread to come as often as it does in the long run, every 50 ms.
+  constexpr int kBlocks = 301;
+  constexpr int kSteps = 20;
   bench::MlpShape shape;
   shape.batch = 256;
   shape.widths = {16 * 24, 256, 256, 65};
