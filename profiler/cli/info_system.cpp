@@ -200,8 +200,9 @@ void read_nodes(System& system) {
     if (!number || *number > UINT32_MAX) continue;
     NumaNode node;
     node.number = static_cast<uint32_t>(*number);
-    node.cpus = trim(read_text(folder + "/" + name + "/cpulist"));
-    node.memory_bytes = kilobytes_of(read_text(folder + "/" + name + "/meminfo"), "MemTotal");
+    const std::string about = std::string(folder).append("/").append(name);
+    node.cpus = trim(read_text(about + "/cpulist"));
+    node.memory_bytes = kilobytes_of(read_text(about + "/meminfo"), "MemTotal");
     system.nodes.push_back(node);
   }
   std::sort(system.nodes.begin(), system.nodes.end(),

@@ -24,6 +24,7 @@ constexpr int kQuietMilliseconds = 500;  // no word of a wait that is shorter
 [[noreturn]] void begin(const std::vector<std::string>& command, const HeldSignals& signals,
                         bool pipe_was_ignored, int report) {
   std::vector<char*> words;
+  words.reserve(command.size() + 1);
   for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
   if (!pipe_was_ignored) signal(SIGPIPE, SIG_DFL);

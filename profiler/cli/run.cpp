@@ -85,7 +85,7 @@ class Folder {
   // A trace that could not be delivered, under a name of its own. "" if it is no longer there.
   std::string keep(const std::string& file) {
     const bool named = file.ends_with(".json") || file.ends_with(".json.gz");
-    const std::string name =
+    std::string name =
         named ? file : path_ + "/trace-" + std::to_string(kept_.size() + 1) + ".json";
     if (rename(file.c_str(), name.c_str()) != 0) return "";
     kept_.push_back(name);
@@ -132,6 +132,7 @@ class Folder {
     }
     std::sort(found.begin(), found.end());
     std::vector<std::string> out;
+    out.reserve(found.size());
     for (auto& one : found) out.push_back(std::move(one.second));
     return out;
   }

@@ -22,7 +22,7 @@ namespace {
 // Where a link leads: that is what is replaced, not the link.
 std::string followed(const std::string& path) {
   char* const whole = realpath(path.c_str(), nullptr);
-  const std::string target = whole ? whole : path;
+  std::string target = whole ? whole : path;
   std::free(whole);
   return target;
 }

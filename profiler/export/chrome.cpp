@@ -96,7 +96,8 @@ class ChromeExport {
  private:
   void gather() {
     events_.reserve(static_cast<size_t>(trace_.rows()));
-    for (uint8_t k = 0; k < tables_.size(); ++k) {
+    const auto tables = static_cast<uint8_t>(tables_.size());
+    for (uint8_t k = 0; k < tables; ++k) {
       for (uint32_t row = 0; row < tables_[k].rows; ++row) {
         const Ns start = tables_[k].start[row];
         const Ns end = tables_[k].end[row];

@@ -92,9 +92,10 @@ ChromeLayout::ChromeLayout(const Trace& trace)
 
   for (const DeviceInfo& device : trace.devices) {
     const std::string number = std::to_string(device.number);
-    const std::string name = device.name.empty() ? std::string() : ": " + device.name;
     device_processes_.push_back(free_number(device.number));
-    processes_.push_back({device_processes_.back(), "device " + number + name, "GPU " + number});
+    std::string name = "device " + number;
+    if (!device.name.empty()) name.append(": ").append(device.name);
+    processes_.push_back({device_processes_.back(), std::move(name), "GPU " + number});
   }
   device_processes_.push_back(free_number(kOwnNumbers));
   processes_.push_back({device_processes_.back(), "unknown device", "GPU"});

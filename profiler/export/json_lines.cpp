@@ -99,6 +99,7 @@ void table(Writer& out, const Analysis& analysis, std::string_view name) {
   const std::vector<Column>& columns = view->columns();
   const std::string first = "{\"table\":" + json_string(name);
   std::vector<std::string> keys;
+  keys.reserve(columns.size());
   for (const Column& column : columns) keys.push_back("," + json_string(column.name) + ":");
   RowReader rows(*view);
   rows.each([&](uint32_t row) {

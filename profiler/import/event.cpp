@@ -25,6 +25,7 @@ class Handler {
  public:
   explicit Handler(Event& event) : event_(event) {}
 
+  // NOLINTBEGIN(readability-identifier-naming): RapidJSON's names
   bool Null() { return put({}); }
   bool Bool(bool value) { return put(value ? "true" : "false"); }
   bool Int(int) { return false; }
@@ -70,6 +71,7 @@ class Handler {
     --depth_;
     return true;
   }
+  // NOLINTEND(readability-identifier-naming)
 
  private:
   std::string_view* target_of(std::string_view key) {

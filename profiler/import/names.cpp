@@ -202,6 +202,7 @@ CopyClass class_of_copy(std::string_view name) {
   const auto is = [&](std::string_view letters, std::string_view words) {
     return has(name, letters) || has(name, words);
   };
+  // NOLINTBEGIN(bugprone-branch-clone): what the name says goes before what its memories say
   if (is("HtoD", "HostToDevice") || has(name, "HtoA")) {
     out.kind = CopyKind::host_to_device;
   } else if (is("DtoH", "DeviceToHost") || has(name, "AtoH")) {
@@ -220,6 +221,7 @@ CopyClass class_of_copy(std::string_view name) {
   } else if (from == Memory::device && to != Memory::unknown) {
     out.kind = CopyKind::device_to_host;
   }
+  // NOLINTEND(bugprone-branch-clone)
   switch (out.kind) {
     case CopyKind::host_to_device: out.host = from; break;
     case CopyKind::device_to_host: out.host = to; break;

@@ -40,7 +40,7 @@ Source::Source(const ReadFunction& read) : read_(read), raw_(kRawBytes) {
     inflate_ = std::make_unique<Inflate>();
   } else if (begins("\x28\xb5\x2f\xfd", 4)) {
     foreign_ = "compressed with zstd";
-  } else if (begins("\xfd\x37\x7a\x58\x5a\x00", 6)) {
+  } else if (begins("\xfd\x37\x7a\x58\x5a", 5)) {
     foreign_ = "compressed with xz";
   } else if (begins("BZh", 3)) {
     foreign_ = "compressed with bzip2";

@@ -49,6 +49,7 @@ class Run {
     rows_ = filter.rows();
     if (grouped_) {
       std::vector<Values> keys;
+      keys.reserve(group.size());
       for (const QueryItem& one : group) keys.push_back(values_of(view_, column(one), rows_));
       groups_ = group_rows(keys, rows_.size());
       heads_.reserve(groups_.count());

@@ -82,6 +82,7 @@ void go_ahead(const Graph& graph, const Plan& plan, Changes* changes) {
   first_bundle.push_back(static_cast<uint32_t>(first_copy.size()) - 1);
 
   std::vector<User> users;
+  users.reserve(copies.size());
   for (const Copy& copy : copies)
     users.push_back({copy.bundle, graph.stream_of_work[copy.row], copy.node});
   for (uint32_t row = 0; row < graph.node_of_work.size(); ++row) {

@@ -154,6 +154,7 @@ class LineCollector {
 
 IntervalSet busy(const std::vector<Item>& items) {
   std::vector<Interval> intervals;
+  intervals.reserve(items.size());
   for (const Item& item : items) intervals.push_back({item.start, item.end});
   return IntervalSet(std::move(intervals));
 }

@@ -19,7 +19,7 @@ struct Content {
   uint64_t offset = 0;
   uint64_t version = 0;
   uint64_t bytes = 0;
-  friend auto operator<=>(const Content&, const Content&) = default;
+  friend auto operator<=>(const Content&, const Content&) = default;  // NOLINT: not a null
 };
 
 Content content_of(const Trace& trace, const CopyRow& copy) {

@@ -33,8 +33,7 @@ struct Lane {
 };
 
 void close_run(const RuleInput& input, Lane& lane) {
-  if (static_cast<double>(lane.open.copies) >= input.limits.t5_min_run &&
-      lane.open.rows.size() >= 1) {
+  if (static_cast<double>(lane.open.copies) >= input.limits.t5_min_run && !lane.open.rows.empty()) {
     lane.copies += static_cast<double>(lane.open.copies);
     lane.runs.push_back(std::move(lane.open));
   }

@@ -60,7 +60,7 @@ bool fit_line(const std::vector<Sample>& samples, double* alpha, double* slope) 
 }
 
 // Fills alpha and rates of a line.
-void fit(std::vector<Sample> samples, LinkLine* line) {
+void fit(const std::vector<Sample>& samples, LinkLine* line) {
   std::vector<double> large_rates;
   std::vector<double> rates;
   double largest = 0;
@@ -73,6 +73,7 @@ void fit(std::vector<Sample> samples, LinkLine* line) {
   if (largest < static_cast<double>(kTelling)) {
     // All of the time is cost per copy, as far as anybody can tell.
     std::vector<double> times;
+    times.reserve(samples.size());
     for (const Sample& s : samples) times.push_back(s.ns);
     line->alpha_ns = quantile(std::move(times), 0.1);
     return;

@@ -132,6 +132,7 @@ uint32_t warm_up_steps(const std::vector<Step>& steps, int64_t wanted) {
         std::min<uint64_t>(static_cast<uint64_t>(wanted), n > 0 ? n - 1 : 0));
   if (n < 3) return 0;
   std::vector<Ns> lengths;
+  lengths.reserve(n);
   for (const Step& step : steps) lengths.push_back(step.end - step.begin);
   const auto middle = lengths.begin() + static_cast<std::ptrdiff_t>(n / 2);
   std::nth_element(lengths.begin(), middle, lengths.end());
