@@ -1,6 +1,7 @@
 # tests/bench/NAME_bench.cpp is a program of its own, NAME_torch.cpp its other half that knows libtorch; every other .cpp
 # there is shared by all. What a program compares with follows from what it includes, and a program is left out, by name,
-# when that is not installed. None is linked with libmillrace.so: they open it, as any program might.
+# when that is not installed. None is linked with libmillrace.so: they open it, as any program might;
+# trace_bench, which measures what lies inside, has the engine's objects.
 if(NOT TARGET millrace)
   return()
 endif()
@@ -67,6 +68,9 @@ foreach(source IN LISTS mill_bench_programs)
     set_target_properties(${name} PROPERTIES CXX_STANDARD 17)
   endif()
 endforeach()
+
+# It has the engine inside, as the tests of its rooms have.
+target_link_libraries(trace_bench PRIVATE mill_engine)
 
 # What load_bench compares with it opens, like libmillrace.so: it measures the loading. Without libtorch it measures ours.
 if(TARGET load_bench AND MILL_TORCH_INCLUDE AND MILL_TORCH_LIBRARY AND MILL_TORCH_CPU_LIBRARY AND MILL_C10_LIBRARY)
