@@ -43,7 +43,8 @@ class LoaderKnob final : public Knob {
         before_{loader.core.slots() - 1, std::max(loader.core.workers(), 1u)},
         after_{prefetch, workers} {
     value_ = value;
-    settling_ = 2 * std::max(before_.prefetch, after_.prefetch);
+    ahead_ = std::max(before_.prefetch, after_.prefetch);
+    settling_ = 2 * ahead_;
   }
   void set(bool on) override {
     if (on == on_) return;

@@ -18,10 +18,13 @@ class Knob {
   double value() const { return value_; }
   // Steps after which what was made ahead under the other setting is used up.
   uint32_t settling() const { return settling_; }
+  // Steps that may be made ahead, so that fewer say nothing of how fast they are made.
+  uint32_t ahead() const { return ahead_; }
 
  protected:
   double value_ = 0;  // what it is set to
   uint32_t settling_ = 0;
+  uint32_t ahead_ = 0;
 };
 
 // What a finding says of its fix.
@@ -29,6 +32,7 @@ struct Fix {
   std::string_view knob;
   double value = 0;
   double largest_bytes = 0;  // of the copies it is about; 0: not known
+  uint64_t loader = 0;       // which one it is about; 0: not known
 };
 
 // Throws MILL_E_UNSUPPORTED about argument 1 for a fix that is not one of these, MILL_E_ARG or

@@ -63,9 +63,12 @@ class Trial {
     knob_.set(on);
     step(knob_.settling());
     idle();
-    const uint64_t few = timed(plan_.warm_up);
-    const uint64_t many = timed(plan_.warm_up + plan_.steps);
-    return (static_cast<double>(many) - static_cast<double>(few)) / plan_.steps;
+    // While nothing runs batches are made ahead: the steps that use them up are in both spans too.
+    const uint32_t warm_up = plan_.warm_up + 2 * knob_.ahead();
+    const uint32_t steps = std::max(plan_.steps, 2 * knob_.ahead());
+    const uint64_t few = timed(warm_up);
+    const uint64_t many = timed(warm_up + steps);
+    return (static_cast<double>(many) - static_cast<double>(few)) / steps;
   }
   uint64_t timed(uint32_t steps) {
     const uint64_t began = now();
@@ -151,12 +154,13 @@ void describe(mill_prof_trial& out) {
 }
 
 Fix fix_of(const mill_prof_view& view, uint32_t index, const mill_prof_finding& finding) {
-  Fix fix{finding.fix ? finding.fix : "", finding.fix_value, 0};
+  Fix fix{finding.fix ? finding.fix : "", finding.fix_value, 0, 0};
   std::vector<mill_prof_fact> facts(finding.facts);
   const uint32_t n = view.plugin.view_facts(view.self, index, facts.data(), finding.facts);
   facts.resize(std::min(n, finding.facts));
   for (const mill_prof_fact& fact : facts) {
     if (std::string_view(fact.name) == "largest_bytes") fix.largest_bytes = fact.value;
+    if (std::string_view(fact.name) == "loader") fix.loader = static_cast<uint64_t>(fact.value);
   }
   return fix;
 }
@@ -215,6 +219,12 @@ mill_status mill_prof_try(mill_prof_view* view, uint32_t index, const mill_prof_
                     index, finding.rule, fix.knob.empty() ? "" : ", ", finding.fix);
     }
     check_place(v, finding, exec, loader);
+    if (v.live && loader && fix.loader != 0 && fix.loader != loader->core.number()) {
+      fail_argument(MILL_E_ARG, 2,
+                    "subject->loader is loader %llu, finding %u is about loader %llu",
+                    static_cast<unsigned long long>(loader->core.number()), index,
+                    static_cast<unsigned long long>(fix.loader));
+    }
     if (finding.withheld != 0)
       fail(MILL_E_STATE, "what finding %u would save is withheld: %s", index, summary.health_text);
     if (summary.steps == 0)

@@ -157,6 +157,7 @@ void BatchLoader::set_depth(uint32_t prefetch, uint32_t workers) {
   if (state_ != nullptr) {
     release_held();
     if (state_->threaded) end_workers();
+    taken_before_ += state_->taken;
     state_.reset();
   }
   options_.prefetch = prefetch;
@@ -186,6 +187,11 @@ void BatchLoader::set_buffer(uint32_t slot, uint32_t column, void* to) {
   if (to == nullptr) fail(MILL_E_ARG, "the buffer of slot %u, column %u is NULL", slot, column);
   state.slots[slot].buffers[column] = to;
   state.slots[slot].owned[column].reset();
+}
+
+uint64_t BatchLoader::next_number() {
+  static std::atomic<uint64_t> last = 0;
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
 bool BatchLoader::next(LoaderBatch& batch) {
@@ -230,8 +236,7 @@ bool BatchLoader::next(LoaderBatch& batch) {
   batch.wait_ns = wait_ns;
   batch.gather_ns = slot.gather_ns;
   batch.gather_thread = slot.thread;
-  batch.ring = state.ring;
-  batch.number = state.taken;
+  batch.number = state.before + state.taken;
   ++position_.batch;
   return true;
 }

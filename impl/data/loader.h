@@ -53,8 +53,7 @@ struct LoaderBatch {
       0;  // how long next() waited for the worker; without a worker, how long it gathered
   uint64_t gather_ns = 0;      // how long filling the batch took, wherever it ran
   uint32_t gather_thread = 0;  // the worker's thread id; 0 = the caller gathered
-  uint64_t ring = 0;    // which ring of slots it came from: a number of its own in the process
-  uint64_t number = 0;  // in that ring's life, from 1
+  uint64_t number = 0;         // of all that this loader gave, from 1
 };
 
 // The workers start at the first next() and block all signals: "mill-loader", or "mill-loader-K" if
@@ -83,6 +82,7 @@ class BatchLoader {
     return options_.batch;
   }  // of a full batch: the option, or rows() if that is less
   uint32_t columns() const { return static_cast<uint32_t>(columns_.size()); }
+  uint64_t number() const { return number_; }  // of the loader, unique in the process, from 1
   uint32_t slots() const { return options_.prefetch + 1; }
   uint32_t workers() const { return options_.workers; }  // 0 = the caller gathers
   int32_t column_dtype(uint32_t column) const { return plans_[column].dtype(); }
@@ -151,6 +151,10 @@ class BatchLoader {
   void work(Worker& me) noexcept;
   static void* work_entry(void* worker);
 
+  static uint64_t next_number();
+
+  const uint64_t number_ = next_number();
+  uint64_t taken_before_ = 0;  // under another depth
   LoaderOptions options_;
   int64_t rows_ = 0;
   int64_t batches_ = 0;

@@ -249,7 +249,7 @@ void mill_loader::record_wait(mill_exec& exec, const LoaderBatch& batch, uint64_
   record.start_ns = before;
   record.wait_ns = waited;
   record.detail = MILL_RECORD_LOADER_NEXT;
-  record.storage = batch.ring;
+  record.storage = core.number();
   record.instance = batch.number;
   record.bytes = bytes;
   record.memory =

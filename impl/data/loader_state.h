@@ -55,12 +55,7 @@ struct BatchLoader::State {
       : orders(rows, options.seed, options.shuffle, n_workers > 1 ? kOrders : 1),
         workers(n_workers) {}
 
-  static uint64_t next_ring() {
-    static std::atomic<uint64_t> last = 0;
-    return last.fetch_add(1, std::memory_order_relaxed) + 1;
-  }
-
-  const uint64_t ring = next_ring();
+  uint64_t before = 0;  // batches that were taken under another depth
   std::vector<Slot> slots;
   EpochOrders orders;
   std::vector<Worker> workers;

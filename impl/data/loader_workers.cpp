@@ -43,6 +43,7 @@ void BatchLoader::make_state() {
   }
   state->from_position = position_;
   state->owner = ::getpid();
+  state->before = taken_before_;
   state_ = std::move(state);
 }
 
@@ -155,7 +156,7 @@ void BatchLoader::work(Worker& me) noexcept {
       slot = &state.slot_of(batch);
     }
     slot->thread = tid;
-    fill_traced(*slot, at, batch + 1);
+    fill_traced(*slot, at, state.before + batch + 1);
     {
       const TurnHold turn(turns_of(stage));
       const std::lock_guard lock(state.mutex);
@@ -201,7 +202,7 @@ void BatchLoader::fill_traced(Slot& slot, const LoaderPosition& at, uint64_t num
   record.duration_ns = time.now() - record.start_ns;
   record.kind = MILL_RECORD_LOADER;
   record.detail = MILL_RECORD_LOADER_FILL;
-  record.storage = state_->ring;
+  record.storage = number_;
   record.instance = number;
   record.bytes = bytes_of(rows_of(at.batch));
   const LoaderStage* const stage = options_.stage;

@@ -93,7 +93,7 @@ int run(Console& console, const Arguments& arguments) {
   if ((table || query) && !csv && !text)
     throw UsageError("--table and --query go with --format text or csv");
   if (what_if && !text && format.number != MILL_PROF_FORMAT_JSON_LINES)
-    throw UsageError("--what-if goes with --format text or json");
+    throw UsageError("--what-if goes with --format text or jsonl");
   if (file.empty() && !format.for_terminals && console.out.terminal())
     throw UsageError(std::string(format.name) + " is not for a terminal; give a file with -o");
   const uint64_t top = arguments.natural("top", 10, 1000000);

@@ -28,7 +28,12 @@ class Examination {
 
   Health run() {
     if (trace_.rows() == 0) {
-      add(HealthCode::empty, Confidence::refuse, 0, 0, "Nothing was recorded.");
+      const uint64_t elsewhere = trace_.other_clock;
+      add(HealthCode::empty, Confidence::refuse, elsewhere, elsewhere,
+          elsewhere == 0 ? "Nothing was recorded."
+                         : "All " + number(elsewhere) +
+                               " records are of devices that another clock times than the one that "
+                               "was watched: a session on a simulated device sees that one only.");
       return std::move(health_);
     }
     losses();
@@ -173,7 +178,12 @@ class Examination {
       on_cpu += trace_.devices[device].kind == DeviceKind::cpu;
     }
     const char* why = trace_.has_device_clock ? "" : ", as no device was watched";
-    if (launches > 0) {
+    if (launches > 0 && trace_.unfinished >= launches && trace_.work.empty()) {
+      add(HealthCode::no_device_data, Confidence::refuse, launches, trace_.calls.size(),
+          of(launches, trace_.calls.size()) + " host calls " + either(launches, "asks", "ask") +
+              " for device work, and none of it was done when the recording ended: wait for the "
+              "device before that (mill_exec_wait).");
+    } else if (launches > 0) {
       add(HealthCode::no_device_data, Confidence::refuse, launches, trace_.calls.size(),
           of(launches, trace_.calls.size()) + " host calls " + either(launches, "asks", "ask") +
               " for device work, and not one kernel or copy is on record" + why + ".");

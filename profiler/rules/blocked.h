@@ -12,6 +12,9 @@
 
 namespace mill::prof {
 
+// Of such copies nothing but the fixed cost shows.
+inline constexpr uint64_t kTinyCopy = 4096;
+
 // What a group of copies or fills costs, and the changes that would mend it.
 struct Blocked {
   std::vector<uint32_t> rows;
@@ -27,6 +30,7 @@ struct Blocked {
   uint64_t largest = 0;   // bytes
   uint64_t pageable = 0;  // copies
   uint64_t waits = 0;     // calls that wait for a copy right after it
+  double shortest = 0;    // of the tiny copies that way, whatever their memory
   LinkLine line;          // of page-locked memory; where the group has two directions, of the last
   std::map<CopyKind, LinkLine> lines;  // of those that use pageable memory
   uint32_t thread = kNoRow;            // of the first

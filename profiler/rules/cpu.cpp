@@ -254,7 +254,7 @@ void find_idle_pool(const RuleInput& input, std::vector<Finding>& out) {
   const uint32_t threads = pool_threads(trace);
   const auto [used, span] = growth(input, "cpu_time_ns");
   // Values from a small part of the window say nothing of the rest.
-  if (threads == 0 || used < 0 || span <= 0 || span < input.timeline.window().length() / 2) return;
+  if (threads <= 1 || used < 0 || span <= 0 || span < input.timeline.window().length() / 2) return;
   const double idle = 1 - used / (static_cast<double>(span) * threads);
   if (!(idle > input.limits.c1_idle_share)) return;
   Finding finding;

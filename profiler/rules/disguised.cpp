@@ -32,6 +32,11 @@ std::string same_tensor_text(const Trace& trace, const Blocked& group) {
          "than any faster copy.";
 }
 
+bool knows_fixed_cost(const LinkLine& line) {
+  return line.alpha_ns > 0 || line.source == LinkSource::user ||
+         line.source == LinkSource::calibration;
+}
+
 // How fast the copies are, and how fast page-locked memory would make them.
 std::string speed_text(const RuleInput& input, const Blocked& group) {
   const auto n = static_cast<double>(group.rows.size());
@@ -45,9 +50,12 @@ std::string speed_text(const RuleInput& input, const Blocked& group) {
   }
   if (group.bytes / n < input.limits.t5_max_bytes) {
     return " Of copies this small (" + show_bytes(group.bytes / n) +
-           " each) only the fixed cost counts: they took " + show_time(group.time / n) +
-           " each, from page-locked memory it is " + show_time(pinned.alpha_ns) + " (" +
-           source_text(pinned) + "); one larger copy for all of them saves more.";
+           " each) only the fixed cost counts: they took " + show_time(group.time / n) + " each, " +
+           (knows_fixed_cost(pinned)
+                ? "from page-locked memory it is " + show_time(pinned.alpha_ns) + " (" +
+                      source_text(pinned) + ")"
+                : "and what it is from page-locked memory is not known") +
+           "; one larger copy for all of them saves more.";
   }
   return " They ran at " + show_rate(rate) + "; page-locked memory reaches " +
          show_rate(pinned.bytes_per_s) + " on this link (" + source_text(pinned) + ").";
@@ -93,7 +101,11 @@ std::vector<uint32_t> next_calls(const Timeline& timeline) {
 void add_disguised(const RuleInput& input, const CopyRow& copy, Ns launch_ns,
                    const std::vector<uint32_t>& next, Lines& lines, Blocked& group) {
   group.line = lines.of(copy.kind, Memory::pinned);
-  const double pinned = group.line.time_ns(copy.bytes);
+  // Without a figure for the fixed cost a copy takes no less than the shortest that there was.
+  const bool tiny = copy.bytes <= kTinyCopy;
+  const double least = tiny && !knows_fixed_cost(group.line) ? group.shortest : 0;
+  const double by_line = group.line.time_ns(copy.bytes);
+  const double pinned = by_line < 0 ? by_line : std::max(by_line, least);
   const double length = static_cast<double>(copy.length);
   const double link = pinned >= 0 ? std::max(0.0, length - pinned) : 0;
   double host = static_cast<double>(std::max<Ns>(0, copy.call_length - launch_ns));
@@ -130,7 +142,7 @@ void add_disguised(const RuleInput& input, const CopyRow& copy, Ns launch_ns,
     group.plan.before_ask.emplace_back(copy.call, whole_ns(moved));
   if (pinned >= 0) {
     group.plan.work_duration.emplace_back(copy.row, whole_ns(std::min(length, pinned)));
-    const double low = group.line.time_low_ns(copy.bytes);
+    const double low = std::max(group.line.time_low_ns(copy.bytes), least);
     group.plan_lower.work_duration.emplace_back(copy.row, whole_ns(std::min(length, low)));
   }
 }

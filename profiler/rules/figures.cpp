@@ -145,6 +145,7 @@ constexpr auto kFigures = std::to_array<Figure>({
     {"link_gain_ns", kAny,
      "modelled: copy time beyond fixed cost + bytes / rate of page-locked memory, added up"},
     {"link_ns", kAny, "modelled: one copy each way, fixed cost + bytes / rate; 0: unknown"},
+    {"loader", kAny, "number of the loader, unique in the process"},
     {"loader_ns", kAny, "idle time in gaps while the launching thread got, or made, a batch"},
     {"loader_wait_ns", kAny, "time waiting for a batch with no device busy, overlaps counted once"},
     {"loader_wait_raw_ns", kAny, "all time waiting for batches, also while devices work, added up"},

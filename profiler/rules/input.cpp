@@ -4,17 +4,25 @@
 
 #include "profiler/rules/loader_times.h"
 #include "profiler/rules/rule_help.h"
+#include "profiler/timeline/batches.h"
 
 namespace mill::prof {
 
 using namespace rule;
 
+namespace {
+
+constexpr size_t kMostLoaders = 4;
+constexpr double kMostWorkers = 64;  // mill_loader_set_prefetch takes no more
+
 // input% = (loader wait + device waiting for the host + exposed copies to the device) / step, each
 // instant once. A wait under a running kernel is no loss and does not count.
-void find_input(const RuleInput& input, std::vector<Finding>& out) {
+// several: there are other loaders that the program waits for.
+void find_slow_loader(const RuleInput& input, uint64_t number, bool several,
+                      std::vector<Finding>& out) {
   const Trace& trace = input.timeline.trace();
   const Interval window = input.timeline.window();
-  const LoaderWaits waits = loader_waits(input);
+  const LoaderWaits waits = loader_waits(input, &number);
   if (waits.rows.empty() || window.length() == 0) return;
 
   IntervalSet busy;
@@ -45,7 +53,9 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
     if (begin > gap.begin) after.push_back({begin, gap.end});
   }
   const IntervalSet handing = IntervalSet(std::move(after)).minus(exposed);
-  const IntervalSet copying = to_device.minus(kernel).minus(exposed).minus(handing);
+  // Which loader's copies they are nothing says.
+  const IntervalSet copying =
+      several ? IntervalSet() : to_device.minus(kernel).minus(exposed).minus(handing);
   const auto wait_ns = static_cast<double>(exposed.length());
   const auto handing_ns = static_cast<double>(handing.length());
   const auto copy_ns = static_cast<double>(copying.length());
@@ -62,21 +72,16 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
   for (const uint32_t row : waits.rows)
     evidence.add(row, static_cast<double>(trace.loader.wait[row]), TableId::loader);
   evidence.give(finding);
-  const LoaderFills fills = loader_fills(input);
-  // A thread that asks for batches and fills them itself is no worker; nor is one that made a few:
-  // it is of another loader, such as that of a test between epochs.
-  size_t most = 0;
-  for (const auto& [thread, list] : fills.of_thread) most = std::max(most, list.size());
-  uint64_t threads = 0;
-  for (const auto& [thread, list] : fills.of_thread)
-    threads += waits.of_thread.count(thread) == 0 && list.size() * 5 >= most;
+  const LoaderFills fills = loader_fills(input, number);
+  const uint64_t threads = fills.workers.size();
   const auto now_working = static_cast<double>(threads);
   // Enough workers to make a batch in the rest of a step; 1 where the loader has none.
   const auto length = static_cast<double>(input.timeline.analysed().length());
   const auto raw = static_cast<double>(waiting.length());
   const double rest = std::max(1.0, length - raw);
   const double work = fills.count > 0 ? fills.ns : raw;
-  const double workers = std::clamp(std::ceil(work / rest), 1.0, 1024.0);
+  const double enough = std::clamp(std::ceil(work / rest), 1.0, 1024.0);
+  const double workers = of_engine(trace) ? std::min(enough, kMostWorkers) : enough;
   // So many together make batches so much faster; what the program's own thread fills is part of
   // its wait.
   const double share_of_each = std::min(1.0, now_working / workers);
@@ -89,7 +94,7 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
   }
   // Where the program computes on the same processors that its workers need, a wait for a worker
   // that got none is time in which those processors did something else: nothing ahead saves it.
-  const auto starved = static_cast<double>(view == nullptr ? starved_length(input) : 0);
+  const auto starved = static_cast<double>(view == nullptr ? starved_length(input, number) : 0);
   const bool no_processor = starved > 0.5 * raw && workers <= now_working;
   // One batch ahead by one worker: a wait shrinks by what else a step has to do.
   const double left = raw > 0 ? std::clamp((raw - (length - raw)) / raw, 0.0, 1.0) : 0;
@@ -111,6 +116,7 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
                    {"fills", static_cast<double>(fills.count), Unit::none},
                    {"fill_ns", fills.ns, Unit::ns},
                    {"workers", now_working, Unit::none}};
+  if (number != 0) finding.facts.push_back({"loader", static_cast<double>(number), Unit::none});
   if (starved > 0) finding.facts.push_back({"no_processor_ns", starved, Unit::ns});
   if (view != nullptr) {
     const double use = share_of_window(input, static_cast<double>(kernel.length()));
@@ -135,11 +141,13 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
     finding.severity = share >= input.limits.i1_high ? Severity::major : Severity::moderate;
 
   const auto figure = [&](double ns) { return show_time(ns / steps); };
-  finding.title =
-      no_processor ? show_share(share) +
-                         " of the time goes into waiting for batches whose workers had no "
-                         "processor"
-                   : "Input-bound: " + show_share(share) + " of the time goes into getting a batch";
+  finding.title = no_processor
+                      ? show_share(share) +
+                            " of the time goes into waiting for batches whose workers had no "
+                            "processor"
+                      : "Input-bound: " + show_share(share) +
+                            " of the time goes into getting a batch" +
+                            (several ? " of loader " + std::to_string(number) : "");
   std::string split = figure(wait_ns) + " waiting for the loader";
   if (handing_ns > 0) split += ", " + figure(handing_ns) + " from the batch to its copy";
   if (copy_ns > 0) split += ", " + figure(copy_ns) + " copying with no kernel running";
@@ -153,7 +161,11 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
         show_number(now_working) + (threads > 1 ? " workers take " : " worker takes ") +
         show_time(fills.ns / static_cast<double>(fills.count)) + " for a batch. " +
         (workers > now_working
-             ? "With " + show_number(workers) + " they would keep up; or make a batch cheaper."
+             ? "With " + show_number(enough) + " they would keep up; " +
+                   (workers < enough
+                        ? show_number(workers) + " are the most that a loader can have: "
+                        : std::string("or ")) +
+                   "make a batch cheaper."
          : no_processor
              ? "They had memory and nothing else to do, but no processor, for " + figure(starved) +
                    " of that: ops and other programs had them all. Let ops use a thread less if "
@@ -164,6 +176,20 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
                    (input.timeline.window_steps() > 0 ? " step: " : ": ") + split + ". " + how +
                    " " + show_gain(input, finding);
   out.push_back(std::move(finding));
+}
+
+}  // namespace
+
+void find_input(const RuleInput& input, std::vector<Finding>& out) {
+  const Loader& loader = input.timeline.trace().loader;
+  std::map<uint64_t, Ns> waited;  // by loader; where the recording does not tell them apart, by 0
+  for (const uint32_t row : loader_waits(input).rows)
+    waited[loader.loader[row]] += wait_end(loader, row) - loader.start[row];
+  std::vector<std::pair<Ns, uint64_t>> longest;
+  for (const auto& [number, ns] : waited) longest.emplace_back(-ns, number);
+  std::sort(longest.begin(), longest.end());
+  if (longest.size() > kMostLoaders) longest.resize(kMostLoaders);
+  for (const auto& [ns, number] : longest) find_slow_loader(input, number, longest.size() > 1, out);
 }
 
 }  // namespace mill::prof

@@ -9,7 +9,7 @@
 
 namespace mill::prof::rule {
 
-LoaderWaits loader_waits(const RuleInput& input) {
+LoaderWaits loader_waits(const RuleInput& input, const uint64_t* number) {
   const Loader& loader = input.timeline.trace().loader;
   const Interval window = input.timeline.window();
   const uint32_t main = input.timeline.main_thread();
@@ -17,7 +17,8 @@ LoaderWaits loader_waits(const RuleInput& input) {
   const auto take = [&](bool main_only) {
     for (uint32_t row = 0; row < loader.size(); ++row) {
       if (loader.kind[row] != static_cast<uint8_t>(LoaderKind::next) || loader.wait[row] <= 0 ||
-          (main_only && loader.thread[row] != main))
+          (main_only && loader.thread[row] != main) ||
+          (number != nullptr && loader.loader[row] != *number))
         continue;
       const Interval time = clip(loader.start[row], wait_end(loader, row), window);
       if (time.length() == 0) continue;
@@ -31,29 +32,46 @@ LoaderWaits loader_waits(const RuleInput& input) {
   return waits;
 }
 
-LoaderFills loader_fills(const RuleInput& input) {
+LoaderFills loader_fills(const RuleInput& input, uint64_t number) {
   const Loader& loader = input.timeline.trace().loader;
   const Interval window = input.timeline.window();
   LoaderFills fills;
+  Ns first = kLastTime;
+  Ns last = kFirstTime;
   for (uint32_t row = 0; row < loader.size(); ++row) {
-    if (loader.kind[row] != static_cast<uint8_t>(LoaderKind::fill)) continue;
+    if (loader.kind[row] != static_cast<uint8_t>(LoaderKind::fill) || loader.loader[row] != number)
+      continue;
     const Interval time = clip(loader.start[row], loader.end[row], window);
     if (time.length() == 0) continue;
     ++fills.count;
     fills.ns += static_cast<double>(time.length());
     fills.of_thread[loader.thread[row]].push_back(time);
+    last = std::max(last, time.begin);
+    first = std::min(first, time.begin);
+  }
+  // A thread that asks for batches and fills them itself is no worker; nor, where loaders have no
+  // numbers, is one that made a few: it is of another loader, such as that of a test between
+  // epochs. What ended long before the others was of another depth.
+  const std::vector<bool> for_others = filling_threads(input.timeline.trace());
+  size_t most = 0;
+  for (const auto& [thread, list] : fills.of_thread) most = std::max(most, list.size());
+  for (const auto& [thread, list] : fills.of_thread) {
+    const bool many = number != 0 || list.size() * 5 >= most;
+    const bool now = number == 0 || list.back().begin >= last - (last - first) / 4;
+    if (thread < for_others.size() && for_others[thread] && many && now)
+      fills.workers.push_back(thread);
   }
   return fills;
 }
 
-Ns starved_length(const RuleInput& input) {
+Ns starved_length(const RuleInput& input, uint64_t number) {
   const Loader& loader = input.timeline.trace().loader;
   const uint32_t main = input.timeline.main_thread();
   const std::vector<uint32_t> makers = batch_makers(loader);
   // Per fill: when its worker had made the one before. Rows are in the order of their starts.
   std::vector<Ns> before(loader.size(), 0);
   std::map<uint32_t, Ns> last_end;
-  std::map<uint64_t, Ns> last_take;  // of each loader
+  Ns last_take = kFirstTime;
   Ns starved = 0;
   for (uint32_t row = 0; row < loader.size(); ++row) {
     if (!possible(loader.start[row], loader.end[row]) || loader.thread[row] == main) continue;
@@ -64,12 +82,11 @@ Ns starved_length(const RuleInput& input) {
   }
   for (uint32_t row = 0; row < loader.size(); ++row) {
     if (loader.kind[row] != static_cast<uint8_t>(LoaderKind::next) || loader.thread[row] != main ||
-        !possible(loader.start[row], loader.end[row]))
+        loader.loader[row] != number || !possible(loader.start[row], loader.end[row]))
       continue;
-    const auto [take, first] = last_take.try_emplace(loader.loader[row], loader.start[row]);
-    const Ns taken = std::exchange(take->second, loader.start[row]);
+    const Ns taken = std::exchange(last_take, loader.start[row]);
     const uint32_t fill = makers[row];
-    if (first || fill == kNoRow || loader.thread[fill] == main) continue;
+    if (taken == kFirstTime || fill == kNoRow || loader.thread[fill] == main) continue;
     const Interval wait{loader.start[row], wait_end(loader, row)};
     const Interval seen = clip(wait.begin, wait.end, input.timeline.window());
     if (seen.length() == 0 || loader.end[fill] <= wait.begin) continue;

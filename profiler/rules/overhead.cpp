@@ -27,8 +27,11 @@ void find_overhead(const RuleInput& input, std::vector<Finding>& out) {
   const double share = measured ? input.own_cost : recorded_share;
   if (!(share > input.limits.o1_budget)) return;
 
-  const double cost_ns = measured ? share * static_cast<double>(input.timeline.analysed().length())
-                                  : static_cast<double>(recorded);
+  // The share is of a step that is not recorded; what was analysed was.
+  const auto of_recorded = [&](double more) {
+    return more / (1 + more) * static_cast<double>(input.timeline.analysed().length());
+  };
+  const double cost_ns = measured ? of_recorded(share) : static_cast<double>(recorded);
   finding.facts = {{"cost_share", share, Unit::ratio},
                    {"cost_ns", cost_ns, Unit::ns},
                    {"recorded_ns", static_cast<double>(recorded), Unit::ns},
@@ -40,7 +43,7 @@ void find_overhead(const RuleInput& input, std::vector<Finding>& out) {
     finding.plan = {};
     finding.saving.expected = to_ns(cost_ns);
     const double low = input.own_cost_low >= 0 ? std::min(input.own_cost_low, share) : share;
-    finding.saving.lower = to_ns(low * static_cast<double>(input.timeline.analysed().length()));
+    finding.saving.lower = to_ns(of_recorded(low));
   }
   estimate(input, finding);
   // Steps differ anyway: what may as well be within the budget is no more than a note.

@@ -53,6 +53,21 @@ namespace {
 
 // ---- T2 and S2 ----------------------------------------------------------------------------------
 
+// Of the tiny copies that way, where they are most of all.
+double shortest_of_many(const Work& work, const DeviceView& view, CopyKind kind) {
+  size_t all = 0;
+  size_t tiny = 0;
+  Ns shortest = INT64_MAX;
+  for (const uint32_t row : view.copies) {
+    if (work.copy_kind[row] != static_cast<uint8_t>(kind)) continue;
+    ++all;
+    if (work.bytes[row] > kTinyCopy) continue;
+    ++tiny;
+    shortest = std::min(shortest, work.end[row] - work.start[row]);
+  }
+  return 2 * tiny > all ? static_cast<double>(std::max<Ns>(shortest, 0)) : 0;
+}
+
 // Time with no kernel from each call to the first kernel that starts after it, of each call no more
 // than the call took: the host was late by no more than that.
 Ns idle_meanwhile(const RuleInput& input, const DeviceView& view, const Blocked& group) {
@@ -198,6 +213,8 @@ void find_pageable(const RuleInput& input, std::vector<Finding>& out) {
   for (const DeviceView& view : input.timeline.devices()) {
     Lines lines(input, view.device);
     std::map<CopyKind, Blocked> disguised;
+    for (const auto kind : {CopyKind::host_to_device, CopyKind::device_to_host})
+      disguised[kind].shortest = shortest_of_many(trace.work, view, kind);
     Blocked open;
     Blocked fills;
     for (const uint32_t row : view.copies) {

@@ -24,6 +24,20 @@ struct Fill {
 
 }  // namespace
 
+std::vector<bool> filling_threads(const Trace& trace) {
+  std::vector<bool> fills(trace.threads.size());
+  const Loader& loader = trace.loader;
+  const auto mark = [&](LoaderKind kind, bool on) {
+    for (uint32_t row = 0; row < loader.size(); ++row) {
+      if (loader.kind[row] == static_cast<uint8_t>(kind) && loader.thread[row] < fills.size())
+        fills[loader.thread[row]] = on;
+    }
+  };
+  mark(LoaderKind::fill, true);
+  mark(LoaderKind::next, false);
+  return fills;
+}
+
 Ns wait_end(const Loader& loader, uint32_t row) {
   const Ns length = std::max<Ns>(0, loader.end[row] - loader.start[row]);
   return loader.start[row] + std::clamp<Ns>(loader.wait[row], 0, length);

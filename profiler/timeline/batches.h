@@ -13,6 +13,9 @@ namespace mill::prof {
 // that no clock can have said. Threads and times of `loader` are link()'s.
 std::vector<uint32_t> batch_makers(const Loader& loader);
 
+// By index of a thread: whether it makes batches for others.
+std::vector<bool> filling_threads(const Trace& trace);
+
 // When the wait of a row of kind `next` was over; what follows it hands the batch over.
 Ns wait_end(const Loader& loader, uint32_t row);
 

@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include "profiler/timeline/batches.h"
 #include "profiler/timeline/first_use.h"
 #include "profiler/timeline/rows.h"
 #include "profiler/timeline/steps.h"
@@ -300,7 +301,7 @@ class Causes {
     const Loader& rows = trace_.loader;
     for (const uint32_t row : by_thread_.loader[thread]) {
       if (possible(rows.start[row], rows.end[row]))
-        loader->push_back({rows.start[row], rows.end[row]});
+        loader->push_back({rows.start[row], wait_end(rows, row)});
     }
     const Ranges& ranges = trace_.ranges;
     for (const uint32_t row : by_thread_.ranges[thread]) {
@@ -362,6 +363,7 @@ std::vector<Gap> find_gaps(const Timeline& timeline, Ns shortest) {
   const Trace& trace = timeline.trace();
   const std::vector<uint32_t> computing = computing_ops(trace);
   Causes causes(timeline);
+  const std::vector<bool> fills = filling_threads(trace);
   std::vector<Gap> gaps;
   size_t devices = 0;
   for (const DeviceView& view : timeline.devices()) {
@@ -400,6 +402,11 @@ std::vector<Gap> find_gaps(const Timeline& timeline, Ns shortest) {
           call = {submit, submit};
           has_call = true;
         }
+      }
+      // A copy that goes ahead ends a gap by chance: what the device waited for is the program.
+      if (thread < fills.size() && fills[thread] && timeline.main_thread() != kNoRow) {
+        thread = timeline.main_thread();
+        has_call = false;
       }
       causes.split(&gap, thread, has_call, call);
       gaps.push_back(gap);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "profiler/timeline/batches.h"
 #include "profiler/timeline/rows.h"
 #include "profiler/timeline/steps.h"
 
@@ -144,10 +145,12 @@ uint32_t warm_up_steps(const std::vector<Step>& steps, int64_t wanted) {
 }
 
 uint32_t find_main_thread(const Trace& trace) {
+  // One that copies batches ahead may launch more than the program does.
+  const std::vector<bool> fills = filling_threads(trace);
   std::vector<uint64_t> launched(trace.threads.size());
   for (uint32_t row = 0; row < trace.work.size(); ++row) {
     const uint32_t call = trace.work.call[row];
-    if (call != kNoRow) ++launched[trace.calls.thread[call]];
+    if (call != kNoRow && !fills[trace.calls.thread[call]]) ++launched[trace.calls.thread[call]];
   }
   const auto most = [](const std::vector<uint64_t>& counts) {
     const auto best = std::max_element(counts.begin(), counts.end());

@@ -373,7 +373,8 @@ typedef struct mill_prof_subject {
    * status ends the trial, and mill_error_set may say why. */
   mill_status (*step)(void* user, uint64_t index, mill_error* err);
   void* user;
-  uint32_t steps;   /* timed in a block; 0 = 20, at most 1,000,000 */
+  uint32_t steps;   /* timed in a block; 0 = 20, at most 1,000,000; of a loader at least 2 for
+                       each batch that it makes ahead */
   uint32_t blocks;  /* without the fix and as many with it; 0 = 3, at most 1,000 */
   uint32_t warm_up; /* steps at a block's begin that are not counted; 0 = 4, at most 1,000,000 */
   mill_bool keep;   /* leave the fix in place if it saved time in every pair of blocks */

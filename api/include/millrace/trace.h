@@ -90,7 +90,7 @@ enum mill_record_memories {
  *              Of a copy from a tensor: the storage id of that tensor
  *   tensor     tensor id: of an op, its first output; of a copy, the tensor that is not the host's
  *   storage    storage id of that tensor, or of the allocation. Of a loader: its number, unique in
- *              the process; a loader whose depth was changed has a new one
+ *              the process
  *   bytes      OP: bytes read and written, by the op's cost rule. Others: bytes moved or allocated
  *   flops      OP: by the op's cost rule. Of a copy from a tensor: where in its storage, in bytes
  *   clock      0: CLOCK_MONOTONIC; else the number of the device whose modelled time it is

@@ -52,6 +52,13 @@ TEST(Health, NothingRecordedIsRefused) {
   EXPECT_EQ(h.verdict, Confidence::refuse);
   ASSERT_NE(find(h, HealthCode::empty), nullptr);
   EXPECT_EQ(h.summary, "No advice: Nothing was recorded.");
+  Trace elsewhere;
+  elsewhere.other_clock = 12;
+  const Health other = examine(elsewhere, {});
+  EXPECT_EQ(other.verdict, Confidence::refuse);
+  EXPECT_NE(other.summary.find("All 12 records are of devices that another clock times"),
+            std::string::npos)
+      << other.summary;
 }
 
 TEST(Health, MovedAndZeroedKernelsAreCountedToTheRecord) {
@@ -464,6 +471,10 @@ TEST(Health, NoDeviceDataIsNeverAllFine) {
   EXPECT_EQ(launched.summary,
             "No advice: 1 of 1 host calls asks for device work, and not one kernel or copy is on "
             "record.");
+
+  launches.trace.unfinished = 1;
+  EXPECT_NE(health_of(launches.trace).summary.find("none of it was done when the recording ended"),
+            std::string::npos);
 
   Builder ops;
   ops.op("matmul", kEpoch, kEpoch + 10);

@@ -161,6 +161,45 @@ Trace starving(Ns late, bool on_cpu = true) {
   return std::move(b.trace);
 }
 
+// A loader gives a batch at once, another takes 60 of the 165: only that one is slow, and only its
+// worker counts.
+TEST(InputBound, EachLoaderIsJudgedByItself) {
+  Trace trace = filled(150 * us, true);
+  Loader& loader = trace.loader;
+  const auto rows = static_cast<uint32_t>(loader.size());
+  for (uint32_t row = 0; row < rows; ++row) loader.loader[row] = 3;
+  trace.threads.push_back({});
+  const auto other = static_cast<uint32_t>(trace.threads.size() - 1);
+  for (uint32_t row = 0; row < rows; ++row) {
+    const uint32_t quick = loader.add();
+    const bool fill = loader.kind[row] == static_cast<uint8_t>(LoaderKind::fill);
+    loader.start[quick] = fill ? loader.start[row] + 70 * us : loader.start[row];
+    loader.end[quick] = fill ? loader.start[quick] + us : loader.start[row];
+    loader.thread[quick] = fill ? other : loader.thread[row];
+    loader.kind[quick] = loader.kind[row];
+    loader.loader[quick] = 4;
+  }
+  RuleCase c(std::move(trace));
+  const auto findings = c.run(find_input);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(fact(findings[0], "loader"), 3);
+  EXPECT_EQ(fact(findings[0], "workers"), 1);
+  EXPECT_EQ(fact(findings[0], "fills"), 10);
+  EXPECT_EQ(findings[0].fix.value, 2);
+}
+
+// A wait of 9,000 beside 105 of other work: 87 workers would do.
+TEST(InputBound, NoMoreWorkersThanALoaderCanHave) {
+  for (const bool engine : {true, false}) {
+    Trace trace = waiting(9000 * us);
+    trace.dialect = engine ? "millrace" : "kineto";
+    RuleCase c(std::move(trace));
+    const auto findings = c.run(find_input);
+    ASSERT_EQ(findings.size(), 1u);
+    EXPECT_EQ(findings[0].fix.value, engine ? 64 : 86);
+  }
+}
+
 // Where all processors compute there is none that could have worked ahead.
 TEST(InputBound, AWaitForAWorkerWithoutAProcessorSavesNothing) {
   RuleCase c(starving(550 * us));

@@ -152,6 +152,40 @@ TEST(Pageable, OneBufferThatIsUsedAgainIsPageLockedOnce) {
   EXPECT_TRUE(says(found[0], "1 page-locked buffer of 10.0 MB"));
 }
 
+// Copies of 4 bytes take 6,000; the device says how fast its link is, and nothing of what a copy
+// costs at least: page-locked memory is not thought to make it less than that.
+TEST(Pageable, AnUnknownFixedCostIsNotNone) {
+  Builder b;
+  b.trace.dialect = "kineto";
+  for (int k = 0; k < kSteps; ++k) {
+    const Ns t = k * 100 * us + ms;
+    b.step(k, t, t + 100 * us);
+    for (int n = 0; n < 4; ++n)
+      b.copy(CopyKind::host_to_device, Memory::pageable, 2048, t + n * 9 * us,
+             t + n * 9 * us + 8 * us, t + n * 9 * us + us, t + n * 9 * us + 7 * us);
+    b.kernel("matmul", t + 40 * us, t + 45 * us, t + 100 * us);
+  }
+  LinkModel links;
+  LinkLine line = make_line(CopyKind::host_to_device, Memory::pinned, 50 * GB);
+  line.source = LinkSource::device;
+  links.add(line);
+  links.pin_ns = 0;
+  const Scene device(Builder(b), links);
+  const std::vector<Finding> found = device.find(find_pageable, RuleId::T1);
+  for (const Finding& one : found) {
+    EXPECT_EQ(fact(one, "link_gain_ns"), 0);
+    EXPECT_TRUE(says(one, "is not known")) << one.advice;
+  }
+  EXPECT_EQ(found.size(), 1u);
+  // Measured by a calibration it is what that says.
+  links = pinned_links(50 * GB, 1000);
+  links.pin_ns = 0;
+  const Scene measured(std::move(b), links);
+  const std::vector<Finding> known = measured.find(find_pageable, RuleId::T1);
+  ASSERT_EQ(known.size(), 1u);
+  EXPECT_GT(fact(known[0], "link_gain_ns"), 0);
+}
+
 // One buffer is known, nine are not: a pool of two.
 TEST(Pageable, OneKnownBufferAmongUnknownOnesIsNotAllOfThem) {
   Builder b = pageable_steps(Memory::pageable);

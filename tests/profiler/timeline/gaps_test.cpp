@@ -239,6 +239,37 @@ TEST(Gaps, WithoutCallsTheSubmitTimeSaysWhenItWasLaunched) {
             (Causes{{GapCause::host_op, 200}, {GapCause::latency, 300}, {GapCause::unknown, 500}}));
 }
 
+// A thread that makes batches copies one ahead at 2000, which ends the gap: what held the device up
+// is the program, which waited for it from 1200 to 1500 and then ran an op until 1900. That it
+// launches less than the other does not make it the lesser one.
+TEST(Gaps, ACopyThatGoesAheadOnlyEndsOne) {
+  Builder b;
+  const uint32_t worker = b.thread(9);
+  b.by(0).kernel("a", 100, 100, 1000, 50);
+  b.loader_wait(1200, 1500);
+  b.op("augment", 1500, 1900);
+  b.by(worker);
+  for (int k = 0; k < 3; ++k)
+    b.copy(CopyKind::host_to_device, Memory::pinned, 64, 1990 + 100 * k, 1995 + 100 * k,
+           2000 + 100 * k, 2050 + 100 * k);
+  const uint32_t fill = b.trace.loader.add();
+  b.trace.loader.start[fill] = 1000;
+  b.trace.loader.end[fill] = 1990;
+  b.trace.loader.thread[fill] = worker;
+  b.trace.loader.kind[fill] = static_cast<uint8_t>(LoaderKind::fill);
+  const Timeline t = timeline_of(b);
+  EXPECT_EQ(t.main_thread(), 0u);
+  for (const Gap& gap : find_gaps(t, 1)) {
+    if (gap.begin != 1000) continue;
+    EXPECT_EQ(gap.end, 2000);
+    EXPECT_EQ(
+        causes_of(gap),
+        (Causes{{GapCause::loader, 300}, {GapCause::host_op, 400}, {GapCause::unknown, 300}}));
+    return;
+  }
+  ADD_FAILURE() << "no gap";
+}
+
 TEST(Gaps, TheThreadIsTheOneThatLaunched) {
   Builder b;
   b.kernel("a", 100, 100, 1000, 50);
