@@ -236,7 +236,7 @@ bool BatchLoader::next(LoaderBatch& batch) {
   batch.wait_ns = wait_ns;
   batch.gather_ns = slot.gather_ns;
   batch.gather_thread = slot.thread;
-  batch.number = state.before + state.taken;
+  batch.number = taken_before_ + state.taken;
   ++position_.batch;
   return true;
 }

@@ -55,7 +55,6 @@ struct BatchLoader::State {
       : orders(rows, options.seed, options.shuffle, n_workers > 1 ? kOrders : 1),
         workers(n_workers) {}
 
-  uint64_t before = 0;  // batches that were taken under another depth
   std::vector<Slot> slots;
   EpochOrders orders;
   std::vector<Worker> workers;

@@ -43,7 +43,6 @@ void BatchLoader::make_state() {
   }
   state->from_position = position_;
   state->owner = ::getpid();
-  state->before = taken_before_;
   state_ = std::move(state);
 }
 
@@ -156,7 +155,7 @@ void BatchLoader::work(Worker& me) noexcept {
       slot = &state.slot_of(batch);
     }
     slot->thread = tid;
-    fill_traced(*slot, at, state.before + batch + 1);
+    fill_traced(*slot, at, taken_before_ + batch + 1);
     {
       const TurnHold turn(turns_of(stage));
       const std::lock_guard lock(state.mutex);

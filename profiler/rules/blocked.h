@@ -47,6 +47,9 @@ void add_common(const RuleInput& input, const CopyRow& copy, double lost, Blocke
 void let_go(CopyKind kind, uint32_t call, Plan& plan);
 // All of a saving lies where the calls or the copies are, and not under a kernel.
 Ns most_saved(const RuleInput& input, const DeviceView& view, const Blocked& group);
+// What every finding of a group says first; takes the group's plans and evidence.
+void begin_finding(const RuleInput& input, const DeviceView& view, Blocked& group,
+                   Finding& finding);
 // The thread that asked, and who asked as a sentence of its own, "" where it is not known.
 std::string threads_text(const Trace& trace, const Blocked& group);
 std::string which_text(const Trace& trace, const Blocked& group);

@@ -168,15 +168,9 @@ void report_disguised(const RuleInput& input, const DeviceView& view, CopyKind k
 
   Finding finding;
   finding.rule = RuleId::T1;
-  finding.device = view.device;
-  finding.window = input.timeline.window();
-  finding.link_source = group.line.source;
-  finding.saving.upper = most_saved(input, view, group);
-  finding.plan = std::move(group.plan);
-  finding.plan_lower = std::move(group.plan_lower);
+  begin_finding(input, view, group, finding);
   finding.fix = {"pinned_staging", static_cast<double>(buffers),
                  kind == CopyKind::host_to_device && of_engine(trace)};
-  group.evidence.give(finding);
   finding.facts = {{"copies", n, Unit::none},
                    {"bytes", group.bytes, Unit::bytes},
                    {"pageable_copies", static_cast<double>(group.pageable), Unit::none},

@@ -40,6 +40,17 @@ Ns most_saved(const RuleInput& input, const DeviceView& view, const Blocked& gro
   return std::min(IntervalSet(std::move(all)).length(), std::max<Ns>(free, 0));
 }
 
+void begin_finding(const RuleInput& input, const DeviceView& view, Blocked& group,
+                   Finding& finding) {
+  finding.device = view.device;
+  finding.window = input.timeline.window();
+  finding.link_source = group.line.source;
+  finding.saving.upper = most_saved(input, view, group);
+  finding.plan = std::move(group.plan);
+  finding.plan_lower = std::move(group.plan_lower);
+  group.evidence.give(finding);
+}
+
 std::string threads_text(const Trace& trace, const Blocked& group) {
   return group.many_threads ? "the thread that made it" : thread_text(trace, group.thread);
 }
@@ -121,13 +132,7 @@ bool start_open(const RuleInput& input, const DeviceView& view, Blocked& group, 
   if (!(sum / window_parts(input) > limit)) return false;
   *blocked = sum;
   *idle = static_cast<double>(idle_meanwhile(input, view, group));
-  finding.device = view.device;
-  finding.window = input.timeline.window();
-  finding.link_source = group.line.source;
-  finding.saving.upper = most_saved(input, view, group);
-  finding.plan = std::move(group.plan);
-  finding.plan_lower = std::move(group.plan_lower);
-  group.evidence.give(finding);
+  begin_finding(input, view, group, finding);
   finding.facts = {{"calls", static_cast<double>(group.rows.size()), Unit::none},
                    {"bytes", group.bytes, Unit::bytes},
                    {"blocked_ns", *blocked, Unit::ns},

@@ -64,7 +64,7 @@ void LiveSession::run() {
   // A ring that fills up wakes it: each time it comes unasked it costs a program that has no core
   // to spare some time, however few records there are.
   const Ns longest = Ns{opts_.interval_ms} * 1'000'000;
-  Ns pause = longest;
+  Ns pause = std::min(longest, kTimelineEvery);
   uint64_t before = 0;  // what threads of earlier starts took
   {
     const std::lock_guard lock(mutex_);
