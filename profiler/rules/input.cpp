@@ -186,6 +186,7 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
   for (const uint32_t row : loader_waits(input).rows)
     waited[loader.loader[row]] += wait_end(loader, row) - loader.start[row];
   std::vector<std::pair<Ns, uint64_t>> longest;
+  longest.reserve(waited.size());
   for (const auto& [number, ns] : waited) longest.emplace_back(-ns, number);
   std::sort(longest.begin(), longest.end());
   if (longest.size() > kMostLoaders) longest.resize(kMostLoaders);
