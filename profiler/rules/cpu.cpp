@@ -174,34 +174,6 @@ void find_memory_bound(const RuleInput& input, std::vector<Finding>& out) {
   }
 }
 
-// How much a counter that only grows has grown between its first and last value in the window; what
-// came before, such as all that a start touches, is not the window's. Negative: unknown.
-struct Growth {
-  double value = -1;
-  Ns span = 0;
-};
-
-Growth growth(const RuleInput& input, std::string_view name) {
-  const Trace& trace = input.timeline.trace();
-  const Interval window = input.timeline.window();
-  const uint32_t id = trace.strings.find(name);
-  if (id == UINT32_MAX) return {};
-  const Counters& counters = trace.counters;
-  uint32_t first = kNoRow;
-  uint32_t last = kNoRow;
-  for (uint32_t row = 0; row < counters.size(); ++row) {
-    if (counters.name[row] != id || counters.time[row] < window.begin ||
-        counters.time[row] > window.end)
-      continue;
-    if (first == kNoRow) first = row;
-    last = row;
-  }
-  if (first == last) return {};
-  const double grown = counters.value[last] - counters.value[first];
-  if (!(grown >= 0 && grown <= 1e18)) return {};
-  return {grown, counters.time[last] - counters.time[first]};
-}
-
 uint32_t pool_threads(const Trace& trace) {
   const uint32_t device = cpu_device(trace);
   return device == kNoRow ? 0 : trace.devices[device].host_threads;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "profiler/rules/loader_fix.h"
 #include "profiler/rules/loader_times.h"
 #include "profiler/rules/rule_help.h"
 #include "profiler/timeline/batches.h"
@@ -13,7 +14,49 @@ using namespace rule;
 namespace {
 
 constexpr size_t kMostLoaders = 4;
-constexpr double kMostWorkers = 64;  // mill_loader_set_prefetch takes no more
+constexpr double kWorthBoth = 1.2;  // of what the fixes of several loaders gain one by one
+
+// starved: how long workers had no processor, where that is what makes the waits; else empty.
+std::string how_to(const LoaderFix& fix, const LoaderFills& fills, const std::string& starved) {
+  const size_t threads = fills.workers.size();
+  if (threads == 0) {
+    return "No worker fills batches: they are read and decoded between the steps. Let " +
+           show_number(fix.workers) + (fix.workers > 1 ? " workers do it" : " worker do it") +
+           " while the device computes.";
+  }
+  const std::string now = std::to_string(threads) + (threads > 1 ? " workers take " : " worker takes ") +
+                          show_time(fills.ns / static_cast<double>(fills.count)) + " for a batch. ";
+  if (!starved.empty()) {
+    return now + "They had memory and nothing else to do, but no processor, for " + starved +
+           " of that: ops and other programs had them all. Let ops use a thread less if batches "
+           "are worth more than that.";
+  }
+  std::string how;
+  if (fix.none) {
+    how = std::string("Neither more workers nor batches further ahead would help") +
+          (fix.processors > 0 && !fix.enough ? ": the program's processors are busy" : "") +
+          ". Make a batch cheaper.";
+  } else if (fix.deeper) {
+    how = fix.depth_now > 0
+              ? (fix.enough ? "They are fast enough on average, but batches are asked for in "
+                              "bursts: let them work "
+                            : "Let them work ") +
+                    show_number(fix.depth - fix.depth_now) + " batches further ahead than now."
+              : std::string("They are fast enough on average: let them work further ahead.");
+  } else {
+    const double most = fix.workers;
+    how = "With " + show_number(fix.wanted) + " they would keep up; " +
+          (most < fix.wanted ? show_number(most) + " are the most that a loader can have: "
+                             : std::string("or ")) +
+          "make a batch cheaper.";
+  }
+  if (fix.processor_bound) {
+    how += " The program computes for " + show_time(fix.busy_ns) + " on each of its " +
+           show_number(fix.processors) +
+           " processors as it is, which bounds the gain: batches that cost less gain more.";
+  }
+  return now + how;
+}
 
 // input% = (loader wait + device waiting for the host + exposed copies to the device) / step, each
 // instant once. A wait under a running kernel is no loss and does not count.
@@ -75,36 +118,20 @@ void find_slow_loader(const RuleInput& input, uint64_t number, bool several,
   const LoaderFills fills = loader_fills(input, number);
   const uint64_t threads = fills.workers.size();
   const auto now_working = static_cast<double>(threads);
-  // Enough workers to make a batch in the rest of a step; 1 where the loader has none.
+  LoaderFix fix = loader_fix(input, number, waits, fills);
   const auto length = static_cast<double>(input.timeline.analysed().length());
-  const auto raw = static_cast<double>(waiting.length());
-  const double rest = std::max(1.0, length - raw);
-  const double work = fills.count > 0 ? fills.ns : raw;
-  const double enough = std::clamp(std::ceil(work / rest), 1.0, 1024.0);
-  const double workers = of_engine(trace) ? std::min(enough, kMostWorkers) : enough;
-  // So many together make batches so much faster; what the program's own thread fills is part of
-  // its wait.
-  const double share_of_each = std::min(1.0, now_working / workers);
-  for (const auto& [thread, list] : fills.of_thread) {
-    if (waits.of_thread.count(thread) != 0) continue;
-    for (const Interval& one : list) {
-      const double now = static_cast<double>(one.length()) * share_of_each;
-      finding.plan.host_time.push_back({thread, one, to_ns(std::round(now))});
-    }
-  }
   // Where the program computes on the same processors that its workers need, a wait for a worker
   // that got none is time in which those processors did something else: nothing ahead saves it.
+  const auto raw = static_cast<double>(waiting.length());
   const auto starved = static_cast<double>(view == nullptr ? starved_length(input, number) : 0);
-  const bool no_processor = starved > 0.5 * raw && workers <= now_working;
-  // One batch ahead by one worker: a wait shrinks by what else a step has to do.
-  const double left = raw > 0 ? std::clamp((raw - (length - raw)) / raw, 0.0, 1.0) : 0;
-  for (const auto& [thread, list] : waits.of_thread) {
-    const IntervalSet times(list);
-    for (const Interval& part : times.parts()) {
-      finding.plan.host_time.push_back({thread, part, 0});
-      finding.plan_lower.host_time.push_back(
-          {thread, part, to_ns(std::round(static_cast<double>(part.length()) * left))});
-    }
+  const bool no_processor = starved > 0.5 * raw && fix.workers <= now_working;
+  if (!no_processor && !fix.none) {
+    finding.plan = std::move(fix.plan);
+    finding.plan_lower = std::move(fix.plan_lower);
+    finding.fix = fix.deeper ? Fix{"prefetch_depth",
+                                   fix.depth_now > 0 ? fix.depth - fix.depth_now : now_working,
+                                   of_engine(trace)}
+                             : Fix{"loader_workers", fix.workers, of_engine(trace)};
   }
   const double steps = step_count(input);
   finding.facts = {{"input_share", share, Unit::ratio},
@@ -117,25 +144,24 @@ void find_slow_loader(const RuleInput& input, uint64_t number, bool several,
                    {"fill_ns", fills.ns, Unit::ns},
                    {"workers", now_working, Unit::none}};
   if (number != 0) finding.facts.push_back({"loader", static_cast<double>(number), Unit::none});
+  if (fix.depth_now > 0)
+    finding.facts.push_back({"batches_ahead", fix.depth_now, Unit::none});
   if (starved > 0) finding.facts.push_back({"no_processor_ns", starved, Unit::ns});
+  if (fix.processors > 0) {
+    finding.facts.push_back({"processors", fix.processors, Unit::none});
+    finding.facts.push_back({"processors_busy_ns", fix.busy_ns, Unit::ns});
+  }
   if (view != nullptr) {
     const double use = share_of_window(input, static_cast<double>(kernel.length()));
     finding.facts.push_back({"kernel_share", use, Unit::ratio});
-  }
-  // Workers that are fast enough on average were only caught without a batch in hand.
-  finding.fix = threads > 0 && workers <= now_working
-                    ? Fix{"prefetch_depth", now_working, of_engine(trace)}
-                    : Fix{"loader_workers", workers, of_engine(trace)};
-  if (no_processor) {
-    finding.fix = {};
-    finding.plan = {};
-    finding.plan_lower = {};
   }
   // Copies that waited for a batch go earlier with it, so that only kernels are in the way.
   finding.saving.upper = view == nullptr
                              ? exposed.length()
                              : std::clamp<Ns>(input.timeline.analysed().length() - kernel.length(),
                                               0, waiting.length() + copying.length());
+  if (fix.processors > 0)
+    finding.saving.upper = std::min(finding.saving.upper, to_ns(length - fix.busy_ns));
   estimate(input, finding);
   if (!finding.withheld && finding.severity != Severity::info)
     finding.severity = share >= input.limits.i1_high ? Severity::major : Severity::moderate;
@@ -151,31 +177,31 @@ void find_slow_loader(const RuleInput& input, uint64_t number, bool several,
   std::string split = figure(wait_ns) + " waiting for the loader";
   if (handing_ns > 0) split += ", " + figure(handing_ns) + " from the batch to its copy";
   if (copy_ns > 0) split += ", " + figure(copy_ns) + " copying with no kernel running";
-  std::string how;
-  if (threads == 0) {
-    how = "No worker fills batches: they are read and decoded between the steps. Let " +
-          show_number(workers) + (workers > 1 ? " workers do it" : " worker do it") +
-          " while the device computes.";
-  } else {
-    how =
-        show_number(now_working) + (threads > 1 ? " workers take " : " worker takes ") +
-        show_time(fills.ns / static_cast<double>(fills.count)) + " for a batch. " +
-        (workers > now_working
-             ? "With " + show_number(enough) + " they would keep up; " +
-                   (workers < enough
-                        ? show_number(workers) + " are the most that a loader can have: "
-                        : std::string("or ")) +
-                   "make a batch cheaper."
-         : no_processor
-             ? "They had memory and nothing else to do, but no processor, for " + figure(starved) +
-                   " of that: ops and other programs had them all. Let ops use a thread less if "
-                   "batches are worth more than that."
-             : "They are fast enough on average: let them work further ahead.");
-  }
   finding.advice = "Of each " + show_time(length / steps) +
-                   (input.timeline.window_steps() > 0 ? " step: " : ": ") + split + ". " + how +
-                   " " + show_gain(input, finding);
+                   (input.timeline.window_steps() > 0 ? " step: " : ": ") + split + ". " +
+                   how_to(fix, fills, no_processor ? figure(starved) : "") + " " +
+                   show_gain(input, finding);
   out.push_back(std::move(finding));
+}
+
+// While the program waits for one loader the other works ahead: with one of them mended it waits for
+// the other instead.
+void say_together(const RuleInput& input, size_t first, std::vector<Finding>& out) {
+  if (out.size() < first + 2) return;
+  Plan all;
+  Ns one_by_one = 0;
+  for (size_t k = first; k < out.size(); ++k) {
+    if (out[k].withheld || out[k].plan.empty()) return;
+    all.merge(out[k].plan);
+    one_by_one += out[k].saving.expected;
+  }
+  const Ns together = input.replay.saving(all);
+  if (static_cast<double>(together) <= kWorthBoth * static_cast<double>(one_by_one)) return;
+  for (size_t k = first; k < out.size(); ++k) {
+    out[k].advice += " Each loader hides behind the other: mended together they gain " +
+                     show_time(static_cast<double>(together) / step_count(input)) +
+                     (input.timeline.window_steps() > 0 ? " per step." : ".");
+  }
 }
 
 }  // namespace
@@ -190,7 +216,9 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
   for (const auto& [number, ns] : waited) longest.emplace_back(-ns, number);
   std::sort(longest.begin(), longest.end());
   if (longest.size() > kMostLoaders) longest.resize(kMostLoaders);
+  const size_t first = out.size();
   for (const auto& [ns, number] : longest) find_slow_loader(input, number, longest.size() > 1, out);
+  say_together(input, first, out);
 }
 
 }  // namespace mill::prof

@@ -133,4 +133,34 @@ Ns upper_of_calls(const RuleInput& input, const DeviceView* view, std::vector<In
   return view != nullptr ? std::min(length, idle_length(input, *view)) : length;
 }
 
+Growth growth(const RuleInput& input, std::string_view name) {
+  const Trace& trace = input.timeline.trace();
+  const Interval window = input.timeline.window();
+  const uint32_t id = trace.strings.find(name);
+  if (id == UINT32_MAX) return {};
+  const Counters& counters = trace.counters;
+  uint32_t first = kNoRow;
+  uint32_t last = kNoRow;
+  for (uint32_t row = 0; row < counters.size(); ++row) {
+    if (counters.name[row] != id || counters.time[row] < window.begin ||
+        counters.time[row] > window.end)
+      continue;
+    if (first == kNoRow) first = row;
+    last = row;
+  }
+  if (first == last) return {};
+  const double grown = counters.value[last] - counters.value[first];
+  if (!(grown >= 0 && grown <= 1e18)) return {};
+  return {grown, counters.time[last] - counters.time[first]};
+}
+
+double last_count(const Trace& trace, std::string_view counter) {
+  const uint32_t id = trace.strings.find(counter);
+  if (id == UINT32_MAX) return 0;
+  for (size_t row = trace.counters.size(); row-- > 0;) {
+    if (trace.counters.name[row] == id) return trace.counters.value[row];
+  }
+  return 0;
+}
+
 }  // namespace mill::prof::rule

@@ -40,6 +40,16 @@ std::string thread_name(const Trace& trace, uint32_t thread);
 // Time of the window in which the device did nothing.
 Ns idle_length(const RuleInput& input, const DeviceView& view);
 
+// How much a counter that only grows has grown between its first and last value in the window; what
+// came before, such as all that a start touches, is not the window's. Negative: unknown.
+struct Growth {
+  double value = -1;
+  Ns span = 0;
+};
+Growth growth(const RuleInput& input, std::string_view counter);
+// The last value of a counter in the recording, 0 where it has none.
+double last_count(const Trace& trace, std::string_view counter);
+
 // Keeps the first thousand and counts all: where none tells more than another, or they are in
 // order.
 void add_evidence(Finding& finding, TableId table, uint32_t row);

@@ -14,6 +14,7 @@
 #include <new>
 #include <span>
 
+#include "profiler/session/processors.h"
 #include "profiler/session/session.h"
 
 namespace mill::prof {
@@ -162,6 +163,8 @@ void LiveSession::sample(Ns now) {
   store_->count("major_faults", kNoRow, now, static_cast<double>(usage.ru_majflt));
   store_->count("cpu_time_ns", kNoRow, now,
                 1e9 * (seconds(usage.ru_utime) + seconds(usage.ru_stime)));
+  if (processors_ == 0) processors_ = usable_processors();
+  store_->count("processors", kNoRow, now, processors_);
 }
 
 // In modelled time recording costs the program's timeline nothing.

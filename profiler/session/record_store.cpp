@@ -17,7 +17,7 @@ RecordStore::RecordStore(RecordNames& names, uint64_t limit_bytes)
     : names_(names), half_(limit_bytes / 2) {
   base_.source = program_invocation_short_name;
   base_.dialect = "millrace";
-  backward_ = base_.strings.intern("backward");
+  ids_.backward = base_.strings.intern("backward");
 }
 
 void RecordStore::set_clock(uint16_t clock) {
@@ -32,17 +32,11 @@ void RecordStore::set_clock(uint16_t clock) {
 }
 
 uint32_t RecordStore::thread(uint32_t number) {
-  // Most records come from the thread that the one before came from.
-  if (number == last_thread_.first && last_thread_.second != kNoRow) return last_thread_.second;
-  const auto found = threads_.find(number);
-  if (found != threads_.end()) {
-    last_thread_ = {number, found->second};
-    return found->second;
-  }
+  const uint32_t known = ids_.thread(number);
+  if (known != kNoRow) return known;
   base_.threads.push_back({0, number, names_.thread_name(number)});
   const auto index = static_cast<uint32_t>(base_.threads.size() - 1);
-  threads_.emplace(number, index);
-  last_thread_ = {number, index};
+  ids_.threads.emplace(number, index);
   return index;
 }
 
@@ -58,22 +52,22 @@ uint32_t RecordStore::stream(uint32_t device, uint64_t number) {
 
 uint32_t RecordStore::engine_text(uint32_t id) {
   if (id == 0) return 0;
-  if (id >= engine_texts_.size()) engine_texts_.resize(size_t{id} + 64, kNoRow);
-  if (engine_texts_[id] == kNoRow) engine_texts_[id] = base_.strings.intern(names_.engine_text(id));
-  return engine_texts_[id];
+  if (id >= ids_.engine_texts.size()) ids_.engine_texts.resize(size_t{id} + 64, kNoRow);
+  if (ids_.engine_texts[id] == kNoRow) ids_.engine_texts[id] = base_.strings.intern(names_.engine_text(id));
+  return ids_.engine_texts[id];
 }
 
 uint32_t RecordStore::op_name(int32_t op) {
   const auto small = static_cast<uint32_t>(op);
-  if (small < builtin_names_.size()) {
-    uint32_t& name = builtin_names_[small];
+  if (small < ids_.builtin_names.size()) {
+    uint32_t& name = ids_.builtin_names[small];
     if (name == 0) name = base_.strings.intern(names_.op_name(op));
     return name;
   }
-  const auto found = op_names_.find(op);
-  if (found != op_names_.end()) return found->second;
+  const auto found = ids_.op_names.find(op);
+  if (found != ids_.op_names.end()) return found->second;
   const uint32_t id = base_.strings.intern(names_.op_name(op));
-  op_names_.emplace(op, id);
+  ids_.op_names.emplace(op, id);
   return id;
 }
 
@@ -102,7 +96,7 @@ void RecordStore::add(const mill_trace_record& record) {
     return;
   }
   make_room();
-  last_ = std::max(last_, ns(record.start_ns + record.duration_ns));
+  last_ = std::max(last_, record_ns(record.start_ns + record.duration_ns));
   switch (record.kind) {
     case MILL_RECORD_OP:
     case MILL_RECORD_BACKWARD:
@@ -129,8 +123,8 @@ void RecordStore::add(const mill_trace_record& record) {
 // Of an exec a record is a step; of a session (no exec) it is where one step ends and the next
 // begins.
 void RecordStore::add_step(const mill_trace_record& record) {
-  Ns start = ns(record.start_ns);
-  Ns end = ns(record.start_ns + record.duration_ns);
+  Ns start = record_ns(record.start_ns);
+  Ns end = record_ns(record.start_ns + record.duration_ns);
   auto number = static_cast<int64_t>(record.step);
   if (record.exec_id == 0) {
     const auto [open, first] = open_steps_.try_emplace(record.thread, start, 0);
@@ -148,12 +142,12 @@ void RecordStore::add_step(const mill_trace_record& record) {
   rows.number[row] = number;
   rows.thread[row] = thread(record.thread);
   rows.exec[row] = record.exec_id;
-  rows.loader_wait[row] = ns(record.wait_ns);
+  rows.loader_wait[row] = record_ns(record.wait_ns);
 }
 
 void RecordStore::add_range(const mill_trace_record& record) {
-  Ns start = ns(record.start_ns);
-  const Ns end = ns(record.start_ns + record.duration_ns);
+  Ns start = record_ns(record.start_ns);
+  const Ns end = record_ns(record.start_ns + record.duration_ns);
   uint32_t name = 0;
   RangeKind kind = RangeKind::scope;
   if (record.kind == MILL_RECORD_MARK) {
@@ -251,28 +245,22 @@ void RecordStore::count(const char* counter, uint32_t device, Ns time, double va
   rows.value[row] = value;
 }
 
-Trace RecordStore::copy(uint64_t lost) {
-  Trace out = base_;
-  const RecordChunks* const halves[] = {&older_.records, &younger_.records};
-  const auto of = [&](int32_t kind) { return halves[0]->count(kind) + halves[1]->count(kind); };
-  out.ops.reserve(of(MILL_RECORD_OP) + of(MILL_RECORD_BACKWARD));
-  out.copies.reserve(of(MILL_RECORD_COPY));
-  out.allocations.reserve(of(MILL_RECORD_ALLOC) + of(MILL_RECORD_FREE));
-  out.syncs.reserve(of(MILL_RECORD_SYNC));
-  out.loader.reserve(of(MILL_RECORD_LOADER));
-  for (const RecordChunks* half : halves)
-    half->for_each([&](const mill_trace_record& record) { add_row(out, record); });
-  for_each_table(out, [](const char*, auto& table) { table.trim(); });
+RecordCopy RecordStore::copy(uint64_t lost) const {
+  RecordCopy out;
+  out.ids_ = ids_;
+  out.records_ = {older_.records.view(), younger_.records.view()};
+  Trace& rows = out.rows_;
+  rows = base_;
   for (const Half* half : {&older_, &younger_}) {
-    out.calls.append(half->rows.calls);
-    out.work.append(half->rows.work);
-    out.marked_steps.append(half->rows.marked_steps);
-    out.ranges.append(half->rows.ranges);
-    out.counters.append(half->rows.counters);
+    rows.calls.append(half->rows.calls);
+    rows.work.append(half->rows.work);
+    rows.marked_steps.append(half->rows.marked_steps);
+    rows.ranges.append(half->rows.ranges);
+    rows.counters.append(half->rows.counters);
   }
-  out.other_clock = other_clock_;
-  if (lost > 0) out.losses.push_back({"rings", lost});
-  if (forgotten_ > 0) out.losses.push_back({"store", forgotten_});
+  rows.other_clock = other_clock_;
+  if (lost > 0) rows.losses.push_back({"rings", lost});
+  if (forgotten_ > 0) rows.losses.push_back({"store", forgotten_});
   return out;
 }
 

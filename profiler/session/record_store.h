@@ -26,14 +26,37 @@ class RecordNames {
   virtual std::string thread_name(uint32_t thread) = 0;
 };
 
-// Records in pieces that stay where they are and are used again.
+// What the ids and numbers of records are in a trace.
+struct RecordIds {
+  std::unordered_map<uint32_t, uint32_t> threads;
+  uint32_t backward = 0;                          // a name
+  std::array<uint32_t, 256> builtin_names{};      // by op, 0: not asked yet
+  std::unordered_map<int32_t, uint32_t> op_names;  // of all others
+  std::vector<uint32_t> engine_texts;             // by id, kNoRow: not asked yet
+
+  // Most records come from the thread that the one before came from: number, index.
+  mutable std::pair<uint32_t, uint32_t> last_thread{0, kNoRow};
+
+  // Of what has been met. One thread at a time.
+  uint32_t thread(uint32_t number) const;
+  uint32_t op_name(int32_t op) const;
+  uint32_t engine_text(uint32_t id) const;
+};
+
+// Records in pieces that stay where they are and are used again, but for those that a view holds.
 class RecordChunks {
  public:
+  using Chunk = std::shared_ptr<mill_trace_record[]>;
+
   // Throws std::bad_alloc; it is then as before.
   void add(const mill_trace_record& record) {
-    if (size_ == kChunk * chunks_.size())
-      chunks_.push_back(std::make_unique_for_overwrite<mill_trace_record[]>(kChunk));
-    chunks_[size_ / kChunk][size_ % kChunk] = record;
+    const uint64_t at = size_ / kChunk;
+    if (size_ == kChunk * chunks_.size()) {
+      chunks_.push_back(fresh());
+    } else if (size_ % kChunk == 0 && chunks_[at].use_count() > 1) {
+      chunks_[at] = fresh();
+    }
+    chunks_[at][static_cast<std::ptrdiff_t>(size_ % kChunk)] = record;
     ++size_;
     ++counts_[static_cast<uint32_t>(record.kind) % counts_.size()];
   }
@@ -43,17 +66,50 @@ class RecordChunks {
     size_ = 0;
     counts_ = {};
   }
+  // Of what there is: more may be added to the original meanwhile, and all of it cleared.
+  RecordChunks view() const {
+    RecordChunks out;
+    out.chunks_ = {chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(
+                                                          (size_ + kChunk - 1) / kChunk)};
+    out.size_ = size_;
+    out.counts_ = counts_;
+    return out;
+  }
   template <class F>
   void for_each(F&& f) const {
-    for (uint64_t k = 0; k < size_; ++k) f(chunks_[k / kChunk][k % kChunk]);
+    for (uint64_t k = 0; k < size_; ++k)
+      f(chunks_[k / kChunk][static_cast<std::ptrdiff_t>(k % kChunk)]);
   }
 
  private:
   static constexpr uint64_t kChunk = 1024;
-  std::vector<std::unique_ptr<mill_trace_record[]>> chunks_;
+  static Chunk fresh() { return std::make_shared_for_overwrite<mill_trace_record[]>(kChunk); }
+
+  std::vector<Chunk> chunks_;
   uint64_t size_ = 0;
   std::array<uint64_t, 16> counts_{};  // by kind
 };
+
+// What a store holds at one time. Making it takes little time, whatever the number of records;
+// turning it into tables does not touch the store. It is made and destroyed where the store is not
+// in use: that writes over memory which no copy holds.
+class RecordCopy {
+ public:
+  // Once.
+  Trace tables();
+
+ private:
+  friend class RecordStore;
+  Trace rows_;
+  RecordIds ids_;
+  std::array<RecordChunks, 2> records_;
+};
+
+inline Ns record_ns(uint64_t value) {
+  return static_cast<Ns>(std::min<uint64_t>(value, INT64_MAX / 2));
+}
+// Adds a record, of a kind that a store keeps as it came, to the table of its kind.
+void add_record(const RecordIds& ids, const mill_trace_record& record, Trace& to);
 
 // Two halves: when the younger one is full the older one is given up and they change places, so
 // that nothing is moved and memory stays below the limit. Not thread safe.
@@ -73,8 +129,8 @@ class RecordStore {
   void add(uint32_t device, const mill_timeline_record& record);
   void count(const char* counter, uint32_t device, Ns time, double value);
 
-  // Everything as tables, with losses. lost: dropped before the store saw it.
-  Trace copy(uint64_t lost);
+  // Everything, with losses. lost: dropped before the store saw it.
+  RecordCopy copy(uint64_t lost) const;
 
   uint64_t records() const { return records_; }
   uint64_t forgotten() const { return forgotten_; }
@@ -101,15 +157,6 @@ class RecordStore {
   uint32_t kernel_name(const char* name);
   void make_room();
 
-  static Ns ns(uint64_t value) { return static_cast<Ns>(std::min<uint64_t>(value, INT64_MAX / 2)); }
-  template <class T>
-  uint32_t add_span(T& table, const mill_trace_record& record);
-  void add_row(Trace& to, const mill_trace_record& record);
-  void add_op(Trace& to, const mill_trace_record& record);
-  void add_copy(Trace& to, const mill_trace_record& record);
-  void add_allocation(Trace& to, const mill_trace_record& record);
-  void add_sync(Trace& to, const mill_trace_record& record);
-  void add_loader(Trace& to, const mill_trace_record& record);
   void add_step(const mill_trace_record& record);
   void add_range(const mill_trace_record& record);
   void add_call(uint32_t device, const mill_timeline_record& record);
@@ -128,15 +175,10 @@ class RecordStore {
   Ns swapped_ = INT64_MIN;    // that at the last change of places
   Ns kept_from_ = INT64_MIN;  // and at the one before
 
-  std::unordered_map<uint32_t, uint32_t> threads_;
-  std::pair<uint32_t, uint32_t> last_thread_{0, kNoRow};  // number, index
+  RecordIds ids_;
   std::unordered_map<uint64_t, uint32_t> streams_;        // device << 48 ^ number
-  uint32_t backward_ = 0;                                 // a name
-  std::array<uint32_t, 256> builtin_names_{};             // by op, 0: not asked yet
-  std::unordered_map<int32_t, uint32_t> op_names_;        // of all others
   std::array<uint32_t, 16> call_names_{};                 // by kind, 0: not met yet
   std::unordered_map<const char*, uint32_t> kernel_names_;
-  std::vector<uint32_t> engine_texts_;  // by id, kNoRow: not asked yet
   // Marks and ranges of the program's threads that use no exec.
   struct Open {
     Ns start;

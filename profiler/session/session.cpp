@@ -153,17 +153,32 @@ mill_status LiveSession::stop(std::string*) {
   return MILL_OK;
 }
 
+// The store's memory is given back where the store is not in use.
+struct LiveSession::Copy {
+  explicit Copy(std::mutex& held) : mutex(held) {}
+  ~Copy() { drop(); }
+  Copy(const Copy&) = delete;
+  Copy& operator=(const Copy&) = delete;
+  void drop() {
+    const std::lock_guard lock(mutex);
+    of_store.reset();
+  }
+  std::mutex& mutex;
+  std::optional<RecordCopy> of_store;
+};
+
 std::unique_ptr<const Analysis> LiveSession::snapshot() {
-  Trace trace;
+  std::vector<Interval> recorded;
   AnalysisOptions options = options_;
+  Copy copy(mutex_);
   {
     const std::lock_guard lock(mutex_);
     if (running_) drain_once();
-    if (store_) trace = store_->copy(lost_);
+    if (store_) copy.of_store.emplace(store_->copy(lost_));
     // One span that goes on to the end is no hole.
     if (recorded_.size() > 1 || holes_) {
-      trace.recorded = recorded_;
-      for (Interval& span : trace.recorded) {
+      recorded = recorded_;
+      for (Interval& span : recorded) {
         if (span.end == INT64_MAX) span.end = engine_.now();
       }
     }
@@ -171,6 +186,10 @@ std::unique_ptr<const Analysis> LiveSession::snapshot() {
     options.own_cost = cost.share;
     options.own_cost_low = cost.low;
   }
+  // Tables of a million records take a second, in which the rings go on filling.
+  Trace trace = copy.of_store ? copy.of_store->tables() : Trace();
+  trace.recorded = std::move(recorded);
+  copy.drop();
   mark_unfinished(trace);
   return analyse(std::move(trace), options);
 }

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -51,6 +52,7 @@ class LiveSession final : public Session {
   std::unique_ptr<const Analysis> snapshot() override;
 
  private:
+  struct Copy;
   void run();
   // Watches devices that were not there before; the first one whose time is modelled gives the
   // session its clock. Takes the store's lock.
@@ -81,6 +83,7 @@ class LiveSession final : public Session {
   uint64_t came_ = 0;    // records of all kinds that were taken,
   uint64_t stored_ = 0;  // and those that the store has seen
   Ns next_sample_ = 0;
+  double processors_ = 0;  // 0: not asked for yet
   uint64_t collector_ns_ = 0;  // CPU time of the thread
   Ns started_ = 0;
   Ns ran_ = 0;  // in earlier starts

@@ -34,7 +34,7 @@ TEST(RecordStore, RangesOfAThreadNest) {
   store.add(at(MILL_RECORD_SCOPE_END, 30));
   store.add(at(MILL_RECORD_SCOPE_END, 40));
   store.add(at(MILL_RECORD_SCOPE_END, 50));  // one too many
-  const Trace trace = store.copy(0);
+  const Trace trace = store.copy(0).tables();
   ASSERT_EQ(trace.ranges.size(), 2u);
   EXPECT_EQ(trace.ranges.start[0], 20);
   EXPECT_EQ(trace.ranges.end[0], 30);
@@ -49,7 +49,7 @@ TEST(RecordStore, RangesBeyondTheDepthThatIsKeptEndNoOthers) {
   RecordStore store(names, 1 << 20);
   for (uint32_t k = 0; k < 300; ++k) store.add(at(MILL_RECORD_SCOPE_BEGIN, k, 0, k + 1));
   for (uint32_t k = 0; k < 300; ++k) store.add(at(MILL_RECORD_SCOPE_END, 1000 + k));
-  const Trace trace = store.copy(0);
+  const Trace trace = store.copy(0).tables();
   ASSERT_EQ(trace.ranges.size(), 256u);
   for (uint32_t k = 0; k < 256; ++k) {
     // The outermost begins at 0 and ends last, at 1,299.
@@ -63,7 +63,7 @@ TEST(RecordStore, StepMarksAreTheEdgesOfSteps) {
   Names names;
   RecordStore store(names, 1 << 20);
   for (const uint64_t t : {100, 250, 300}) store.add(at(MILL_RECORD_STEP, t));
-  const Trace trace = store.copy(0);
+  const Trace trace = store.copy(0).tables();
   ASSERT_EQ(trace.marked_steps.size(), 2u);
   EXPECT_EQ(trace.marked_steps.start[0], 100);
   EXPECT_EQ(trace.marked_steps.end[0], 250);
@@ -80,7 +80,7 @@ TEST(RecordStore, KeepsTheNewestAndCountsTheRest) {
   constexpr uint64_t kRecords = 100000;
   EXPECT_EQ(store.kept_from(), INT64_MIN);
   for (uint64_t k = 0; k < kRecords; ++k) store.add(at(MILL_RECORD_OP, 10 * k, 10));
-  const Trace trace = store.copy(5);
+  const Trace trace = store.copy(5).tables();
   EXPECT_GT(trace.ops.size(), 0u);
   // It looks at its size every 1,024 rows.
   EXPECT_LE(store.bytes(), kLimit + 2 * 1024 * Ops::row_bytes());
@@ -95,6 +95,31 @@ TEST(RecordStore, KeepsTheNewestAndCountsTheRest) {
   EXPECT_EQ(store.kept_from(), trace.ops.start[0]);
 }
 
+// A copy becomes tables while the store goes on and writes all of its memory anew, three times.
+TEST(RecordStore, ACopyStaysAsItWas) {
+  Names names;
+  constexpr uint64_t kLimit = 1 << 20;
+  RecordStore store(names, kLimit);
+  uint64_t k = 0;
+  const auto add = [&](uint64_t until) {
+    for (; k < until; ++k) store.add(at(MILL_RECORD_OP, 10 * k, 10));
+  };
+  add(2500);
+  RecordCopy part = store.copy(0);
+  add(20000);
+  RecordCopy full = store.copy(0);
+  const uint64_t forgotten = store.forgotten();
+  add(60000);
+  const auto check = [](const Trace& trace, uint64_t first, uint64_t end) {
+    ASSERT_EQ(trace.ops.size(), end - first);
+    for (uint64_t n = first; n < end; ++n)
+      ASSERT_EQ(trace.ops.start[n - first], static_cast<Ns>(10 * n));
+  };
+  check(part.tables(), 0, 2500);
+  check(full.tables(), forgotten, 20000);
+  check(store.copy(0).tables(), store.forgotten(), 60000);
+}
+
 TEST(RecordStore, RecordsOfAnotherClockAreCounted) {
   Names names;
   RecordStore store(names, 1 << 20);
@@ -104,7 +129,7 @@ TEST(RecordStore, RecordsOfAnotherClockAreCounted) {
   mill_trace_record modelled = at(MILL_RECORD_OP, 5, 10);
   modelled.clock = 3;
   store.add(modelled);
-  const Trace trace = store.copy(0);
+  const Trace trace = store.copy(0).tables();
   EXPECT_EQ(trace.ops.size(), 1u);
   EXPECT_EQ(trace.other_clock, 2u);
 }

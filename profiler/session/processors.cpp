@@ -1,0 +1,43 @@
+#include "profiler/session/processors.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <fstream>
+#include <string>
+#include <thread>
+
+namespace mill::prof {
+
+namespace {
+
+// "0::/a/b" in a file of one line for each hierarchy.
+std::string own_group() {
+  std::ifstream file("/proc/self/cgroup");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("0::")) return line.substr(3);
+  }
+  return "";
+}
+
+}  // namespace
+
+double usable_processors() {
+  double usable = std::max(1u, std::thread::hardware_concurrency());
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) == 0) usable = std::max(1, CPU_COUNT(&set));
+  std::string group = own_group();
+  for (;;) {
+    std::ifstream file("/sys/fs/cgroup" + group + "/cpu.max");
+    double quota = 0;
+    double period = 0;
+    // "max" is no number.
+    if (file >> quota >> period && quota > 0 && period > 0)
+      usable = std::min(usable, quota / period);
+    if (group.empty()) return usable;
+    group.resize(std::min(group.find_last_of('/'), group.size() - 1));
+  }
+}
+
+}  // namespace mill::prof
