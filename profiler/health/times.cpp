@@ -17,11 +17,12 @@ constexpr double kStandingMedium = 0.01;
 constexpr double kStandingLow = 0.2;
 constexpr uint64_t kFewStarts = 16;  // too few to say how a clock runs
 
+// from_zero: time is modelled and begins at 0, where what takes no time ends too.
 template <class T>
-bool impossible(const T& table, uint32_t row, bool far) {
+bool impossible(const T& table, uint32_t row, bool far, bool from_zero = false) {
   const Ns start = table.start[row];
   const Ns end = table.end[row];
-  if (!possible(start, end) || (start == 0 && end == 0)) return true;
+  if (!possible(start, end) || (start == 0 && end == 0 && !from_zero)) return true;
   return far && (start == 0 || end == 0);
 }
 
@@ -71,11 +72,13 @@ class Times {
               " impossible times (a time of 0, or an end before the start).");
     }
     Calls& calls = trace_.calls;
+    const bool modelled = std::any_of(trace_.devices.begin(), trace_.devices.end(),
+                                      [](const DeviceInfo& device) { return device.modelled; });
     const bool calls_far = zero_is_far({calls.start});
     uint64_t bad_calls = 0;
     for (uint32_t row = 0; row < calls.size(); ++row) {
       calls.flags[row] &= static_cast<uint8_t>(~kExcluded);
-      if (!impossible(calls, row, calls_far)) continue;
+      if (!impossible(calls, row, calls_far, modelled)) continue;
       calls.flags[row] |= kExcluded;
       // One that had not returned has no end yet.
       if ((calls.flags[row] & kUnfinished) == 0) ++bad_calls;

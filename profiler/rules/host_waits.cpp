@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "profiler/rules/rule_help.h"
+#include "profiler/timeline/batches.h"
 
 namespace mill::prof::rule {
 
@@ -26,7 +27,10 @@ bool waits_for_device(uint8_t kind) {
 class Collector {
  public:
   explicit Collector(const RuleInput& input)
-      : input_(input), trace_(input.timeline.trace()), window_(input.timeline.window()) {
+      : input_(input),
+        trace_(input.timeline.trace()),
+        window_(input.timeline.window()),
+        for_others_(filling_threads(input.timeline.trace())) {
     for (const DeviceView& view : input.timeline.devices()) {
       if (is_accelerator(trace_, view.device)) {
         busiest_ = view.device;
@@ -39,7 +43,9 @@ class Collector {
     if (busiest_ == kNoRow) return {};
     for (uint32_t thread = 0; thread < trace_.threads.size(); ++thread) {
       const size_t first = waits_.size();
-      from_calls(thread);
+      // What makes batches ahead waits for its own copies, and holds up nobody who is not named by
+      // I1.
+      if (!for_others_[thread]) from_calls(thread);
       ends_.push_back({first, waits_.size()});
     }
     from_syncs();
@@ -126,6 +132,7 @@ class Collector {
       const bool read = syncs.kind[row] == static_cast<uint8_t>(SyncKind::read) &&
                         static_cast<double>(syncs.bytes[row]) <= input_.limits.t7_max_bytes;
       const uint32_t thread = syncs.thread[row];
+      if (thread < for_others_.size() && for_others_[thread]) continue;
       bool known = false;
       if (thread < ends_.size()) {
         size_t& k = cursors[thread];
@@ -220,6 +227,7 @@ class Collector {
   const RuleInput& input_;
   const Trace& trace_;
   Interval window_;
+  std::vector<bool> for_others_;  // by thread: it makes batches
   uint32_t busiest_ = kNoRow;
   std::vector<HostWait> waits_;
   std::vector<std::pair<size_t, size_t>> ends_;  // of each thread, in waits_

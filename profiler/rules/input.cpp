@@ -24,7 +24,8 @@ std::string how_to(const LoaderFix& fix, const LoaderFills& fills, const std::st
            show_number(fix.workers) + (fix.workers > 1 ? " workers do it" : " worker do it") +
            " while the device computes.";
   }
-  const std::string now = std::to_string(threads) + (threads > 1 ? " workers take " : " worker takes ") +
+  const std::string now = std::to_string(threads) +
+                          (threads > 1 ? " workers take " : " worker takes ") +
                           show_time(fills.ns / static_cast<double>(fills.count)) + " for a batch. ";
   if (!starved.empty()) {
     return now + "They had memory and nothing else to do, but no processor, for " + starved +
@@ -144,8 +145,7 @@ void find_slow_loader(const RuleInput& input, uint64_t number, bool several,
                    {"fill_ns", fills.ns, Unit::ns},
                    {"workers", now_working, Unit::none}};
   if (number != 0) finding.facts.push_back({"loader", static_cast<double>(number), Unit::none});
-  if (fix.depth_now > 0)
-    finding.facts.push_back({"batches_ahead", fix.depth_now, Unit::none});
+  if (fix.depth_now > 0) finding.facts.push_back({"batches_ahead", fix.depth_now, Unit::none});
   if (starved > 0) finding.facts.push_back({"no_processor_ns", starved, Unit::ns});
   if (fix.processors > 0) {
     finding.facts.push_back({"processors", fix.processors, Unit::none});
@@ -184,8 +184,8 @@ void find_slow_loader(const RuleInput& input, uint64_t number, bool several,
   out.push_back(std::move(finding));
 }
 
-// While the program waits for one loader the other works ahead: with one of them mended it waits for
-// the other instead.
+// While the program waits for one loader the other works ahead: with one of them mended it waits
+// for the other instead.
 void say_together(const RuleInput& input, size_t first, std::vector<Finding>& out) {
   if (out.size() < first + 2) return;
   Plan all;

@@ -16,8 +16,7 @@ constexpr double kMostWanted = 1024;
 
 class Fixer {
  public:
-  Fixer(const RuleInput& input, uint64_t number, const LoaderWaits& waits,
-        const LoaderFills& fills)
+  Fixer(const RuleInput& input, uint64_t number, const LoaderWaits& waits, const LoaderFills& fills)
       : input_(input),
         trace_(input.timeline.trace()),
         number_(number),
@@ -34,8 +33,7 @@ class Fixer {
     const double work = fills_.count > 0 ? fills_.ns : static_cast<double>(raw_);
     // Enough to make a batch in the rest of a step; 1 where the loader has none.
     fix_.wanted = std::clamp(std::ceil(work / rest), 1.0, kMostWanted);
-    fix_.workers = of_engine(trace_) ? std::min<double>(fix_.wanted, kMostWorkers)
-                                                : fix_.wanted;
+    fix_.workers = of_engine(trace_) ? std::min<double>(fix_.wanted, kMostWorkers) : fix_.wanted;
     fix_.enough = now > 0 && fix_.wanted <= now;
     const LoaderQueue queue(trace_, input_.timeline.window(), number_, fills_.workers);
     if (queue.known() && !queue.rows().empty()) {
@@ -125,9 +123,9 @@ class Fixer {
       const double less = part * static_cast<double>(recorded[k] - wanted[k]);
       const Ns left = whole.length() - to_ns(std::round(less));
       // A wait may become longer, where the position was set.
-      plan.host_time.push_back(
-          {loader.thread[row], seen, less < 0 ? seen.length() + to_ns(std::round(-less))
-                                              : std::clamp<Ns>(left, 0, seen.length())});
+      plan.host_time.push_back({loader.thread[row], seen,
+                                less < 0 ? seen.length() + to_ns(std::round(-less))
+                                         : std::clamp<Ns>(left, 0, seen.length())});
     }
   }
 

@@ -19,7 +19,7 @@ struct LoaderFix {
   // What the program computes on all its threads keeps its processors busy for so long: it cannot
   // become shorter than that. 0 where the recording does not say.
   double processors = 0;
-  double busy_ns = 0;           // CPU time divided by processors, of the analysed window
+  double busy_ns = 0;            // CPU time divided by processors, of the analysed window
   bool processor_bound = false;  // less is gained for it
   Plan plan;
   Plan plan_lower;

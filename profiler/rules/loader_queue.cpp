@@ -16,8 +16,8 @@ constexpr double kMostUnknown = 0.1;  // of the waiting: above that a queue is n
 constexpr double kNearly = 0.05;      // of the waiting: not worth a longer queue or more workers
 constexpr double kMostLeft = 0.5;     // of the waiting: more is left, and other fixes are looked at
 constexpr double kWorthMoreWorkers = 0.8;
-constexpr double kSlower = 1.25;      // more workers share memory and processors
-constexpr uint32_t kMostAhead = 64;   // mill_loader_set_prefetch takes no more
+constexpr double kSlower = 1.25;     // more workers share memory and processors
+constexpr uint32_t kMostAhead = 64;  // mill_loader_set_prefetch takes no more
 
 Ns times(Ns length, double factor) {
   return static_cast<Ns>(std::llround(static_cast<double>(length) * factor));
@@ -31,8 +31,8 @@ LoaderQueue::LoaderQueue(const Trace& trace, Interval window, uint64_t number,
   find_takes(trace, number, workers);
   const auto asked_before = [](const Take& take, Ns t) { return take.asked < t; };
   const auto position = [&](Ns t) {
-    return static_cast<uint32_t>(
-        std::lower_bound(takes_.begin(), takes_.end(), t, asked_before) - takes_.begin());
+    return static_cast<uint32_t>(std::lower_bound(takes_.begin(), takes_.end(), t, asked_before) -
+                                 takes_.begin());
   };
   first_ = position(window.begin);
   last_ = std::max(first_, position(window.end));

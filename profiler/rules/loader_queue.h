@@ -39,10 +39,10 @@ class LoaderQueue {
     Ns asked = 0;
     Ns given = 0;  // the wait is over
     uint64_t batch = 0;
-    uint32_t first = 0;  // the first take since the position was set
+    uint32_t first = 0;   // the first take since the position was set
     Ns set = kFirstTime;  // of a first take: when the position was
-    bool made = false;   // what follows is known
-    bool fixed = false;  // its making began before the first was asked for
+    bool made = false;    // what follows is known
+    bool fixed = false;   // its making began before the first was asked for
     Ns begun = 0;
     Ns done = 0;
     Ns lag = 0;  // from when its worker could have begun until it did

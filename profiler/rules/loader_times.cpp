@@ -44,11 +44,13 @@ LoaderFills loader_fills(const RuleInput& input, uint64_t number) {
     const Interval time = clip(loader.start[row], loader.end[row], window);
     if (time.length() == 0) continue;
     ++fills.count;
-    fills.ns += static_cast<double>(time.length());
     fills.of_thread[loader.thread[row]].push_back(time);
     last = std::max(last, time.begin);
     first = std::min(first, time.begin);
   }
+  // A thread makes one at a time, whatever a damaged file says.
+  for (const auto& [thread, list] : fills.of_thread)
+    fills.ns += static_cast<double>(IntervalSet(list).length());
   // A thread that asks for batches and fills them itself is no worker; nor, where loaders have no
   // numbers, is one that made a few: it is of another loader, such as that of a test between
   // epochs. What ended long before the others was of another depth.

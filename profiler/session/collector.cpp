@@ -28,14 +28,21 @@ constexpr uint64_t kMostAtOnce = 131072;  // of the trace, and of each timeline
 constexpr size_t kBusy = 16384;           // of 65,536 that a ring holds: more come meanwhile
 constexpr int kNice = 10;                 // a tenth of a core that another thread wants as well
 
-Ns thread_cpu_ns() {
-  timespec t{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return static_cast<Ns>(t.tv_sec) * kSecond + t.tv_nsec;
-}
-
 double seconds(const timeval& t) {
   return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+}
+
+Used used_by_this_thread() {
+  Used used;
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  used.cpu_ns = static_cast<uint64_t>(t.tv_sec) * kSecond + static_cast<uint64_t>(t.tv_nsec);
+  rusage usage{};
+  if (getrusage(RUSAGE_THREAD, &usage) == 0) {
+    used.minor_faults = usage.ru_minflt;
+    used.major_faults = usage.ru_majflt;
+  }
+  return used;
 }
 
 // Whether the program's threads have all ended without a call of exit, so that only this one keeps
@@ -66,10 +73,10 @@ void LiveSession::run() {
   // to spare some time, however few records there are.
   const Ns longest = Ns{opts_.interval_ms} * 1'000'000;
   Ns pause = std::min(longest, kTimelineEvery);
-  uint64_t before = 0;  // what threads of earlier starts took
+  Used before;  // what threads of earlier starts took
   {
     const std::lock_guard lock(mutex_);
-    before = collector_ns_;
+    before = own_;
   }
   for (;;) {
     if (pause > 0) engine_.rest(pause);
@@ -83,7 +90,7 @@ void LiveSession::run() {
       const Ns now = engine_.now();
       if (now >= next_sample_) sample(now);
       control();
-      collector_ns_ = before + static_cast<uint64_t>(thread_cpu_ns());
+      own_ = before + used_by_this_thread();
     } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): the next sample is taken
     }
     // The C library then ends the process, as it would without us.
@@ -113,18 +120,24 @@ void LiveSession::drain_into_store() {
     n = records.size();
     came_ += n;
     for (const mill_trace_record& record : records) {
+      if (record.clock != 0 && !modelled_) follow(record.clock);
       store_->add(record);
       ++stored_;
       if (record.kind == MILL_RECORD_STEP && record.clock == 0 && !recorded_.empty())
         tell_budget(record);
     }
   }
-  for (const uint32_t device : watched_) {
+  for (size_t k = 0; k < watched_.size(); ++k) {
+    const uint32_t device = watched_[k];
     enough = came_ + kMostAtOnce;
     for (size_t n = Engine::kPiece; n == Engine::kPiece && came_ < enough;) {
       const std::span<const mill_timeline_record> records = engine_.take(device, &lost_);
       n = records.size();
       came_ += n;
+      if (n > 0 && !modelled_ && store_->base().devices[device].modelled) {
+        follow(static_cast<uint16_t>(device));
+        k = 0;  // the only one now
+      }
       for (const mill_timeline_record& record : records) {
         store_->add(device, record);
         ++stored_;
@@ -159,10 +172,16 @@ void LiveSession::sample(Ns now) {
   }
   rusage usage{};
   if (getrusage(RUSAGE_SELF, &usage) != 0) return;
-  store_->count("minor_faults", kNoRow, now, static_cast<double>(usage.ru_minflt));
-  store_->count("major_faults", kNoRow, now, static_cast<double>(usage.ru_majflt));
-  store_->count("cpu_time_ns", kNoRow, now,
-                1e9 * (seconds(usage.ru_utime) + seconds(usage.ru_stime)));
+  // The program's own: the store takes memory too.
+  const auto count = [&](const char* name, double all, double own) {
+    store_->count(name, kNoRow, now, std::max(0.0, all - own));
+  };
+  count("minor_faults", static_cast<double>(usage.ru_minflt),
+        static_cast<double>(own_.minor_faults));
+  count("major_faults", static_cast<double>(usage.ru_majflt),
+        static_cast<double>(own_.major_faults));
+  count("cpu_time_ns", 1e9 * (seconds(usage.ru_utime) + seconds(usage.ru_stime)),
+        static_cast<double>(own_.cpu_ns));
   if (processors_ == 0) processors_ = usable_processors();
   store_->count("processors", kNoRow, now, processors_);
 }
@@ -224,8 +243,7 @@ void LiveSession::overhead(mill_prof_overhead_info* info) {
   info->step_share_high = cost.high;
   info->duty = budget_ && !modelled_ ? budget_->duty() : 1;
   const Ns ran = ran_ + (running_ ? engine_.now() - started_ : 0);
-  info->collector_share =
-      ran > 0 ? static_cast<double>(collector_ns_) / static_cast<double>(ran) : 0;
+  info->collector_share = ran > 0 ? static_cast<double>(own_.cpu_ns) / static_cast<double>(ran) : 0;
   info->records = store_ ? store_->records() : 0;
   info->lost = lost_;
   info->forgotten = store_ ? store_->forgotten() : 0;

@@ -50,8 +50,7 @@ void add_copy(const RecordIds& ids, Trace& to, const mill_trace_record& record) 
   copies.from[row] = static_cast<uint8_t>(std::min(byte(record.memory, 0), 4u));
   copies.to[row] = static_cast<uint8_t>(std::min(byte(record.memory, 1), 4u));
   if (record.detail == MILL_RECORD_COPY_BLOCKING) copies.flags[row] |= kBlocking;
-  if (byte(record.memory, 2) < to.devices.size())
-    copies.from_device[row] = byte(record.memory, 2);
+  if (byte(record.memory, 2) < to.devices.size()) copies.from_device[row] = byte(record.memory, 2);
   if (byte(record.memory, 3) < to.devices.size()) copies.to_device[row] = byte(record.memory, 3);
   copies.bytes[row] = record.bytes;
   copies.tensor[row] = record.tensor;

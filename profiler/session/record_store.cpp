@@ -22,7 +22,9 @@ RecordStore::RecordStore(RecordNames& names, uint64_t limit_bytes)
 
 void RecordStore::set_clock(uint16_t clock) {
   clock_ = clock;
-  other_clock_ += older_.size() + younger_.size();
+  // What the session counted itself is no loss.
+  for (const Half* half : {&older_, &younger_})
+    other_clock_ += half->size() - half->rows.counters.size();
   older_.clear();
   younger_.clear();
   open_ranges_.clear();
@@ -53,7 +55,8 @@ uint32_t RecordStore::stream(uint32_t device, uint64_t number) {
 uint32_t RecordStore::engine_text(uint32_t id) {
   if (id == 0) return 0;
   if (id >= ids_.engine_texts.size()) ids_.engine_texts.resize(size_t{id} + 64, kNoRow);
-  if (ids_.engine_texts[id] == kNoRow) ids_.engine_texts[id] = base_.strings.intern(names_.engine_text(id));
+  if (ids_.engine_texts[id] == kNoRow)
+    ids_.engine_texts[id] = base_.strings.intern(names_.engine_text(id));
   return ids_.engine_texts[id];
 }
 

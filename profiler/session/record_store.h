@@ -29,10 +29,10 @@ class RecordNames {
 // What the ids and numbers of records are in a trace.
 struct RecordIds {
   std::unordered_map<uint32_t, uint32_t> threads;
-  uint32_t backward = 0;                          // a name
-  std::array<uint32_t, 256> builtin_names{};      // by op, 0: not asked yet
+  uint32_t backward = 0;                           // a name
+  std::array<uint32_t, 256> builtin_names{};       // by op, 0: not asked yet
   std::unordered_map<int32_t, uint32_t> op_names;  // of all others
-  std::vector<uint32_t> engine_texts;             // by id, kNoRow: not asked yet
+  std::vector<uint32_t> engine_texts;              // by id, kNoRow: not asked yet
 
   // Most records come from the thread that the one before came from: number, index.
   mutable std::pair<uint32_t, uint32_t> last_thread{0, kNoRow};
@@ -69,8 +69,8 @@ class RecordChunks {
   // Of what there is: more may be added to the original meanwhile, and all of it cleared.
   RecordChunks view() const {
     RecordChunks out;
-    out.chunks_ = {chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(
-                                                          (size_ + kChunk - 1) / kChunk)};
+    out.chunks_ = {chunks_.begin(),
+                   chunks_.begin() + static_cast<std::ptrdiff_t>((size_ + kChunk - 1) / kChunk)};
     out.size_ = size_;
     out.counts_ = counts_;
     return out;
@@ -176,8 +176,8 @@ class RecordStore {
   Ns kept_from_ = INT64_MIN;  // and at the one before
 
   RecordIds ids_;
-  std::unordered_map<uint64_t, uint32_t> streams_;        // device << 48 ^ number
-  std::array<uint32_t, 16> call_names_{};                 // by kind, 0: not met yet
+  std::unordered_map<uint64_t, uint32_t> streams_;  // device << 48 ^ number
+  std::array<uint32_t, 16> call_names_{};           // by kind, 0: not met yet
   std::unordered_map<const char*, uint32_t> kernel_names_;
   // Marks and ranges of the program's threads that use no exec.
   struct Open {

@@ -101,13 +101,6 @@ void LiveSession::meet_devices() {
   for (; met_ < devices.size(); ++met_) {
     const DeviceInfo& device = devices[met_];
     if (device.kind != DeviceKind::accelerator) continue;
-    if (device.modelled && store_->clock() == 0) {
-      // Real time says nothing beside a modelled one.
-      modelled_ = true;
-      store_->set_clock(static_cast<uint16_t>(met_));
-      for (const uint32_t other : watched_) engine_.watch(other, false, nullptr);
-      watched_.clear();
-    }
     if (modelled_ && met_ != store_->clock()) {
       base.notes.push_back(device.name + " has another clock and is left out");
       continue;
@@ -120,6 +113,26 @@ void LiveSession::meet_devices() {
     }
   }
   base.has_device_clock = !watched_.empty();
+}
+
+// Real time says nothing beside a modelled one: the session is then about that alone. A device that
+// is there and does nothing changes nothing.
+void LiveSession::follow(uint16_t clock) {
+  modelled_ = true;
+  store_->set_clock(clock);
+  Trace& base = store_->base();
+  for (const uint32_t other : std::exchange(watched_, {})) {
+    if (other == clock) {
+      watched_.push_back(other);
+      continue;
+    }
+    engine_.watch(other, false, nullptr);
+    base.notes.push_back(base.devices[other].name + " has another clock and is left out");
+  }
+  base.has_device_clock = !watched_.empty();
+  if (!recording_) recording_ = engine_.set_mask(MILL_TRACE_RECORDS, nullptr) == MILL_OK;
+  recorded_ = {{started_, INT64_MAX}};
+  holes_ = false;
 }
 
 void LiveSession::device_added() {

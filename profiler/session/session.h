@@ -40,6 +40,16 @@ class Session {
   std::map<std::string, double> host_figures_;  // given by hand
 };
 
+struct Used {
+  uint64_t cpu_ns = 0;
+  int64_t minor_faults = 0;
+  int64_t major_faults = 0;
+  Used operator+(const Used& other) const {
+    return {cpu_ns + other.cpu_ns, minor_faults + other.minor_faults,
+            major_faults + other.major_faults};
+  }
+};
+
 class LiveSession final : public Session {
  public:
   LiveSession(const mill_profiler_host& host, mill_context* context, const mill_prof_opts& opts);
@@ -54,9 +64,10 @@ class LiveSession final : public Session {
  private:
   struct Copy;
   void run();
-  // Watches devices that were not there before; the first one whose time is modelled gives the
-  // session its clock. Takes the store's lock.
+  // Watches devices that were not there before.
   void meet_devices();
+  // The first device whose time is modelled and that does something gives the session its clock.
+  void follow(uint16_t clock);
   // How many records came. Takes the store's lock. Without memory they are lost, and counted.
   size_t drain_once();
   void drain_into_store();
@@ -84,7 +95,7 @@ class LiveSession final : public Session {
   uint64_t stored_ = 0;  // and those that the store has seen
   Ns next_sample_ = 0;
   double processors_ = 0;  // 0: not asked for yet
-  uint64_t collector_ns_ = 0;  // CPU time of the thread
+  Used own_;               // by the session's thread
   Ns started_ = 0;
   Ns ran_ = 0;  // in earlier starts
 };

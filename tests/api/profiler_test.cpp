@@ -130,6 +130,34 @@ TEST_F(Profiler, SeesEveryOpOfTheCpuWithItsStep) {
   EXPECT_STREQ(summary(view).step_source, "marks");
 }
 
+// A device whose time is modelled gives the session its clock once it does something, not before.
+TEST_F(Profiler, ADeviceThatDoesNothingHidesNothing) {
+  const uint32_t device = f.simulated();
+  mill_prof_view* const view = ten_steps();
+  EXPECT_EQ(ask(view, "select * from ops where name = 'matmul'").rows, 20u);
+  EXPECT_EQ(ask(view, "select * from marked_steps").rows, 10u);
+  EXPECT_STREQ(summary(view).step_source, "marks");
+  EXPECT_EQ(summary(view).health, MILL_PROF_HIGH) << summary(view).health_text;
+  EXPECT_GT(summary(view).busy_share, 0);
+  EXPECT_EQ(ask(view, "select * from findings where rule = 'G1' or rule = 'G2'").rows, 0u);
+
+  mill_exec* const exec = exec_on(device);
+  mill_prof* const prof = session();
+  mill_tensor* const on_host = f.tensor({32, 32});
+  ASSERT_EQ(mill_prof_start(prof, f.err()), MILL_OK) << f.message();
+  work(f.exec(), on_host, 3);
+  mill_tensor* const x = sent(exec);
+  work(exec, x, 10);
+  ASSERT_EQ(mill_exec_wait(exec, f.err()), MILL_OK);
+  ASSERT_EQ(mill_prof_stop(prof, f.err()), MILL_OK) << f.message();
+  mill_prof_view* const both = snapshot(prof);
+  EXPECT_EQ(ask(both, "select * from kernels where op_name = 'matmul'").rows, 20u);
+  EXPECT_EQ(ask(both, "select * from ops where name = 'matmul'").rows, 20u);
+  EXPECT_EQ(ask(both, "select * from marked_steps").rows, 10u);
+  EXPECT_EQ(summary(both).health, MILL_PROF_HIGH) << summary(both).health_text;
+  EXPECT_GT(ask(both, "select * from health where code = 'mixed clocks'").rows, 0u);
+}
+
 TEST_F(Profiler, LeavesTheProgramItsOwnTimelineAndRecords) {
   const uint32_t device = f.simulated();
   mill_exec* const exec = exec_on(device);

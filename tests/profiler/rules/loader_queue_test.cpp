@@ -53,10 +53,10 @@ Played play(const Program& program, uint32_t workers, uint32_t depth) {
     Ns until = -1;  // working
   };
   std::vector<Worker> team(workers);
-  size_t taken = 0;     // batches that the program has been given
-  size_t asked = 0;     // ... has asked for
-  size_t begin = 0;     // the batch at which the position was set
-  Ns busy = 0;          // the program, until then
+  size_t taken = 0;  // batches that the program has been given
+  size_t asked = 0;  // ... has asked for
+  size_t begin = 0;  // the batch at which the position was set
+  Ns busy = 0;       // the program, until then
   const auto start = [&](size_t from) {
     begin = from;
     for (size_t k = 0; k < workers; ++k) {

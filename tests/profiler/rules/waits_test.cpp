@@ -233,6 +233,30 @@ TEST(CostlyWait, FiresAboveItsShareOfTheWindow) {
   EXPECT_NE(find_rule(above.run(find_waits), RuleId::S1), nullptr);
 }
 
+// A thread waits for the kernels of another one. Where it makes batches for that one it holds up
+// nobody: who waits for its batches is I1's to say.
+TEST(CostlyWait, WorkersOfALoaderWaitForThemselves) {
+  for (const bool makes_batches : {false, true}) {
+    Builder b;
+    const uint32_t other = b.thread(2);
+    for (int k = 0; k < kSteps; ++k) {
+      const Ns t = k * 405 * us;
+      b.by(0).kernel("work", t + 5 * us, t + 5 * us, t + 105 * us);
+      b.by(other).call(CallKind::sync_device, "cudaDeviceSynchronize", t + 10 * us, t + 105 * us);
+      b.by(0).step(k, t, t + 405 * us);
+      if (!makes_batches) continue;
+      b.loader_wait(t + 106 * us, t + 107 * us);
+      const uint32_t fill = b.trace.loader.add();
+      b.trace.loader.start[fill] = t;
+      b.trace.loader.end[fill] = t + 105 * us;
+      b.trace.loader.thread[fill] = other;
+      b.trace.loader.kind[fill] = static_cast<uint8_t>(LoaderKind::fill);
+    }
+    RuleCase c(std::move(b.trace));
+    EXPECT_EQ(find_rule(c.run(find_waits), RuleId::S1) == nullptr, makes_batches);
+  }
+}
+
 // Two threads wait for the same kernel: one gap, counted once.
 TEST(CostlyWait, CountsAGapOnce) {
   Builder b;
