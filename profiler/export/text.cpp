@@ -45,7 +45,7 @@ const char* step_source_text(StepSource source) {
   switch (source) {
     case StepSource::marks: return "as the program marked them";
     case StepSource::ranges: return "from ranges that the program named as steps";
-    case StepSource::period: return "found by the kernels that repeat; nothing marked them";
+    case StepSource::period: return "found by what repeats, where they begin is arbitrary";
     case StepSource::none: break;
   }
   return "none";
@@ -189,7 +189,7 @@ void joint(Page& page, const Analysis& analysis) {
   const double error = analysis.replay->error();
   std::string text =
       "Savings come from re-timing the recording. Re-timed unchanged it takes " +
-      show_time(static_cast<double>(analysis.replay->replayed())) + ", measured were " +
+      show_time(static_cast<double>(analysis.replay->replayed())) + ", the recording took " +
       show_time(static_cast<double>(analysis.replay->measured())) + ": an error of " +
       show_share(error) + (error > 0.05 ? ", too much to rely on the figures." : ".");
   if (const uint64_t against = analysis.replay->contradictions(); against > 0)

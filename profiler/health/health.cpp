@@ -20,6 +20,7 @@ constexpr double kSkippedLow = 0.05;    // of all events
 constexpr double kSkippedRefuse = 0.5;  // what is left is the smaller part
 constexpr uint64_t kMostPlaces = 4;     // where records were lost
 constexpr size_t kLongestPlace = 100;
+constexpr uint64_t kMostBytes = uint64_t{1} << 50;
 
 class Examination {
  public:
@@ -38,6 +39,7 @@ class Examination {
     }
     losses();
     health_.excluded = examine_times(trace_, limits_, health_);
+    sizes();
     unlinked();
     whole_recording();
     device_data();
@@ -47,6 +49,32 @@ class Examination {
  private:
   void add(HealthCode code, Confidence effect, uint64_t count, uint64_t total, std::string text) {
     add_item(health_, {code, effect, count, total, std::move(text)});
+  }
+
+  void sizes() {
+    uint64_t bad = 0;
+    uint64_t all = 0;
+    const auto look_at = [&](std::vector<uint64_t>& table) {
+      all += table.size();
+      for (uint64_t& bytes : table) {
+        if (bytes <= kMostBytes) continue;
+        bytes = 0;
+        ++bad;
+      }
+    };
+    look_at(trace_.ops.bytes);
+    look_at(trace_.calls.bytes);
+    look_at(trace_.work.bytes);
+    look_at(trace_.copies.bytes);
+    look_at(trace_.allocations.bytes);
+    look_at(trace_.syncs.bytes);
+    look_at(trace_.loader.bytes);
+    if (bad == 0) return;
+    const bool many = share(bad, all) > limits_.bad_times_low;
+    add(HealthCode::bad_sizes, many ? Confidence::low : Confidence::high, bad, all,
+        of(bad, all) + " sizes " + either(bad, "is", "are") +
+            " above 2^50 bytes, more than any machine has, and " + either(bad, "counts", "count") +
+            " as unknown.");
   }
 
   void losses() {

@@ -34,7 +34,8 @@ enum class HealthCode : uint8_t {
   shared_numbers,  // launches of one correlation: which of them asked for what is a guess
   standing_clock,  // pieces of one stream, or ops of one thread, that all begin at the same time
   few_steps,
-  no_length  // kernels that take no time
+  no_length,  // kernels that take no time
+  bad_sizes   // more bytes than any machine has
 };
 const char* health_code_name(HealthCode code);
 
@@ -68,7 +69,8 @@ struct HealthLimits {
 // record. Impossible are: an end before the start, a time that is 0 where the others are far from 0
 // (zero_is_far in timeline/rows.h), both times 0, times no clock has, and work that starts before
 // its own launch; where most of the work does that, the clocks differ, and it stays in. Rows
-// of other tables whose times are not possible() are counted: nobody uses those. Losses are told
+// of other tables whose times are not possible() are counted: nobody uses those. Sizes above 2^50
+// bytes are set to 0, unknown. Losses are told
 // apart by Loss::where: "store" and "other clock" have codes of their own. Steps are not known yet,
 // so no_steps and few_steps are added by the caller.
 Health examine(Trace& trace, const LinkCounts& counts, const HealthLimits& limits = {});

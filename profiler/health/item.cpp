@@ -37,7 +37,8 @@ const char* health_code_name(HealthCode code) {
                                         "shared numbers",
                                         "standing clock",
                                         "few steps",
-                                        "no length"};
+                                        "no length",
+                                        "bad sizes"};
   const auto k = static_cast<size_t>(code);
   return k < kNames.size() ? kNames[k] : "";
 }

@@ -72,7 +72,6 @@ class Converter {
   void link_backward();
   void apply_syncs();
   void shift(Ns by);
-  void forget_sizes();
   void write_notes();
 
   Store store_;

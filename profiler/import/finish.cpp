@@ -33,33 +33,7 @@ void Converter::finish() {
     // The engine's timeline holds what the host did; a device is another source.
     if (engine_ && trace_.work.empty()) trace_.has_device_clock = false;
   }
-  forget_sizes();
   write_notes();
-}
-
-// No machine has memory for it: such a number was not a size.
-void Converter::forget_sizes() {
-  constexpr uint64_t kMost = uint64_t{1} << 50;
-  uint64_t count = 0;
-  const auto look_at = [&](auto& sizes) {
-    for (auto& bytes : sizes) {
-      if (bytes <= kMost) continue;
-      bytes = 0;
-      ++count;
-    }
-  };
-  look_at(trace_.ops.bytes);
-  look_at(trace_.calls.bytes);
-  look_at(trace_.work.bytes);
-  look_at(trace_.copies.bytes);
-  look_at(trace_.allocations.bytes);
-  look_at(trace_.syncs.bytes);
-  look_at(trace_.loader.bytes);
-  if (count > 0)
-    trace_.notes.push_back(
-        count == 1
-            ? std::string("A size is above 2^50 bytes and is taken to be unknown.")
-            : std::to_string(count) + " sizes are above 2^50 bytes and are taken to be unknown.");
 }
 
 void Converter::close_open() {

@@ -161,8 +161,6 @@ void report_disguised(const RuleInput& input, const DeviceView& view, CopyKind k
   for (uint64_t k = 0; k < buffers; ++k) {
     group.plan_lower.before_ask[k].second += whole_ns(pin / static_cast<double>(buffers));
   }
-  const double each = gain / n;
-  const double break_even = std::ceil(pin / each);
   const Ns exposed = IntervalSet(group.on_link).minus(view.kernel).length();
   const double rate = group.time > 0 ? group.bytes / group.time * 1e9 : 0;
 
@@ -184,9 +182,12 @@ void report_disguised(const RuleInput& input, const DeviceView& view, CopyKind k
                    {"pinned_bytes_per_s", group.line.bytes_per_s, Unit::none},
                    {"pinned_alpha_ns", group.line.alpha_ns, Unit::ns},
                    {"pin_ns", pin, Unit::ns},
-                   {"break_even_uses", break_even, Unit::none},
                    {"largest_bytes", static_cast<double>(group.largest), Unit::bytes}};
   estimate(input, finding);
+  // By what a step gains; where nobody can say that, by what the host and the link do.
+  const auto expected = static_cast<double>(finding.saving.expected);
+  const double break_even = std::ceil(pin * n / (expected > 0 ? expected : gain));
+  finding.facts.push_back({"break_even_uses", break_even, Unit::none});
 
   const char* direction = direction_text(kind);
   finding.title = copies_text(group.rows.size()) + " " + direction + " in async form, " +

@@ -44,7 +44,7 @@ constexpr auto kFigures = std::to_array<Figure>({
     {"both_directions", kAny,
      "slow copies that ran beside the other direction for at least half their time"},
     {"break_even_uses", kAny,
-     "modelled: pin cost divided by host and link gain per copy, rounded up"},
+     "modelled: pin cost divided by the expected saving per copy, rounded up"},
     {"budget_share", kAny, "share of the time that recording may cost, as set by o1_budget"},
     {"bytes", kAny, "bytes copied, of all copies that the finding names"},
     {"bytes", RuleId::T7, "bytes of all values that were read back"},

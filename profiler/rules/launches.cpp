@@ -136,8 +136,10 @@ void find_launch_bound(const RuleInput& input, const DeviceView& view, std::vect
                    " of them. Capture the step as a graph, which launches an item in about " +
                    show_time(graph_ns) +
                    ", or fuse small kernels (the most frequent: " + names.text(3) +
-                   "), or give each more to do, such as a larger batch. " +
-                   capture_blockers(input) + " " + show_gain(input, finding);
+                   "), which saves a launch for each one less, or give each more to do, such as a "
+                   "larger batch. " +
+                   capture_blockers(input) + " " + show_gain(input, finding) +
+                   (finding.withheld ? "" : " That is of the graph.");
   out.push_back(std::move(finding));
 }
 

@@ -35,8 +35,9 @@ class Fixer {
     fix_.wanted = std::clamp(std::ceil(work / rest), 1.0, kMostWanted);
     fix_.workers = of_engine(trace_) ? std::min<double>(fix_.wanted, kMostWorkers) : fix_.wanted;
     fix_.enough = now > 0 && fix_.wanted <= now;
-    const LoaderQueue queue(trace_, input_.timeline.window(), number_, fills_.workers);
+    LoaderQueue queue(trace_, input_.timeline.window(), number_, fills_.workers);
     if (queue.known() && !queue.rows().empty()) {
+      queue.set_pace(input_.replay.run(without_waits()).span);
       by_queue(queue);
     } else {
       fix_.deeper = now > 0 && fix_.workers <= now;
@@ -71,6 +72,23 @@ class Fixer {
     return std::max({now, 1u, static_cast<uint32_t>(std::clamp<double>(most, 1, kMostWorkers))});
   }
 
+  Plan without_waits() const {
+    Plan plan;
+    for (const auto& [thread, list] : waits_.of_thread) {
+      for (const Interval& one : list) plan.host_time.push_back({thread, one, 0});
+    }
+    add_fills(plan);
+    return plan;
+  }
+
+  // What workers hold back is in the waits.
+  void add_fills(Plan& plan) const {
+    for (const auto& [thread, list] : fills_.of_thread) {
+      if (waits_.of_thread.count(thread) != 0) continue;
+      for (const Interval& one : list) plan.host_time.push_back({thread, one, 0});
+    }
+  }
+
   void by_queue(const LoaderQueue& queue) {
     const auto now = static_cast<uint32_t>(fills_.workers.size());
     const QueueFix fixed = fix_queue(queue, now, std::max(now, most_workers()));
@@ -87,19 +105,15 @@ class Fixer {
       fix_.workers = now;
     } else {
       fix_.workers = fixed.workers;
-      fix_.wanted = std::max(fix_.wanted, fix_.workers);
+      fix_.wanted = fixed.workers < kMostWorkers
+                        ? fix_.workers
+                        : std::clamp(queue.enough_workers(), fix_.workers, kMostWanted);
     }
     const std::vector<Ns> recorded = queue.recorded();
     add_waits(queue, recorded, fixed.waits, fix_.plan, &fix_.processor_bound);
     add_waits(queue, recorded, fixed.waits_lower, fix_.plan_lower, nullptr);
-    // The waits hold what workers hold back.
-    for (const auto& [thread, list] : fills_.of_thread) {
-      if (waits_.of_thread.count(thread) != 0) continue;
-      for (const Interval& one : list) {
-        fix_.plan.host_time.push_back({thread, one, 0});
-        fix_.plan_lower.host_time.push_back({thread, one, 0});
-      }
-    }
+    add_fills(fix_.plan);
+    add_fills(fix_.plan_lower);
   }
 
   // What the processors do not allow is taken off each wait alike.

@@ -41,23 +41,28 @@ LoaderQueue::LoaderQueue(const Trace& trace, Interval window, uint64_t number,
   Ns waited = 0;
   Ns unknown = 0;
   uint32_t runs = 0;
-  Ns making = 0;
-  Ns between = 0;
   for (uint32_t k = first_; k < last_; ++k) {
     const Take& take = takes_[k];
     runs += take.first == k && k > first_;
-    making += take.done - take.begun;
+    making_ += take.done - take.begun;
     const Ns next = k + 1 < takes_.size() ? takes_[k + 1].asked : window.end;
-    between += std::max<Ns>(0, std::min(next, window.end) - take.given);
+    between_ += std::max<Ns>(0, std::min(next, window.end) - take.given);
     waited += take.given - take.asked;
     if (!take.made) unknown += take.given - take.asked;
   }
-  enough_ = std::ceil(static_cast<double>(making) / static_cast<double>(std::max<Ns>(between, 1)));
+  set_pace(0);
   if (2 * runs > last_ - first_) return;  // not numbered one after the other
   known_ = static_cast<double>(unknown) <= kMostUnknown * static_cast<double>(waited);
   if (workers.empty()) return;
   for (Take& take : takes_) take.fixed = take.begun < takes_[0].asked;
   find_depth();
+}
+
+void LoaderQueue::set_pace(Ns window) {
+  if (first_ == last_) return;
+  extra_ = std::max<Ns>(0, window - between_) / (last_ - first_);
+  const Ns rest = std::max<Ns>({window, between_, 1});
+  enough_ = std::ceil(static_cast<double>(making_) / static_cast<double>(rest));
 }
 
 void LoaderQueue::find_takes(const Trace& trace, uint64_t number,
@@ -141,7 +146,7 @@ std::vector<Ns> LoaderQueue::waits(uint32_t workers, uint32_t depth, double slow
   Ns set = begin;  // the position
   for (uint32_t k = 0; k < last_; ++k) {
     const Take& take = takes_[k];
-    if (k > 0) now += take.asked - takes_[k - 1].given;
+    if (k > 0) now += take.asked - takes_[k - 1].given + extra_;
     if (take.first == k && k > 0) set = now - (take.asked - take.set);
     asked[k] = now;
     const Ns was = take.given - take.asked;

@@ -28,6 +28,9 @@ class LoaderQueue {
   const std::vector<uint32_t>& rows() const { return rows_; }
   // Per row how long it waited.
   std::vector<Ns> recorded() const;
+  // How long the window would be if no batch was waited for: where the device is busy for longer
+  // than the program takes from batch to batch, that is how fast they are asked for in the end.
+  void set_pace(Ns window);
   // How many make batches as fast as the program would ask for them if it never waited.
   double enough_workers() const { return enough_; }
   // Per row how long it would wait. slower: making a batch takes so many times as long. depth is
@@ -56,6 +59,9 @@ class LoaderQueue {
   uint32_t first_ = 0;            // the first take in the window
   uint32_t last_ = 0;             // after the last
   uint32_t depth_ = 0;
+  Ns making_ = 0;   // in the window
+  Ns between_ = 0;  // from one batch to the asking for the next
+  Ns extra_ = 0;    // that it takes longer for each, for the device
   double enough_ = 1;
   bool known_ = false;
 };

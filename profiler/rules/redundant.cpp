@@ -147,6 +147,13 @@ size_t ops_between(const Trace& trace, uint32_t first, uint32_t last) {
   return static_cast<size_t>(end - begin);
 }
 
+// Versions count what ops write.
+const char* own_writes(const RuleInput& input) {
+  return of_engine(input.timeline.trace())
+             ? "If the program writes into that memory itself, past the engine, they were needed. "
+             : "";
+}
+
 void report_tensor(const RuleInput& input, const DeviceView& view, const Repeats& repeats,
                    std::vector<Finding>& out) {
   const Trace& trace = input.timeline.trace();
@@ -174,9 +181,10 @@ void report_tensor(const RuleInput& input, const DeviceView& view, const Repeats
     finding.advice = "Tensor " + name + " (" + version + ") was sent to " + device + " " +
                      show_count(n + 1) + " times without changing";
   }
-  finding.advice +=
-      ", with " + show_count(ops) + " ops between the first and the last. Keep it on the device: " +
-      bytes_per_step(input, repeats.bytes) + " less traffic. " + show_gain(input, finding);
+  finding.advice += ", with " + show_count(ops) +
+                    " ops between the first and the last. Keep it on the device: " +
+                    bytes_per_step(input, repeats.bytes) + " less traffic. " + own_writes(input) +
+                    show_gain(input, finding);
   out.push_back(std::move(finding));
 }
 
@@ -200,7 +208,8 @@ void report_rest(const RuleInput& input, const DeviceView& view, std::span<const
                   " sent to " + device + " again unchanged, " + show_bytes(bytes);
   finding.advice = "Another " + tensors + " went to " + device + " " + show_count(rows.size()) +
                    " times more than needed without changing. Keep them on the device: " +
-                   bytes_per_step(input, bytes) + " less traffic. " + show_gain(input, finding);
+                   bytes_per_step(input, bytes) + " less traffic. " + own_writes(input) +
+                   show_gain(input, finding);
   out.push_back(std::move(finding));
 }
 

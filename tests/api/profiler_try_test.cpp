@@ -355,6 +355,30 @@ TEST_F(Try, LetsALoaderWorkAheadAndSavesWhatWasPredicted) {
   expect_kept_promise(s, "loader_workers");
 }
 
+// The finding is of the loader that the program waits for.
+TEST_F(Try, RefusesAnotherLoaderThanTheFindings) {
+  Subject s;
+  s.make_loader();
+  Loader first = std::move(s.loader);
+  s.make_loader();
+  s.layers = 6;
+  mill_prof_view* const view = watch(s);
+  EXPECT_STREQ(finding(s, view, 0).fix, "loader_workers");
+  mill_prof_subject given = subject(s);
+  given.loader = first.get();
+  mill_prof_trial trial = blank();
+  s.calls = 0;
+  EXPECT_EQ(mill_prof_try(view, 0, &given, &trial, s.w.error()), MILL_E_ARG);
+  const std::string text = mill_error_message(s.w.error());
+  EXPECT_NE(text.find("subject->loader is loader "), std::string::npos) << text;
+  EXPECT_NE(text.find("finding 0 is about loader "), std::string::npos) << text;
+  EXPECT_EQ(s.calls, 0u);
+  given.loader = s.loader.get();
+  EXPECT_EQ(mill_prof_try(view, 0, &given, &trial, s.w.error()), MILL_OK)
+      << mill_error_message(s.w.error());
+  mill_prof_view_release(view);
+}
+
 TEST_F(Try, TellsWhatIsTheProgramsToMend) {
   Subject s;
   s.resend = true;

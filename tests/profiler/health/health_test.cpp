@@ -513,8 +513,26 @@ TEST(Health, ItemsComeWorstFirstAndLaterOnesCanWorsenIt) {
   EXPECT_EQ(h.summary, "No advice: 1 of 2 records was lost.");
 }
 
+// 100 kernels, 100 launches: 2 of 200 sizes are 1 %, 3 are more. 2^50 is a size, however large.
+TEST(Health, SizesThatNoMachineHasAreUnknown) {
+  for (uint32_t bad : {0u, 2u, 3u}) {
+    Builder b = kernels(100);
+    for (uint32_t k = 0; k < 100; ++k)
+      b.trace.work.bytes[k] = (uint64_t{1} << 50) + (k < bad ? 1 : 0);
+    const Health h = health_of(b.trace);
+    for (uint32_t k = 0; k < 100; ++k)
+      EXPECT_EQ(b.trace.work.bytes[k], k < bad ? 0 : uint64_t{1} << 50);
+    EXPECT_EQ(h.verdict, bad == 3 ? Confidence::low : Confidence::high);
+    const HealthItem* const item = find(h, HealthCode::bad_sizes);
+    ASSERT_EQ(item != nullptr, bad > 0);
+    if (item == nullptr) continue;
+    EXPECT_EQ(item->count, bad);
+    EXPECT_EQ(item->total, 200u);
+  }
+}
+
 TEST(Health, EverythingHasAName) {
-  for (int k = 0; k <= static_cast<int>(HealthCode::no_length); ++k)
+  for (int k = 0; k <= static_cast<int>(HealthCode::bad_sizes); ++k)
     EXPECT_STRNE(health_code_name(static_cast<HealthCode>(k)), "");
   EXPECT_STREQ(health_code_name(static_cast<HealthCode>(200)), "");
   EXPECT_STREQ(confidence_name(Confidence::refuse), "refuse");

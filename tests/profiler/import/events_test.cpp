@@ -226,7 +226,7 @@ TEST(ImportEvents, MemoryInstantsBecomeAllocationsAndCounters) {
   EXPECT_TRUE(is(a.memory, 1, Memory::pageable));
   EXPECT_EQ(a.device[1], kNoRow);
   EXPECT_EQ(a.bytes[1], 16u);
-  EXPECT_EQ(a.bytes[2], 0u) << "2^63 is no size";
+  EXPECT_EQ(a.bytes[2], uint64_t{1} << 63);
   const Counters& c = in.trace.counters;
   ASSERT_EQ(c.size(), 2u);
   EXPECT_EQ(in.trace.strings.text(c.name[0]), "used_bytes");

@@ -140,27 +140,6 @@ TEST(ImportOwn, AnExportOfALaterFormatIsReadAsAnyOther) {
   EXPECT_NE(notes_of(in.trace).find("not as this version writes it"), std::string::npos);
 }
 
-// 2^50 bytes may be a size, more are not; neither is a negative number.
-TEST(ImportOwn, SizesThatNoMachineHasAreUnknown) {
-  struct Case {
-    const char* text;
-    uint64_t bytes;
-  };
-  for (const Case& one :
-       {Case{"64", 64}, Case{"1125899906842624", 1125899906842624}, Case{"1125899906842625", 0},
-        Case{"18446744073709551615", 0}, Case{"-1", 0}}) {
-    std::string text = kExport;
-    const std::string_view was = "\"host_memory\":\"pinned\",\"bytes\":64";
-    text.replace(text.find(was), was.size(),
-                 std::string("\"host_memory\":\"pinned\",\"bytes\":") + one.text);
-    const Imported in = import_text(text);
-    ASSERT_EQ(in.trace.work.size(), 2u) << one.text;
-    EXPECT_EQ(in.trace.work.bytes[1], one.bytes) << one.text;
-    const bool noted = notes_of(in.trace).find("size is above 2^50") != std::string::npos;
-    EXPECT_EQ(noted, one.bytes == 0) << notes_of(in.trace);
-  }
-}
-
 // A copy between devices that both have a stream of that number: only the event says whose it is.
 TEST(ImportOwn, AStreamIsOfTheDeviceThatTheEventNames) {
   const auto copy = [](const char* stream_device) {

@@ -249,6 +249,42 @@ TEST(LoaderQueue, AWorkerThatIsTooSlowWantsOthers) {
   EXPECT_NEAR(static_cast<double>(found.saving.expected), measured, measured * 0.01);
 }
 
+// The host asks for a batch every 20 and the device computes 100 for each: a batch that takes 150
+// wants two workers, not the eight that the host alone would keep busy.
+TEST(LoaderQueue, ADeviceThatIsBusySetsThePace) {
+  Builder b;
+  b.trace.dialect = "millrace";
+  const uint32_t worker = b.thread(2);
+  Loader& loader = b.trace.loader;
+  const auto row = [&](LoaderKind kind, int batch, Ns begin, Ns end, uint32_t thread) {
+    const uint32_t at = loader.add();
+    loader.kind[at] = static_cast<uint8_t>(kind);
+    loader.loader[at] = kLoader;
+    loader.batch[at] = static_cast<uint64_t>(batch);
+    loader.start[at] = begin;
+    loader.end[at] = end;
+    loader.wait[at] = kind == LoaderKind::next ? end - begin : 0;
+    loader.thread[at] = thread;
+  };
+  const Ns period = 150 * us;
+  for (int k = 0; k < 40; ++k) {
+    const Ns t = k * period;
+    row(LoaderKind::fill, k, t - 20 * us, t + 130 * us, worker);
+    row(LoaderKind::next, k, t, t + 130 * us, 0);
+    // Nobody waits for it.
+    b.by(0).kernel("work", t + 140 * us, t + 140 * us, t + 240 * us);
+    b.step(k, t, t + period);
+  }
+  RuleCase c(std::move(b.trace));
+  const auto findings = c.run(find_input);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_STREQ(findings[0].fix.knob, "loader_workers");
+  EXPECT_EQ(findings[0].fix.value, 2);
+  EXPECT_TRUE(says(findings[0].advice, "With 2 they would keep up")) << findings[0].advice;
+  // 100 of the 150 are the device's.
+  EXPECT_NEAR(static_cast<double>(findings[0].saving.expected), 40 * 50e3, 40 * 2.5e3);
+}
+
 // Of a program that fills its two processors for nine tenths of the time, a tenth can be saved.
 TEST(LoaderQueue, ProcessorsBoundWhatWorkersSave) {
   Program program;

@@ -43,14 +43,15 @@ TEST(Pageable, AnAsyncCopyFromPageableMemoryIsFoundWithThePinnedTime) {
   EXPECT_DOUBLE_EQ(fact(t1, "bytes_per_s"), 10e9);
   EXPECT_LE(t1.saving.lower, t1.saving.expected);
   EXPECT_LE(t1.saving.expected, t1.saving.upper);
-  // Two buffers of 10 MB: 2 x (100 us + 10^7 x 0.1 ns) = 2.2 ms; 1.495 ms per use: 2 uses.
+  // Two buffers of 10 MB: 2 x (100 us + 10^7 x 0.1 ns) = 2.2 ms; 505 us per use: 5 uses. The local
+  // gains, 1.495 ms per use, would say 2.
   EXPECT_DOUBLE_EQ(fact(t1, "pin_ns"), 2.2e6);
-  EXPECT_DOUBLE_EQ(fact(t1, "break_even_uses"), 2);
+  EXPECT_DOUBLE_EQ(fact(t1, "break_even_uses"), 5);
   EXPECT_TRUE(says(t1, "pageable"));
   EXPECT_TRUE(says(t1, "10.0 GB/s"));
   EXPECT_TRUE(says(t1, "20.0 GB/s"));
   EXPECT_TRUE(says(t1, "by calibration"));
-  EXPECT_TRUE(says(t1, "worth it from 2 uses"));
+  EXPECT_TRUE(says(t1, "worth it from 5 uses"));
   EXPECT_TRUE(says(t1, "thread 1"));
   EXPECT_TRUE(says(t1, "Expected gain"));
 }
