@@ -226,7 +226,8 @@ ImportStatus import_file(const std::string& path, const ImportOptions& options, 
       any = any || got > 0;
       return got;
     };
-    status = import_stream(read, path, options, out, why);
+    // Where it lies, which may be a folder that is gone soon, says nothing about it.
+    status = import_stream(read, path.substr(path.find_last_of('/') + 1), options, out, why);
   } else {
     *out = Trace();
   }
