@@ -128,18 +128,17 @@ class Fixer {
       part = std::max(0.0, length_ - fix_.busy_ns) / gain;
       if (bound != nullptr) *bound = true;
     }
+    double owed = 0;  // of waits that become longer and have no length here to become it
     for (size_t k = 0; k < wanted.size(); ++k) {
       const uint32_t row = queue.rows()[k];
+      const double less = part * static_cast<double>(recorded[k] - wanted[k]) - owed;
+      owed = std::max(0.0, -less);
       if (waits_.of_thread.count(loader.thread[row]) == 0) continue;
-      const Interval whole{loader.start[row], wait_end(loader, row)};
-      const Interval seen = clip(whole.begin, whole.end, window);
+      const Interval seen = clip(loader.start[row], wait_end(loader, row), window);
       if (seen.length() == 0) continue;
-      const double less = part * static_cast<double>(recorded[k] - wanted[k]);
-      const Ns left = whole.length() - to_ns(std::round(less));
-      // A wait may become longer, where the position was set.
-      plan.host_time.push_back({loader.thread[row], seen,
-                                less < 0 ? seen.length() + to_ns(std::round(-less))
-                                         : std::clamp<Ns>(left, 0, seen.length())});
+      owed = 0;
+      const double left = static_cast<double>(seen.length()) - less;
+      plan.host_time.push_back({loader.thread[row], seen, to_ns(std::round(std::max(0.0, left)))});
     }
   }
 
