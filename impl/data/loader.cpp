@@ -157,7 +157,7 @@ void BatchLoader::set_depth(uint32_t prefetch, uint32_t workers) {
   if (state_ != nullptr) {
     release_held();
     if (state_->threaded) end_workers();
-    taken_before_ += state_->taken;
+    taken_before_ += state_->skipped + state_->taken + numbers_ahead();
     state_.reset();
   }
   options_.prefetch = prefetch;
@@ -236,7 +236,7 @@ bool BatchLoader::next(LoaderBatch& batch) {
   batch.wait_ns = wait_ns;
   batch.gather_ns = slot.gather_ns;
   batch.gather_thread = slot.thread;
-  batch.number = taken_before_ + state.taken;
+  batch.number = taken_before_ + state.skipped + state.taken;
   ++position_.batch;
   return true;
 }
@@ -276,6 +276,7 @@ void BatchLoader::restart() {
       if (std::exchange(state.slot_of(n).filled, false)) ++waiting[state.worker_of(n)];
     }
     ++state.generation;
+    state.skipped += numbers_ahead();
     state.from = state.taken;
     state.from_position = position_;
   }

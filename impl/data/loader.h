@@ -154,6 +154,10 @@ class BatchLoader {
   static uint64_t next_number();
 
   const uint64_t number_ = next_number();
+  // No fewer than batches are ahead: what is gathered for nothing keeps the numbers that it has. A
+  // multiple of workers(), so that a number still tells whose batch it is.
+  uint64_t numbers_ahead() const { return uint64_t{slots()} * (workers() > 0 ? workers() : 1); }
+
   uint64_t taken_before_ = 0;  // under another depth
   LoaderOptions options_;
   int64_t rows_ = 0;

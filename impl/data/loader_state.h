@@ -69,6 +69,7 @@ struct BatchLoader::State {
   // All below are guarded by the mutex.
   enum class Start : uint8_t { waiting, go, never } start = Start::waiting;
   uint64_t generation = 0;  // of `from`: a restart makes the workers begin again there
+  uint64_t skipped = 0;     // numbers that no batch has, as those of restarts were used
   uint64_t from = 0;        // the batch with which the generation began
   LoaderPosition from_position;
   uint64_t taken = 0;

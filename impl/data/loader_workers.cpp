@@ -135,6 +135,7 @@ void BatchLoader::work(Worker& me) noexcept {
     }
     Slot* slot = nullptr;
     LoaderPosition at;
+    uint64_t number = 0;
     {
       const TurnHold turn(turns_of(stage));
       std::unique_lock lock(state.mutex);
@@ -152,10 +153,11 @@ void BatchLoader::work(Worker& me) noexcept {
         batch = state.from + (me.number + step - state.from % step) % step;
       }
       at = position_of(batch);
+      number = taken_before_ + state.skipped + batch + 1;
       slot = &state.slot_of(batch);
     }
     slot->thread = tid;
-    fill_traced(*slot, at, taken_before_ + batch + 1);
+    fill_traced(*slot, at, number);
     {
       const TurnHold turn(turns_of(stage));
       const std::lock_guard lock(state.mutex);

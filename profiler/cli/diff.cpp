@@ -24,22 +24,26 @@ constexpr Option kOptions[] = {
 
 constexpr const char* kNotes =
     "All figures are of one step of the analysed window. Differences are B less A, with the 95 %\n"
-    "confidence interval of Welch's t test on the lengths of the steps. A difference is called "
-    "noise\n"
-    "where the test gives a probability of 5 % or more (rows of kernels and copies: 1 % or more, "
-    "as\n"
-    "there are many of them). The test takes steps to be independent of each other; with less "
-    "than\n"
-    "two steps on a side nothing is tested. The parts of a step count every instant once.\n\n"
+    "confidence interval of Welch's t test on the lengths of the steps. A difference of less than\n"
+    "0.1 % is none (same), and noise where the test gives a probability of 5 % or more (rows of\n"
+    "kernels and copies: 1 % or more, as there are many of them). The test takes steps to be\n"
+    "independent of each other; with less than two steps on a side nothing is tested. The parts "
+    "of\n"
+    "a step count every instant once.\n\n"
     "Exit status: 0 whether or not anything changed, 1 where a trace cannot be read, 3 where one "
     "is too\n"
     "damaged for advice (the comparison is printed all the same).\n\n"
     "  millrace prof diff before.json.gz after.json.gz\n";
 
+constexpr double kMatters = 0.001;  // of the larger one: a smaller difference is none
+
 // "noise", "faster", "slower", or nothing known.
 std::string verdict(const Row& row, double level) {
   if (!row.difference.tested) return "not tested";
-  if (!row.difference.significant(level)) return row.difference.value == 0 ? "same" : "noise";
+  const double larger = std::max(row.a.mean, row.b.mean);
+  if (std::fabs(row.difference.value) < kMatters * larger || row.difference.value == 0)
+    return "same";
+  if (!row.difference.significant(level)) return "noise";
   return row.difference.value < 0 ? "faster" : "slower";
 }
 
@@ -150,6 +154,12 @@ void print_text(Output& out, const Profile& a, const Profile& b, const Compariso
   print_side(out, "B", b);
   if (const std::string text = unlike(a, b); !text.empty())
     out << wrap_text(safe_text(text), out.width(), 2) << "\n";
+  if ((a.summary.steps > 0) != (b.summary.steps > 0)) {
+    out << wrap_text(std::string("Only ") + (a.summary.steps > 0 ? "A" : "B") +
+                         " has steps: one step of it is set beside all of the other.",
+                     out.width(), 2)
+        << "\n";
+  }
 
   const Row& step = c.step;
   const bool steps = a.summary.steps > 0 && b.summary.steps > 0;

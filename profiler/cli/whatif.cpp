@@ -24,6 +24,8 @@ std::vector<std::string> split(const std::string& text, char at) {
   return out;
 }
 
+constexpr double kLeastRate = 1e6;  // no link between a host and a device is slower
+
 double need_figure(const std::string& part, const std::string& value) {
   const std::optional<double> figure = parse_figure(value);
   if (!figure || *figure <= 0) {
@@ -33,12 +35,25 @@ double need_figure(const std::string& part, const std::string& value) {
   return *figure;
 }
 
+// "50" might be anything.
+double need_rate(const std::string& part, const std::string& value) {
+  const double rate = need_figure(part, value);
+  if (value.find_first_not_of("0123456789.+-eE_ ") == std::string::npos && rate < kLeastRate) {
+    throw UsageError("--what-if has \"" + safe_text(part) + "\", which is " +
+                     printf_text("%g", rate) + " bytes a second; say 50GB/s");
+  }
+  return rate;
+}
+
 void parse_findings(WhatIf& what, const std::string& part, const std::string& value) {
   if (value == "all") {
     what.all_findings = true;
     return;
   }
-  for (const std::string& one : split(value, ',')) {
+  const std::vector<std::string> numbers = split(value, ',');
+  if (numbers.empty())
+    throw UsageError("--what-if has \"" + safe_text(part) + "\"; numbers or \"all\" must follow");
+  for (const std::string& one : numbers) {
     const std::optional<uint64_t> number = parse_natural(one);
     if (!number || *number == 0 || *number > UINT32_MAX) {
       throw UsageError("--what-if has \"" + safe_text(part) +
@@ -70,11 +85,12 @@ WhatIf parse_whatif(const std::string& text) {
     bool known = false;
     for (const auto& figure : kFigures) {
       if (name != figure.name) continue;
-      what.change.*figure.field = need_figure(part, value);
+      what.change.*figure.field =
+          name.starts_with("to_") ? need_rate(part, value) : need_figure(part, value);
       known = true;
     }
     if (known) continue;
-    if (name == "findings" && !value.empty()) {
+    if (name == "findings" && equals != std::string::npos) {
       parse_findings(what, part, value);
     } else if (name == "prefetch") {
       const std::optional<uint64_t> depth = parse_natural(value);
@@ -153,10 +169,11 @@ bool print_whatif(Output& out, const View& view, WhatIf what, bool json) {
   const std::string each = view.per_step();
   out << "\n  before  " << time_text(before) << each << " (replayed; measured "
       << time_text(measured) << ", off by " << share_text(std::fabs(prediction.replay_error))
-      << ")\n  after   " << time_text(after) << each << "\n  saves   " << time_text(before - after)
+      << ")\n  after   " << time_text(after) << each
+      << (after > before ? "\n  costs   " : "\n  saves   ") << time_text(std::fabs(before - after))
       << each;
   if (before > 0 && after > 0)
-    out << " (" << share_text((before - after) / before) << "), "
+    out << " (" << share_text(std::fabs(before - after) / before) << "), "
         << printf_text("%.2f times as fast", before / after);
   out << "\n";
   if (std::fabs(prediction.replay_error) > 0.05)

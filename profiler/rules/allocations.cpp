@@ -244,7 +244,7 @@ void find_churn(const RuleInput& input, const Stalls& stalls, std::vector<Findin
                    " that the allocator holds are not in use (" + show_share(share->second) +
                    "): trim the pool after the largest step, or allocate long-lived memory first.";
     }
-    finding.fix = {"pool_trim", 0, false};
+    finding.fix = {share != unused.end() ? "pool_trim" : "pool_warm_up", 0, false};
     estimate(input, finding);
     const std::string name =
         device == kNoRow ? std::string("the host") : device_name(trace, device);

@@ -19,7 +19,7 @@ constexpr size_t kMostNamed = 3;  // ops
 // From this share of a step on an op that is bound by memory is worth more than a note.
 constexpr double kLargeOp = 0.30;
 // So much above what the memory gives the data came out of a cache.
-constexpr double kFromCache = 1.25;
+constexpr double kFromCache = 1.1;
 // Any memory gives more than this: an op that moves less does not wait for it.
 constexpr double kSlowestMemory = 2e9;
 

@@ -14,6 +14,8 @@ using namespace rule;
 
 namespace {
 
+constexpr double kMainOp = 0.1;  // of the idle time that went by in an op: it is named
+
 // The rule that tells what to do about a cause.
 const char* rule_of(GapCause cause, bool has_steps) {
   switch (cause) {
@@ -44,8 +46,7 @@ void find_gap_causes(const RuleInput& input, const DeviceView& view,
     const Gap& gap = input.gaps[k];
     total += gap.end - gap.begin;
     for (size_t cause = 0; cause < causes.size(); ++cause) causes[cause] += gap.causes[cause];
-    const Ns host = gap.causes[static_cast<size_t>(GapCause::host_op)];
-    if (host > 0) ops.add(op_name(trace, gap.op), static_cast<double>(host));
+    ops.add(op_name(trace, gap.op), static_cast<double>(gap.op_ns));
   }
   const auto idle = static_cast<double>(total);
   if (!(share_of_window(input, idle) >= input.limits.g1_min_share)) return;
@@ -86,15 +87,20 @@ void find_gap_causes(const RuleInput& input, const DeviceView& view,
   estimate(input, finding);
 
   const auto unknown = static_cast<double>(causes[static_cast<size_t>(GapCause::unknown)]);
+  std::string in_ops;
+  for (const Tally::Row& row : ops.rows()) {
+    if (row.name.empty() || row.ns < kMainOp * idle) continue;
+    in_ops += (in_ops.empty() ? "" : ", ") + show_share(row.ns / idle) + " of it went by in " +
+              std::string(row.name) + " (" + show_count(row.count) + ")";
+  }
   const std::string device = device_name(trace, view.device);
   finding.title = device + " was idle " + show_share(share_of_window(input, idle)) +
                   " of the time, in " + show_count(gaps.size()) + " gaps";
-  finding.advice =
-      "Causes " + std::string(per_step_text(input)) +
-      ", the largest first: " + (list.empty() ? "none found" : list) + "; " +
-      show_share(unknown / idle) + " of the idle time could not be explained." +
-      (ops.text(1).empty() ? "" : " On the host most of it went by in " + ops.text(3) + ".") +
-      " The rules named with a cause say what removing it would gain.";
+  finding.advice = "Causes " + std::string(per_step_text(input)) +
+                   ", the largest first: " + (list.empty() ? "none found" : list) + "; " +
+                   show_share(unknown / idle) + " of the idle time could not be explained." +
+                   (in_ops.empty() ? "" : " On the host " + in_ops + ".") +
+                   " The rules named with a cause say what removing it would gain.";
   out.push_back(std::move(finding));
 }
 

@@ -1,6 +1,8 @@
 // I1: a program that waits for its next batch.
 #include <algorithm>
 #include <cmath>
+#include <set>
+#include <string_view>
 
 #include "profiler/rules/loader_fix.h"
 #include "profiler/rules/loader_times.h"
@@ -51,6 +53,11 @@ std::string how_to(const LoaderFix& fix, const LoaderFills& fills, const std::st
                              : std::string("or ")) +
           "make a batch cheaper.";
   }
+  if (fix.restarts > 0) {
+    how += " What they had made ahead was given up " + show_count(fix.restarts) +
+           (fix.restarts == 1 ? " time" : " times") +
+           ", where the position or the depth was set; what is waited for then no fix saves.";
+  }
   if (fix.processor_bound) {
     how += " The program computes for " + show_time(fix.busy_ns) + " on each of its " +
            show_number(fix.processors) +
@@ -61,8 +68,8 @@ std::string how_to(const LoaderFix& fix, const LoaderFills& fills, const std::st
 
 // input% = (loader wait + device waiting for the host + exposed copies to the device) / step, each
 // instant once. A wait under a running kernel is no loss and does not count.
-// several: there are other loaders that the program waits for.
-void find_slow_loader(const RuleInput& input, uint64_t number, bool several,
+// several: there are other loaders that the program waits for; named: there are other loaders.
+void find_slow_loader(const RuleInput& input, uint64_t number, bool several, bool named,
                       std::vector<Finding>& out) {
   const Trace& trace = input.timeline.trace();
   const Interval window = input.timeline.window();
@@ -173,7 +180,7 @@ void find_slow_loader(const RuleInput& input, uint64_t number, bool several,
                             "processor"
                       : "Input-bound: " + show_share(share) +
                             " of the time goes into getting a batch" +
-                            (several ? " of loader " + std::to_string(number) : "");
+                            (named ? " of loader " + std::to_string(number) : "");
   std::string split = figure(wait_ns) + " waiting for the loader";
   if (handing_ns > 0) split += ", " + figure(handing_ns) + " from the batch to its copy";
   if (copy_ns > 0) split += ", " + figure(copy_ns) + " copying with no kernel running";
@@ -184,21 +191,35 @@ void find_slow_loader(const RuleInput& input, uint64_t number, bool several,
   out.push_back(std::move(finding));
 }
 
-// While the program waits for one loader the other works ahead: with one of them mended it waits
-// for the other instead.
-void say_together(const RuleInput& input, size_t first, std::vector<Finding>& out) {
-  if (out.size() < first + 2) return;
+// While the program waits for one loader the others work ahead: with one of them mended it waits
+// for another instead. numbers: of all loaders that the program takes batches from.
+void say_together(const RuleInput& input, const std::set<uint64_t>& numbers, size_t first,
+                  std::vector<Finding>& out) {
+  if (out.size() == first || numbers.size() < 2) return;
   Plan all;
   Ns one_by_one = 0;
+  std::set<uint64_t> others = numbers;
   for (size_t k = first; k < out.size(); ++k) {
     if (out[k].withheld || out[k].plan.empty()) return;
     all.merge(out[k].plan);
     one_by_one += out[k].saving.expected;
+    for (const Fact& fact : out[k].facts) {
+      if (std::string_view(fact.name) == "loader") others.erase(static_cast<uint64_t>(fact.value));
+    }
+  }
+  for (const uint64_t number : others) {
+    for (const auto& [thread, list] : loader_waits(input, &number).of_thread) {
+      for (const Interval& one : list) all.host_time.push_back({thread, one, 0});
+    }
+    for (const auto& [thread, list] : loader_fills(input, number).of_thread) {
+      for (const Interval& one : list) all.host_time.push_back({thread, one, 0});
+    }
   }
   const Ns together = input.replay.saving(all);
   if (static_cast<double>(together) <= kWorthBoth * static_cast<double>(one_by_one)) return;
   for (size_t k = first; k < out.size(); ++k) {
-    out[k].advice += " Each loader hides behind the other: mended together they gain " +
+    out[k].advice += " The program takes batches from " + std::to_string(numbers.size()) +
+                     " loaders, and each hides behind the others: mended together they gain " +
                      show_time(static_cast<double>(together) / step_count(input)) +
                      (input.timeline.window_steps() > 0 ? " per step." : ".");
   }
@@ -216,9 +237,18 @@ void find_input(const RuleInput& input, std::vector<Finding>& out) {
   for (const auto& [number, ns] : waited) longest.emplace_back(-ns, number);
   std::sort(longest.begin(), longest.end());
   if (longest.size() > kMostLoaders) longest.resize(kMostLoaders);
+  const Interval window = input.timeline.window();
+  std::set<uint64_t> numbers;
+  for (uint32_t row = 0; row < loader.size(); ++row) {
+    if (loader.kind[row] == static_cast<uint8_t>(LoaderKind::next) &&
+        loader.start[row] >= window.begin && loader.start[row] < window.end)
+      numbers.insert(loader.loader[row]);
+  }
+  const bool several = longest.size() > 1;
   const size_t first = out.size();
-  for (const auto& [ns, number] : longest) find_slow_loader(input, number, longest.size() > 1, out);
-  say_together(input, first, out);
+  for (const auto& [ns, number] : longest)
+    find_slow_loader(input, number, several, several || numbers.size() > 1, out);
+  say_together(input, numbers, first, out);
 }
 
 }  // namespace mill::prof

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "profiler/rules/rule_help.h"
+#include "profiler/rules/tiny_kernels.h"
 
 namespace mill::prof {
 
@@ -232,7 +233,11 @@ void find_queue_full(const RuleInput& input, std::vector<Finding>& out) {
 
 void find_launches(const RuleInput& input, std::vector<Finding>& out) {
   for (const DeviceView& view : input.timeline.devices()) {
-    if (is_accelerator(input.timeline.trace(), view.device)) find_launch_bound(input, view, out);
+    if (!is_accelerator(input.timeline.trace(), view.device)) continue;
+    const size_t before = out.size();
+    find_launch_bound(input, view, out);
+    // Where the device waits for launches, that is told, and fusing is among what helps.
+    if (out.size() == before) find_tiny_kernels(input, view, out);
   }
   find_queue_full(input, out);
 }

@@ -13,6 +13,7 @@ namespace {
 
 constexpr uint32_t kMostWorkers = 64;  // mill_loader_set_prefetch takes no more
 constexpr double kMostWanted = 1024;
+constexpr double kRunsAtAll = 0.05;  // of a processor
 
 class Fixer {
  public:
@@ -28,6 +29,7 @@ class Fixer {
 
   LoaderFix run() {
     count_processors();
+    split_cpu_time();
     const auto now = static_cast<double>(fills_.workers.size());
     const double rest = std::max(1.0, length_ - static_cast<double>(raw_));
     const double work = fills_.count > 0 ? fills_.ns : static_cast<double>(raw_);
@@ -59,17 +61,28 @@ class Fixer {
     fix_.busy_ns = std::min(length_, cpu_ns_ / processors);
   }
 
-  // How many workers find a processor, beside what else the program computes. Of its CPU time, as
-  // much goes to making batches as that may have taken at most.
+  // Of the program's CPU time, as much goes to making batches as that may have taken at most.
+  void split_cpu_time() {
+    making_ = fills_.ns > 0 ? fills_.ns : static_cast<double>(raw_);
+    if (fix_.processors == 0 || making_ <= 0) return;
+    of_making_ = std::min(1.0, cpu_ns_ / making_);
+    others_ = (cpu_ns_ - of_making_ * making_) / std::max(1.0, length_);
+  }
+
+  // How many workers find a processor, beside what else the program computes.
   uint32_t most_workers() const {
     const auto now = static_cast<uint32_t>(fills_.workers.size());
-    if (fix_.processors == 0 || fills_.ns <= 0) return kMostWorkers;
-    const double of_fills = std::min(1.0, cpu_ns_ / fills_.ns);
-    const double others = (cpu_ns_ - of_fills * fills_.ns) / std::max(1.0, length_);
-    if (of_fills <= 0) return kMostWorkers;
+    if (of_making_ <= 0) return kMostWorkers;
     // One that has a processor for a part of the time counts; busy_ns bounds what it gains.
-    const double most = std::ceil((fix_.processors - others) / of_fills - 0.01);
+    const double most = std::ceil((fix_.processors - others_) / of_making_ - 0.01);
     return std::max({now, 1u, static_cast<uint32_t>(std::clamp<double>(most, 1, kMostWorkers))});
+  }
+
+  // While more threads want to run than there are processors, each gets its share of them.
+  double crowding(uint32_t workers) const {
+    if (of_making_ <= 0) return 1;
+    const double program = others_ > kRunsAtAll ? std::max(1.0, std::ceil(others_)) : 0;
+    return std::max(1.0, (of_making_ * workers + program) / fix_.processors);
   }
 
   Plan without_waits() const {
@@ -91,9 +104,13 @@ class Fixer {
 
   void by_queue(const LoaderQueue& queue) {
     const auto now = static_cast<uint32_t>(fills_.workers.size());
-    const QueueFix fixed = fix_queue(queue, now, std::max(now, most_workers()));
+    const double crowded = now > 0 ? crowding(now) : 1;
+    const QueueFix fixed =
+        fix_queue(queue, now, std::max(now, most_workers()),
+                  [&](uint32_t workers) { return std::max(1.0, crowding(workers) / crowded); });
     fix_.deeper = fixed.deeper;
     fix_.none = fixed.none;
+    fix_.restarts = queue.restarts();
     fix_.enough = now > 0 && queue.enough_workers() <= now;
     fix_.depth_now = queue.depth();
     fix_.depth = fixed.depth;
@@ -175,6 +192,9 @@ class Fixer {
   const double length_;
   Ns raw_ = 0;
   double cpu_ns_ = 0;
+  double making_ = 0;     // of all workers together
+  double of_making_ = 0;  // how much of a processor making a batch takes; 0: nobody knows
+  double others_ = 0;     // processors that the rest of the program takes, on average
   LoaderFix fix_;
 };
 

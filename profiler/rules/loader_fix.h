@@ -9,13 +9,14 @@
 namespace mill::prof::rule {
 
 struct LoaderFix {
-  bool none = false;     // neither workers nor batches ahead are of use
-  bool deeper = false;   // further ahead; else more workers, or the first
-  bool enough = false;   // the workers there are make batches as fast as they are asked for
-  double workers = 0;    // that it should have
-  double wanted = 0;     // that it should have if a loader could have any number
-  double depth_now = 0;  // batches ahead at most, as seen; 0 where the recording does not say
-  double depth = 0;      // that it should be ahead
+  bool none = false;      // neither workers nor batches ahead are of use
+  bool deeper = false;    // further ahead; else more workers, or the first
+  uint32_t restarts = 0;  // see LoaderQueue
+  bool enough = false;    // the workers there are make batches as fast as they are asked for
+  double workers = 0;     // that it should have
+  double wanted = 0;      // that it should have if a loader could have any number
+  double depth_now = 0;   // batches ahead at most, as seen; 0 where the recording does not say
+  double depth = 0;       // that it should be ahead
   // What the program computes on all its threads keeps its processors busy for so long: it cannot
   // become shorter than that. 0 where the recording does not say.
   double processors = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <numeric>
 
@@ -40,18 +41,25 @@ LoaderQueue::LoaderQueue(const Trace& trace, Interval window, uint64_t number,
   if (first_ == last_) return;
   Ns waited = 0;
   Ns unknown = 0;
-  uint32_t runs = 0;
+  Ns between_made = 0;
+  uint32_t back = 0;
   for (uint32_t k = first_; k < last_; ++k) {
     const Take& take = takes_[k];
-    runs += take.first == k && k > first_;
-    making_ += take.done - take.begun;
+    restarts_ += take.first == k && k > first_;
+    back += k > first_ && take.batch <= takes_[k - 1].batch;
     const Ns next = k + 1 < takes_.size() ? takes_[k + 1].asked : window.end;
-    between_ += std::max<Ns>(0, std::min(next, window.end) - take.given);
+    const Ns between = std::max<Ns>(0, std::min(next, window.end) - take.given);
+    between_ += between;
+    if (take.made) {
+      making_ += take.done - take.begun;
+      between_made += between;
+    }
     waited += take.given - take.asked;
-    if (!take.made) unknown += take.given - take.asked;
+    if (makers_[k] == kNoRow && !take.made) unknown += take.given - take.asked;
   }
-  set_pace(0);
-  if (2 * runs > last_ - first_) return;  // not numbered one after the other
+  lead_ = takes_[first_].asked - window.begin;
+  enough_ = static_cast<double>(making_) / static_cast<double>(std::max<Ns>(between_made, 1));
+  if (2 * back > last_ - first_) return;  // it has no numbers
   known_ = static_cast<double>(unknown) <= kMostUnknown * static_cast<double>(waited);
   if (workers.empty()) return;
   for (Take& take : takes_) take.fixed = take.begun < takes_[0].asked;
@@ -59,10 +67,8 @@ LoaderQueue::LoaderQueue(const Trace& trace, Interval window, uint64_t number,
 }
 
 void LoaderQueue::set_pace(Ns window) {
-  if (first_ == last_) return;
-  extra_ = std::max<Ns>(0, window - between_) / (last_ - first_);
-  const Ns rest = std::max<Ns>({window, between_, 1});
-  enough_ = std::ceil(static_cast<double>(making_) / static_cast<double>(rest));
+  if (between_ > 0)
+    pace_ = std::max(1.0, static_cast<double>(window - lead_) / static_cast<double>(between_));
 }
 
 void LoaderQueue::find_takes(const Trace& trace, uint64_t number,
@@ -86,12 +92,17 @@ void LoaderQueue::find_takes(const Trace& trace, uint64_t number,
     take.first = goes_on ? takes_.back().first : at;
     const uint32_t fill = of_row[row];
     const uint32_t thread = fill == kNoRow ? kNoRow : loader.thread[fill];
-    // What workers of another depth made stays as it was.
+    // What workers of another depth made stays as it was. A thread that makes its own batches may
+    // say no more than how long that took.
     take.made = thread != kNoRow && (workers.empty() || std::find(workers.begin(), workers.end(),
                                                                   thread) != workers.end());
     if (take.made) {
       take.begun = loader.start[fill];
       take.done = loader.end[fill];
+    } else if (workers.empty()) {
+      take.made = true;
+      take.begun = take.asked;
+      take.done = take.given;
     }
     if (!goes_on && at > 0) {
       const Ns before = takes_.back().given;
@@ -146,7 +157,7 @@ std::vector<Ns> LoaderQueue::waits(uint32_t workers, uint32_t depth, double slow
   Ns set = begin;  // the position
   for (uint32_t k = 0; k < last_; ++k) {
     const Take& take = takes_[k];
-    if (k > 0) now += take.asked - takes_[k - 1].given + extra_;
+    if (k > 0) now += times(take.asked - takes_[k - 1].given, pace_);
     if (take.first == k && k > 0) set = now - (take.asked - take.set);
     asked[k] = now;
     const Ns was = take.given - take.asked;
@@ -172,7 +183,8 @@ std::vector<Ns> LoaderQueue::waits(uint32_t workers, uint32_t depth, double slow
   return out;
 }
 
-QueueFix fix_queue(const LoaderQueue& queue, uint32_t workers, uint32_t most_workers) {
+QueueFix fix_queue(const LoaderQueue& queue, uint32_t workers, uint32_t most_workers,
+                   const std::function<double(uint32_t)>& slower) {
   struct Choice {
     uint32_t workers;
     uint32_t depth;
@@ -182,7 +194,7 @@ QueueFix fix_queue(const LoaderQueue& queue, uint32_t workers, uint32_t most_wor
   const uint32_t depth = queue.depth();
   const auto choice = [&](uint32_t w, uint32_t d) {
     Choice one{w, std::max({d, w, 2u}), {}, 0};
-    one.waits = queue.waits(one.workers, one.depth);
+    one.waits = queue.waits(one.workers, one.depth, slower(one.workers));
     one.total = std::accumulate(one.waits.begin(), one.waits.end(), Ns{0});
     return one;
   };
@@ -226,7 +238,8 @@ QueueFix fix_queue(const LoaderQueue& queue, uint32_t workers, uint32_t most_wor
   fix.workers = chosen.workers;
   fix.depth = chosen.depth;
   fix.waits = std::move(chosen.waits);
-  fix.waits_lower = fix.none ? fix.waits : queue.waits(fix.workers, fix.depth, kSlower);
+  fix.waits_lower =
+      fix.none ? fix.waits : queue.waits(fix.workers, fix.depth, kSlower * slower(fix.workers));
   return fix;
 }
 

@@ -2,7 +2,9 @@
 // workers or further ahead.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "profiler/timeline/rows.h"
@@ -22,6 +24,9 @@ class LoaderQueue {
 
   // Whether the recording says who made the batches that were waited for: it numbers them.
   bool known() const { return known_; }
+  // How often in the window what had been made ahead was given up: the position was set, or the
+  // depth.
+  uint32_t restarts() const { return restarts_; }
   // How many batches it was seen to be ahead, at most; 0 where no worker makes any.
   uint32_t depth() const { return depth_; }
   // The rows of `next` in the window, by time.
@@ -32,7 +37,7 @@ class LoaderQueue {
   // than the program takes from batch to batch, that is how fast they are asked for in the end.
   void set_pace(Ns window);
   // How many make batches as fast as the program would ask for them if it never waited.
-  double enough_workers() const { return enough_; }
+  double enough_workers() const { return std::ceil(enough_ / pace_); }
   // Per row how long it would wait. slower: making a batch takes so many times as long. depth is
   // at least 1 and workers, as in a loader.
   std::vector<Ns> waits(uint32_t workers, uint32_t depth, double slower = 1) const;
@@ -59,9 +64,11 @@ class LoaderQueue {
   uint32_t first_ = 0;            // the first take in the window
   uint32_t last_ = 0;             // after the last
   uint32_t depth_ = 0;
-  Ns making_ = 0;   // in the window
-  Ns between_ = 0;  // from one batch to the asking for the next
-  Ns extra_ = 0;    // that it takes longer for each, for the device
+  uint32_t restarts_ = 0;
+  Ns making_ = 0;    // in the window
+  Ns between_ = 0;   // from one batch to the asking for the next
+  Ns lead_ = 0;      // from the beginning of the window to the first
+  double pace_ = 1;  // so many times as long is it from batch to batch, for the device
   double enough_ = 1;
   bool known_ = false;
 };
@@ -75,7 +82,9 @@ struct QueueFix {
   std::vector<Ns> waits_lower;
 };
 // The smallest change that takes away nearly all of the waiting that can be taken away. workers:
-// how many there are, 0: the thread that asks makes the batches.
-QueueFix fix_queue(const LoaderQueue& queue, uint32_t workers, uint32_t most_workers);
+// how many there are, 0: the thread that asks makes the batches. slower: how many times as long a
+// batch takes if there are so many.
+QueueFix fix_queue(const LoaderQueue& queue, uint32_t workers, uint32_t most_workers,
+                   const std::function<double(uint32_t)>& slower);
 
 }  // namespace mill::prof::rule

@@ -63,6 +63,43 @@ std::span<const RuleFunction> rule_functions() {
   return kRuleFunctions;
 }
 
+namespace {
+
+// " (see S1, T7)": what no finding is about is not to be seen.
+void drop_references(const std::vector<Finding>& findings, std::string& text) {
+  static constexpr std::string_view kBegin = " (see ";
+  static constexpr std::string_view kRest =
+      " The rules named with a cause say what removing it would gain.";
+  bool any = false;
+  bool left = false;
+  for (size_t at = text.find(kBegin); at != std::string::npos; at = text.find(kBegin, at)) {
+    const size_t first = at + kBegin.size();
+    const size_t end = text.find(')', first);
+    if (end == std::string::npos) break;
+    any = true;
+    std::string kept;
+    for (size_t from = first; from < end;) {
+      const size_t to = std::min(end, text.find(", ", from));
+      const std::string name = text.substr(from, to - from);
+      // Not every one is the name of a rule: first-use costs.
+      const bool there =
+          name.size() > 3 || std::any_of(findings.begin(), findings.end(), [&](const Finding& one) {
+            return name == rule_id_text(one.rule);
+          });
+      if (there) kept += (kept.empty() ? "" : ", ") + name;
+      from = to + 2;
+    }
+    left = left || !kept.empty();
+    const std::string now = kept.empty() ? "" : std::string(kBegin) + kept + ")";
+    text.replace(at, end + 1 - at, now);
+    at += now.size();
+  }
+  if (const size_t at = text.find(kRest); any && !left && at != std::string::npos)
+    text.erase(at, kRest.size());
+}
+
+}  // namespace
+
 std::vector<Finding> run_rules(const RuleInput& input, uint32_t joint) {
   std::vector<Finding> findings;
   if (input.health.verdict == Confidence::refuse) return findings;
@@ -72,6 +109,7 @@ std::vector<Finding> run_rules(const RuleInput& input, uint32_t joint) {
     return std::make_tuple(-a.saving.expected, -a.saving.upper, a.rule) <
            std::make_tuple(-b.saving.expected, -b.saving.upper, b.rule);
   });
+  for (Finding& finding : findings) drop_references(findings, finding.advice);
   uint32_t rank = 0;
   for (Finding& finding : findings) finding.rank = ++rank;
   give_joint_ranks(input, joint, findings);

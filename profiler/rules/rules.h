@@ -42,6 +42,8 @@ struct Thresholds {
   double g2_windows = 30;
   double l1_kernel_ns = 10e3;
   double l1_launch_share = 0.15;
+  double l1_tiny_ns = 3e3;  // about the shortest that a kernel can be, with some work
+  double l1_tiny_share = 0.2;
   double l2_min_share = 0.01;
   double i1_moderate = 0.05;
   double i1_high = 0.20;

@@ -27,6 +27,7 @@ constexpr std::array kThresholds = {
     MILL_PROF_THRESHOLD(g1_min_gap_ns),   MILL_PROF_THRESHOLD(g1_min_share),
     MILL_PROF_THRESHOLD(g2_utilisation),  MILL_PROF_THRESHOLD(g2_windows),
     MILL_PROF_THRESHOLD(l1_kernel_ns),    MILL_PROF_THRESHOLD(l1_launch_share),
+    MILL_PROF_THRESHOLD(l1_tiny_ns),      MILL_PROF_THRESHOLD(l1_tiny_share),
     MILL_PROF_THRESHOLD(l2_min_share),    MILL_PROF_THRESHOLD(i1_moderate),
     MILL_PROF_THRESHOLD(i1_high),         MILL_PROF_THRESHOLD(a1_unused_share),
     MILL_PROF_THRESHOLD(o1_budget),       MILL_PROF_THRESHOLD(c1_bandwidth),

@@ -130,7 +130,8 @@ void LiveSession::follow(uint16_t clock) {
     base.notes.push_back(base.devices[other].name + " has another clock and is left out");
   }
   base.has_device_clock = !watched_.empty();
-  if (!recording_) recording_ = engine_.set_mask(MILL_TRACE_RECORDS, nullptr) == MILL_OK;
+  if (!recording_ && !stopping_)
+    recording_ = engine_.set_mask(MILL_TRACE_RECORDS, nullptr) == MILL_OK;
   recorded_ = {{started_, INT64_MAX}};
   holes_ = false;
 }
@@ -152,10 +153,10 @@ mill_status LiveSession::stop(std::string*) {
   const std::lock_guard lock(mutex_);
   engine_.set_mask(0, nullptr);
   const Ns now = engine_.now();
-  if (recording_ && !recorded_.empty()) recorded_.back().end = now;
-  recording_ = false;
   for (int k = 0; k < kMostDrains && drain_once() > 0; ++k) {
   }
+  if (!recorded_.empty() && recorded_.back().end == INT64_MAX) recorded_.back().end = now;
+  recording_ = false;
   try {
     sample(now);
   } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): a stop cannot fail

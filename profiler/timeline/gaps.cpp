@@ -13,6 +13,8 @@ namespace mill::prof {
 
 namespace {
 
+constexpr Ns kLeastPart = 10;  // a tenth of a gap: an op with less does not stand for it
+
 bool is_wait(CallKind kind) {
   return kind == CallKind::sync_event || kind == CallKind::sync_stream ||
          kind == CallKind::sync_device;
@@ -115,7 +117,6 @@ class Causes {
   void split(Gap* gap, uint32_t thread, bool has_call, Interval call) {
     const Interval all{gap->begin, gap->end};
     rest_.assign(1, all);
-    taken_.clear();
     take(gap, GapCause::profiler, anywhere_.profiler, all);
     take(gap, GapCause::profiler, on_device_.profiler, all);
     take(gap, GapCause::module_load, anywhere_.module_load, all);
@@ -138,9 +139,8 @@ class Causes {
       take(gap, GapCause::latency, IntervalSet({{std::max(call.end, all.begin), all.end}}), all);
     }
     if (work != nullptr) {
-      taken_.clear();
       take(gap, GapCause::host_op, work->host, before);
-      gap->op = longest_op(*work);
+      find_main_op(*work, before, gap);
     }
     Ns left = 0;
     for (const Interval& one : rest_) left += one.length();
@@ -174,7 +174,7 @@ class Causes {
             IntervalSet(std::move(queue_full))};
   }
 
-  // Gives the cause what is left of the gap in `set` and in `where`; that is put into taken_.
+  // Gives the cause what is left of the gap in `set` and in `where`.
   void take(Gap* gap, GapCause cause, const IntervalSet& set, Interval where) {
     Ns length = 0;
     left_.clear();
@@ -190,7 +190,6 @@ class Causes {
         if (at < cut.begin) left_.push_back({at, cut.begin});
         at = cut.end;
         length += cut.length();
-        taken_.push_back(cut);
       }
       if (at < one.end) left_.push_back({at, one.end});
     }
@@ -198,34 +197,33 @@ class Causes {
     gap->causes[static_cast<int>(cause)] += length;
   }
 
-  // The op that most of taken_ is.
-  uint32_t longest_op(const ThreadWork& work) {
+  // The op in which most of `time` went by. A gap that hardly any op was in has none.
+  void find_main_op(const ThreadWork& work, Interval time, Gap* gap) {
     sums_.clear();
-    for (const Interval& one : taken_) {
-      auto piece =
-          std::upper_bound(work.pieces.begin(), work.pieces.end(), one.begin,
-                           [](Ns t, const ThreadWork::Piece& p) { return t < p.time.end; });
-      for (; piece != work.pieces.end() && piece->time.begin < one.end; ++piece) {
-        const Interval both{std::max(piece->time.begin, one.begin),
-                            std::min(piece->time.end, one.end)};
-        sums_.push_back({piece->op, both.length()});
-      }
+    auto piece = std::upper_bound(work.pieces.begin(), work.pieces.end(), time.begin,
+                                  [](Ns t, const ThreadWork::Piece& p) { return t < p.time.end; });
+    for (; piece != work.pieces.end() && piece->time.begin < time.end; ++piece) {
+      const Interval both{std::max(piece->time.begin, time.begin),
+                          std::min(piece->time.end, time.end)};
+      sums_.push_back({piece->op, both.length()});
     }
     std::sort(sums_.begin(), sums_.end());
     uint32_t best = kNoRow;
-    Ns best_length = 0;
+    Ns most = 0;
     for (size_t begin = 0; begin < sums_.size();) {
-      Ns length = 0;
+      Ns sum = 0;
       size_t end = begin;
       for (; end < sums_.size() && sums_[end].first == sums_[begin].first; ++end)
-        length += sums_[end].second;
-      if (length > best_length) {
+        sum += sums_[end].second;
+      if (sum > most) {
         best = sums_[begin].first;
-        best_length = length;
+        most = sum;
       }
       begin = end;
     }
-    return best;
+    if (most <= (gap->end - gap->begin) / kLeastPart) return;
+    gap->op = best;
+    gap->op_ns = most;
   }
 
   const ThreadWork& work_of(uint32_t thread) {
@@ -321,7 +319,6 @@ class Causes {
   OverheadSets on_device_;
   std::vector<Interval> rest_;
   std::vector<Interval> left_;
-  std::vector<Interval> taken_;
   std::vector<std::pair<uint32_t, Ns>> sums_;
 };
 

@@ -257,7 +257,7 @@ LinkCounts count(const Trace& trace, const Rows& calls_of) {
       std::find(work.kind.begin(), work.kind.end(),
                 static_cast<uint8_t>(WorkKind::host_function)) != work.kind.end();
   for (uint32_t row = 0; row < work.size(); ++row) {
-    if (work.op[row] == kNoRow) ++counts.work_without_op;
+    if (work.op[row] == kNoRow && work.copy[row] == kNoRow) ++counts.work_without_op;
     if (work.call[row] == kNoRow && !calls.empty()) ++counts.work_without_call;
   }
   // A runtime that is built on a driver shows one launch twice, one call inside the other: it

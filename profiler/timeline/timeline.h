@@ -136,7 +136,8 @@ struct Gap {
   Ns end = 0;
   uint32_t step = kNoRow;      // index into steps(): the one that it ends in
   uint32_t next = kNoRow;      // the row of Work that ends it; none on a CPU device
-  uint32_t op = kNoRow;        // the op that most of host_op is
+  uint32_t op = kNoRow;        // the op in which most of it went by on the host,
+  Ns op_ns = 0;                // ... and how much
   Ns causes[kGapCauses] = {};  // add up to end - begin exactly
 };
 

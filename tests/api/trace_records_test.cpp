@@ -255,6 +255,51 @@ TEST_F(TraceRecords, ALoaderTellsOfItsWaitsAndOfTheBatchesItsThreadMade) {
   mill_tensor_release(column);
 }
 
+// Numbers tell where the position was set: batches that were made ahead for nothing keep theirs.
+TEST_F(TraceRecords, ALoaderThatIsRewoundLeavesNumbersOut) {
+  ASSERT_EQ(mill_trace_set_mask(context_, MILL_TRACE_LOADER, err_), MILL_OK);
+  mill_tensor* column = tensor({0, 1, 2, 3, 4, 5, 6, 7});
+  mill_loader_opts opts{};
+  opts.size = sizeof opts;
+  opts.type = MILL_STRUCT_LOADER_OPTS;
+  opts.batch = 1;
+  opts.prefetch = 3;
+  opts.workers = 2;
+  mill_loader* loader = nullptr;
+  ASSERT_EQ(mill_loader_create(context_, &column, 1, &opts, &loader, err_), MILL_OK);
+  const auto take = [&](int batches) {
+    for (int k = 0; k < batches; ++k) {
+      mill_tensor* batch = nullptr;
+      ASSERT_EQ(mill_loader_next(loader, exec_, &batch, 1, err_), MILL_OK);
+      mill_tensor_release(batch);
+    }
+  };
+  take(3);
+  ASSERT_EQ(mill_loader_rewind(loader, err_), MILL_OK);
+  take(2);
+  ASSERT_EQ(mill_loader_set_prefetch(loader, 2, 1, err_), MILL_OK);
+  take(2);
+  mill_loader_release(loader);
+  std::vector<uint64_t> asked;
+  std::vector<uint64_t> made;
+  for (const mill_trace_record& record : of_kind(drain(), MILL_RECORD_LOADER))
+    (record.detail == MILL_RECORD_LOADER_FILL ? made : asked).push_back(record.instance);
+  ASSERT_EQ(asked.size(), 7u);
+  EXPECT_EQ(std::vector<uint64_t>(asked.begin(), asked.begin() + 3),
+            (std::vector<uint64_t>{1, 2, 3}));
+  // Four slots: no batch that was made before has the number of one made after.
+  EXPECT_GT(asked[3], 3u + 4u);
+  EXPECT_EQ(asked[3] % 2, 4u % 2) << "each worker makes every second one still";
+  EXPECT_EQ(asked[4], asked[3] + 1);
+  EXPECT_GT(asked[5], asked[4] + 4u) << "another depth begins anew too";
+  EXPECT_EQ(asked[6], asked[5] + 1);
+  std::sort(made.begin(), made.end());
+  EXPECT_EQ(std::adjacent_find(made.begin(), made.end()), made.end()) << "a number was used twice";
+  for (const uint64_t number : asked)
+    EXPECT_TRUE(std::binary_search(made.begin(), made.end(), number)) << number;
+  mill_tensor_release(column);
+}
+
 class TraceRecordsOfADevice : public TraceRecords {
  protected:
   void SetUp() override {

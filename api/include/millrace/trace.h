@@ -85,7 +85,8 @@ enum mill_record_memories {
 
 /* One record. 128 bytes, frozen; a field that a kind does not use is 0.
  *   instance   OP: the op call's number, unique in the context. Of a loader: the batch, counted
- *              from 1 over the life of what `storage` names. Others: the op call it happened in
+ *              from 1 over the life of what `storage` names, without the numbers of batches that
+ *              were made ahead and given up. Others: the op call it happened in
  *   forward    of an op run by a backward pass: the instance of the forward op it differentiates.
  *              Of a copy from a tensor: the storage id of that tensor
  *   tensor     tensor id: of an op, its first output; of a copy, the tensor that is not the host's

@@ -148,5 +148,54 @@ TEST(QueueFull, IsInferredFromLongLaunchesOntoAFullQueue) {
   EXPECT_GT(fact(*found, "blocked_share"), 0.3);
 }
 
+// `tiny` kernels of 1 us after a large one, all launched while that runs: the device hardly waits.
+// One for all of them is shorter by all but one; one for each two by half of them.
+Trace busy_with_little(int tiny, Ns large, Ns each = 1 * us) {
+  Builder b;
+  const Ns period = large + tiny * each;
+  for (int k = 0; k < kSteps; ++k) {
+    const Ns t = k * period;
+    Ns launched = t;
+    b.kernel("gemm", launched += 100, t + 100, t + large, 100);
+    for (int n = 0; n < tiny; ++n) {
+      const Ns start = t + large + n * each;
+      b.kernel("relu", launched += 100, start, start + each, 100);
+    }
+    b.call(CallKind::sync_device, "cudaDeviceSynchronize", launched, t + period);
+    b.step(k, t, t + period);
+  }
+  return std::move(b.trace);
+}
+
+TEST(TinyKernels, OneForEachSeriesSavesTheRest) {
+  RuleCase c(busy_with_little(10, 10 * us));
+  const auto findings = c.run(find_launches);
+  const Finding* found = find_rule(findings, RuleId::L1);
+  ASSERT_NE(found, nullptr);
+  EXPECT_NEAR(static_cast<double>(found->saving.expected), kSteps * 9e3, kSteps * 90);
+  EXPECT_NEAR(static_cast<double>(found->saving.lower), kSteps * 5e3, kSteps * 50);
+  EXPECT_EQ(fact(*found, "tiny_kernels_per_step"), 10);
+  EXPECT_EQ(fact(*found, "mean_tiny_ns"), 1000);
+  EXPECT_NEAR(fact(*found, "tiny_share"), 0.5, 1e-9);
+  EXPECT_STREQ(found->fix.knob, "fuse");
+  EXPECT_EQ(found->severity, Severity::major);
+  EXPECT_TRUE(says(found->advice, "relu (100)")) << found->advice;
+}
+
+// 10 of 50 are a fifth, 10 of 49 more; kernels of 3 us are not tiny; a single one is no series.
+TEST(TinyKernels, SayNothingBelowTheirShareOrAboveTheirLength) {
+  RuleCase at(busy_with_little(10, 40 * us));
+  EXPECT_EQ(find_rule(at.run(find_launches), RuleId::L1), nullptr);
+  RuleCase above(busy_with_little(10, 39 * us));
+  EXPECT_NE(find_rule(above.run(find_launches), RuleId::L1), nullptr);
+  RuleCase longer(busy_with_little(10, 10 * us, 3 * us));
+  EXPECT_EQ(find_rule(longer.run(find_launches), RuleId::L1), nullptr);
+  RuleCase shorter(busy_with_little(10, 10 * us, 2999));
+  EXPECT_NE(find_rule(shorter.run(find_launches), RuleId::L1), nullptr);
+  RuleCase one(busy_with_little(1, 1 * us));
+  one.limits.l1_tiny_ns = 500;
+  EXPECT_EQ(find_rule(one.run(find_launches), RuleId::L1), nullptr);
+}
+
 }  // namespace
 }  // namespace mill::prof::test
