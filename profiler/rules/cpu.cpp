@@ -227,7 +227,9 @@ void find_idle_pool(const RuleInput& input, std::vector<Finding>& out) {
   const auto [used, span] = growth(input, "cpu_time_ns");
   // Values from a small part of the window say nothing of the rest.
   if (threads <= 1 || used < 0 || span <= 0 || span < input.timeline.window().length() / 2) return;
-  const double idle = 1 - used / (static_cast<double>(span) * threads);
+  // A thread that waits for a processor is not idle.
+  const double delayed = std::max(0.0, growth(input, "run_delay_ns").value);
+  const double idle = 1 - (used + delayed) / (static_cast<double>(span) * threads);
   if (!(idle > input.limits.c1_idle_share)) return;
   Finding finding;
   finding.rule = RuleId::C1;

@@ -189,6 +189,8 @@ constexpr auto kFigures = std::to_array<Figure>({
     {"recorded_ns", kAny, "the profiler's own work as the recording has it, overlaps counted once"},
     {"reserved_bytes", kAny, "memory that the allocator held at the end of the window"},
     {"round_trips", kAny, "copies that brought back unchanged what had left the device"},
+    {"run_delay_ns", kAny,
+     "time in which threads of the program wanted a processor and had none, added up"},
     {"runs", kAny, "series of small copies, each of one direction and stream, with short gaps"},
     {"share", kAny, "time in the calls divided by the analysed window"},
     {"slow_peer_copies", kAny,

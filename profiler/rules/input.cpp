@@ -16,6 +16,7 @@ using namespace rule;
 namespace {
 
 constexpr size_t kMostLoaders = 4;
+constexpr double kSomeStarved = 0.1;
 constexpr double kWorthBoth = 1.2;  // of what the fixes of several loaders gain one by one
 
 // starved: how long workers had no processor, where that is what makes the waits; else empty.
@@ -132,7 +133,12 @@ void find_slow_loader(const RuleInput& input, uint64_t number, bool several, boo
   // that got none is time in which those processors did something else: nothing ahead saves it.
   const auto raw = static_cast<double>(waiting.length());
   const auto starved = static_cast<double>(view == nullptr ? starved_length(input, number) : 0);
-  const bool no_processor = starved > 0.5 * raw && fix.workers <= now_working;
+  // Workers may also lose one in the middle of a batch: then all threads of the program wait for
+  // processors.
+  const double delay = growth(input, "run_delay_ns").value;
+  const bool crowded = delay > raw && starved > kSomeStarved * raw;
+  const bool no_processor =
+      (starved > 0.5 * raw || (view == nullptr && crowded)) && fix.workers <= now_working;
   if (!no_processor && !fix.none) {
     finding.plan = std::move(fix.plan);
     finding.plan_lower = std::move(fix.plan_lower);
@@ -154,6 +160,7 @@ void find_slow_loader(const RuleInput& input, uint64_t number, bool several, boo
   if (number != 0) finding.facts.push_back({"loader", static_cast<double>(number), Unit::none});
   if (fix.depth_now > 0) finding.facts.push_back({"batches_ahead", fix.depth_now, Unit::none});
   if (starved > 0) finding.facts.push_back({"no_processor_ns", starved, Unit::ns});
+  if (no_processor && delay >= 0) finding.facts.push_back({"run_delay_ns", delay, Unit::ns});
   if (fix.processors > 0) {
     finding.facts.push_back({"processors", fix.processors, Unit::none});
     finding.facts.push_back({"processors_busy_ns", fix.busy_ns, Unit::ns});

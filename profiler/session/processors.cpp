@@ -1,9 +1,12 @@
 #include "profiler/session/processors.h"
 
+#include <dirent.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
+#include <memory>
 #include <string>
 #include <thread>
 
@@ -38,6 +41,25 @@ double usable_processors() {
     if (group.empty()) return usable;
     group.resize(std::min(group.find_last_of('/'), group.size() - 1));
   }
+}
+
+double run_delay_ns() {
+  constexpr int kMostThreads = 256;  // each is a file to read
+  const std::unique_ptr<DIR, int (*)(DIR*)> tasks(opendir("/proc/self/task"), closedir);
+  if (tasks == nullptr) return -1;
+  const std::string own = std::to_string(gettid());
+  double sum = 0;
+  int threads = 0;
+  while (const dirent* const entry = readdir(tasks.get())) {
+    if (entry->d_name[0] == '.' || own == entry->d_name) continue;
+    if (++threads > kMostThreads) return -1;
+    // "running waiting slices"; a thread that is gone by now has no file.
+    std::ifstream file(std::string("/proc/self/task/") + entry->d_name + "/schedstat");
+    double running = 0;
+    double waiting = 0;
+    if (file >> running >> waiting) sum += waiting;
+  }
+  return threads > 0 ? sum : -1;
 }
 
 }  // namespace mill::prof

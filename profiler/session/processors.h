@@ -6,4 +6,8 @@ namespace mill::prof {
 // quota of its control group (version 2) and those that it is in. At least a little above 0.
 double usable_processors();
 
+// How long the threads that this process has now wanted a processor and had none, all together,
+// without the thread that asks; negative where the system does not say.
+double run_delay_ns();
+
 }  // namespace mill::prof

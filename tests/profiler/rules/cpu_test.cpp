@@ -198,6 +198,19 @@ TEST(IdlePool, FiresAboveItsShare) {
   EXPECT_EQ(findings[0].severity, Severity::info);
 }
 
+// 1 ms of CPU time and 1.81 ms of waiting for a processor leave less than 30 % of 4 ms idle.
+TEST(IdlePool, AThreadThatWaitsForAProcessorIsNotIdle) {
+  for (const double delay : {1.81e6, 1.79e6}) {
+    Trace trace = cpu_steps(10 * us, 0);
+    count(trace, "cpu_time_ns", 0, 0);
+    count(trace, "cpu_time_ns", 1000 * us, 1e6);
+    count(trace, "run_delay_ns", 0, 7e9);
+    count(trace, "run_delay_ns", 1000 * us, 7e9 + delay);
+    RuleCase c(std::move(trace));
+    EXPECT_EQ(c.run(find_cpu).empty(), delay > 1.8e6) << delay;
+  }
+}
+
 // One thread leaves no others waiting.
 TEST(IdlePool, OfOneThreadIsNoPool) {
   Trace trace = cpu_steps(10 * us, 0);

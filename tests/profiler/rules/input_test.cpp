@@ -214,6 +214,30 @@ TEST(InputBound, AWaitForAWorkerWithoutAProcessorSavesNothing) {
   EXPECT_STREQ(findings[0].fix.knob, "");
 }
 
+// 20 late of a wait of 60 are a third: where the threads of the program waited for processors for
+// longer than it waited for batches, workers had none in the middle of a batch either.
+TEST(InputBound, WhereEveryThreadWaitsForAProcessorWorkersDoToo) {
+  for (const Ns delay : {-1 * us, kSteps * 59 * us, kSteps * 61 * us}) {
+    for (const Ns late : {0 * us, 20 * us}) {
+      Trace trace = starving(late);
+      for (const Ns time : {0 * us, kSteps * 600 * us}) {
+        if (delay < 0) break;
+        const uint32_t row = trace.counters.add();
+        trace.counters.name[row] = trace.strings.intern("run_delay_ns");
+        trace.counters.device[row] = kNoRow;
+        trace.counters.time[row] = time;
+        trace.counters.value[row] = time == 0 ? 5e9 : 5e9 + static_cast<double>(delay);
+      }
+      RuleCase c(std::move(trace));
+      const auto findings = c.run(find_input);
+      ASSERT_EQ(findings.size(), 1u);
+      const bool none = delay > kSteps * 60 * us && late > 0;
+      EXPECT_EQ(findings[0].severity, none ? Severity::info : Severity::moderate)
+          << delay << " " << late;
+    }
+  }
+}
+
 // 30 late make 30 of the wait, which is half of it; one more is most of it.
 TEST(InputBound, AWorkerThatBeganInTimeIsNotStarved) {
   for (const Ns late : {0 * us, 30 * us, 40 * us}) {
