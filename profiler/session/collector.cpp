@@ -77,6 +77,7 @@ void LiveSession::run() {
   {
     const std::lock_guard lock(mutex_);
     before = own_;
+    own_thread_ = gettid();
   }
   for (;;) {
     if (pause > 0) engine_.rest(pause);
@@ -182,7 +183,7 @@ void LiveSession::sample(Ns now) {
         static_cast<double>(own_.major_faults));
   count("cpu_time_ns", 1e9 * (seconds(usage.ru_utime) + seconds(usage.ru_stime)),
         static_cast<double>(own_.cpu_ns));
-  if (const double delay = run_delay_ns(); delay >= 0)
+  if (const double delay = run_delay_ns(own_thread_); delay >= 0)
     store_->count("run_delay_ns", kNoRow, now, delay);
   if (processors_ == 0) processors_ = usable_processors();
   store_->count("processors", kNoRow, now, processors_);

@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <sched.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -43,15 +42,15 @@ double usable_processors() {
   }
 }
 
-double run_delay_ns() {
+double run_delay_ns(int without) {
   constexpr int kMostThreads = 256;  // each is a file to read
   const std::unique_ptr<DIR, int (*)(DIR*)> tasks(opendir("/proc/self/task"), closedir);
   if (tasks == nullptr) return -1;
-  const std::string own = std::to_string(gettid());
+  const std::string left_out = std::to_string(without);
   double sum = 0;
   int threads = 0;
   while (const dirent* const entry = readdir(tasks.get())) {
-    if (entry->d_name[0] == '.' || own == entry->d_name) continue;
+    if (entry->d_name[0] == '.' || left_out == entry->d_name) continue;
     if (++threads > kMostThreads) return -1;
     // "running waiting slices"; a thread that is gone by now has no file.
     std::ifstream file(std::string("/proc/self/task/") + entry->d_name + "/schedstat");

@@ -7,7 +7,7 @@ namespace mill::prof {
 double usable_processors();
 
 // How long the threads that this process has now wanted a processor and had none, all together,
-// without the thread that asks; negative where the system does not say.
-double run_delay_ns();
+// without the thread of that id; negative where the system does not say.
+double run_delay_ns(int without);
 
 }  // namespace mill::prof

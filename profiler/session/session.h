@@ -96,6 +96,7 @@ class LiveSession final : public Session {
   Ns next_sample_ = 0;
   double processors_ = 0;  // 0: not asked for yet
   Used own_;               // by the session's thread
+  int own_thread_ = 0;     // its id
   Ns started_ = 0;
   Ns ran_ = 0;  // in earlier starts
 };
