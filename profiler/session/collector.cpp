@@ -23,6 +23,7 @@ namespace {
 
 constexpr Ns kSecond = 1'000'000'000;
 constexpr Ns kSampleEvery = kSecond / 20;
+constexpr uint64_t kDelayEvery = 8;  // samples
 constexpr Ns kTimelineEvery = kSecond / 100;
 constexpr uint64_t kMostAtOnce = 131072;  // of the trace, and of each timeline
 constexpr size_t kBusy = 16384;           // of 65,536 that a ring holds: more come meanwhile
@@ -183,8 +184,11 @@ void LiveSession::sample(Ns now) {
         static_cast<double>(own_.major_faults));
   count("cpu_time_ns", 1e9 * (seconds(usage.ru_utime) + seconds(usage.ru_stime)),
         static_cast<double>(own_.cpu_ns));
-  if (const double delay = run_delay_ns(own_thread_); delay >= 0)
-    store_->count("run_delay_ns", kNoRow, now, delay);
+  // A file for each thread: not every time, but when it ends.
+  if (samples_++ % kDelayEvery == 0 || stopping_) {
+    if (const double delay = run_delay_ns(own_thread_); delay >= 0)
+      store_->count("run_delay_ns", kNoRow, now, delay);
+  }
   if (processors_ == 0) processors_ = usable_processors();
   store_->count("processors", kNoRow, now, processors_);
 }

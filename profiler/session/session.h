@@ -97,6 +97,7 @@ class LiveSession final : public Session {
   double processors_ = 0;  // 0: not asked for yet
   Used own_;               // by the session's thread
   int own_thread_ = 0;     // its id
+  uint64_t samples_ = 0;
   Ns started_ = 0;
   Ns ran_ = 0;  // in earlier starts
 };
