@@ -229,14 +229,19 @@ TEST(LoaderQueue, BurstsWantALongerQueue) {
   EXPECT_TRUE(says(found.advice, "in bursts")) << found.advice;
 }
 
-// 150 to make a batch and 60 to use it: two workers are not enough, three are; a longer queue of
-// one worker is empty soon.
-TEST(LoaderQueue, AWorkerThatIsTooSlowWantsOthers) {
+// 150 to make a batch and 60 to use it.
+Program slow_worker() {
   Program program;
   for (int k = 0; k < 40; ++k) {
     program.make.push_back(150);
     program.after.push_back(60);
   }
+  return program;
+}
+
+// Two workers are not enough, three are; a longer queue of one worker is empty soon.
+TEST(LoaderQueue, AWorkerThatIsTooSlowWantsOthers) {
+  const Program program = slow_worker();
   const Played now = play(program, 1, 2);
   RuleCase c(recorded(program, now, 1, 10 * us));
   const auto findings = c.run(find_input);
@@ -287,11 +292,7 @@ TEST(LoaderQueue, ADeviceThatIsBusySetsThePace) {
 
 // Of a program that fills its two processors for nine tenths of the time, a tenth can be saved.
 TEST(LoaderQueue, ProcessorsBoundWhatWorkersSave) {
-  Program program;
-  for (int k = 0; k < 40; ++k) {
-    program.make.push_back(150);
-    program.after.push_back(60);
-  }
+  const Program program = slow_worker();
   const Played now = play(program, 1, 2);
   const Ns end = (now.given.back() + 60) * 10 * us;
   for (const double processors : {2.0, 64.0}) {
