@@ -3,6 +3,7 @@
 #include <map>
 #include <unordered_map>
 
+#include "profiler/rules/loader_times.h"
 #include "profiler/rules/rule_help.h"
 
 namespace mill::prof {
@@ -229,7 +230,10 @@ void find_idle_pool(const RuleInput& input, std::vector<Finding>& out) {
   if (threads <= 1 || used < 0 || span <= 0 || span < input.timeline.window().length() / 2) return;
   // A thread that waits for a processor is not idle.
   const double delayed = std::max(0.0, growth(input, "run_delay_ns").value);
-  const double idle = 1 - (used + delayed) / (static_cast<double>(span) * threads);
+  // Nor is one that has nothing to do until a worker has made the batch: I1 has that.
+  const double waited = share_of_window(input, loader_waits(input, nullptr).raw_ns);
+  const double idle = 1 - (used + delayed) / (static_cast<double>(span) * threads) -
+                      waited * (threads - 1) / threads;
   if (!(idle > input.limits.c1_idle_share)) return;
   Finding finding;
   finding.rule = RuleId::C1;

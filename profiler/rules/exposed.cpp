@@ -11,8 +11,9 @@ namespace mill::prof {
 namespace {
 
 struct Directions {
-  std::vector<uint32_t> up;    // rows of Work: to the device
-  std::vector<uint32_t> down;  // to the host
+  std::vector<uint32_t> up;        // rows of Work: to the device
+  std::vector<uint32_t> down;      // to the host
+  std::vector<uint32_t> pageable;  // of either direction, and in neither of the above
   double up_bytes = 0;
   double down_bytes = 0;
   uint64_t largest_up = 0;
@@ -23,7 +24,11 @@ Directions directions_of(const RuleInput& input, const DeviceView& view) {
   for (const uint32_t row : view.copies) {
     const CopyRow copy = copy_row(input, row);
     // Nothing goes ahead from pageable memory, since the host is needed to move it: T1 comes first.
-    if (copy.memory == Memory::pageable) continue;
+    if (copy.memory == Memory::pageable) {
+      if (copy.kind == CopyKind::host_to_device || copy.kind == CopyKind::device_to_host)
+        out.pageable.push_back(row);
+      continue;
+    }
     if (copy.kind == CopyKind::host_to_device) {
       out.up.push_back(row);
       out.up_bytes += static_cast<double>(copy.bytes);
@@ -117,6 +122,10 @@ void find_unhidden(const RuleInput& input, const DeviceView& view, std::vector<F
                    {"exposed_to_host_ns", down, Unit::ns},
                    {"exposed_share", window > 0 ? length / window : 0, Unit::ratio},
                    {"extra_bytes", extra, Unit::bytes}};
+  // What is exposed beside it, so that nobody takes this for all of the link's time.
+  const auto pageable =
+      static_cast<double>(times_of(input, rows.pageable).minus(view.kernel).length());
+  if (!rows.pageable.empty()) finding.facts.push_back({"exposed_pageable_ns", pageable, Unit::ns});
   estimate(input, finding);
 
   double deeper = 0;
@@ -140,6 +149,10 @@ void find_unhidden(const RuleInput& input, const DeviceView& view, std::vector<F
          " (" + show_share(length / std::max(window, 1.0)) + ") is copy time on " + device +
          " with no kernel running: " + per_step(input, up) + " to the device, " +
          per_step(input, down) + " to the host.";
+  if (pageable > 0) {
+    text += " Copies of pageable memory, " + per_step(input, pageable) +
+            " more, are left out: they cannot go ahead.";
+  }
   if (!rows.up.empty()) {
     text += std::string(" Prefetching one ") + (steps ? "step" : "copy") +
             " ahead on a separate stream needs " + show_bytes(extra) + " of device memory";

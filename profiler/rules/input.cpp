@@ -49,7 +49,8 @@ std::string how_to(const LoaderFix& fix, const LoaderFills& fills, const std::st
               : std::string("They are fast enough on average: let them work further ahead.");
   } else {
     const double most = fix.workers;
-    how = "With " + show_number(fix.wanted) + " they would keep up; " +
+    how = "With " + show_number(fix.wanted) + " they would keep up" +
+          (fix.crowded ? ", had each a processor for itself; " : "; ") +
           (most < fix.wanted ? show_number(most) + " are the most that a loader can have: "
                              : std::string("or ")) +
           "make a batch cheaper.";
@@ -58,6 +59,10 @@ std::string how_to(const LoaderFix& fix, const LoaderFills& fills, const std::st
     how += " What they had made ahead was given up " + show_count(fix.restarts) +
            (fix.restarts == 1 ? " time" : " times") +
            ", where the position or the depth was set; what is waited for then no fix saves.";
+  }
+  if (fix.crowded && !fix.deeper && !fix.processor_bound) {
+    how += " They share " + show_number(fix.processors) +
+           " processors with what else the program computes, which bounds the gain.";
   }
   if (fix.processor_bound) {
     how += " The program computes for " + show_time(fix.busy_ns) + " on each of its " +

@@ -118,6 +118,7 @@ class Fixer {
       fix_.workers = now;
       return;
     }
+    fix_.crowded = crowding(fixed.workers) > 1;
     if (fixed.deeper) {
       fix_.workers = now;
     } else {

@@ -21,6 +21,7 @@ struct LoaderFix {
   // become shorter than that. 0 where the recording does not say.
   double processors = 0;
   double busy_ns = 0;            // CPU time divided by processors, of the analysed window
+  bool crowded = false;          // with as many as wanted, some wait for a processor
   bool processor_bound = false;  // less is gained for it
   Plan plan;
   Plan plan_lower;

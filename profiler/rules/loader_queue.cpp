@@ -20,6 +20,14 @@ constexpr double kWorthMoreWorkers = 0.8;
 constexpr double kSlower = 1.25;     // more workers share memory and processors
 constexpr uint32_t kMostAhead = 64;  // mill_loader_set_prefetch takes no more
 
+// Whether all of it was recorded.
+bool seen(const Trace& trace, Interval time) {
+  if (trace.recorded.empty() || time.end <= time.begin) return true;
+  return std::any_of(trace.recorded.begin(), trace.recorded.end(), [&](const Interval& span) {
+    return span.begin <= time.begin && time.end <= span.end;
+  });
+}
+
 Ns times(Ns length, double factor) {
   return static_cast<Ns>(std::llround(static_cast<double>(length) * factor));
 }
@@ -45,7 +53,9 @@ LoaderQueue::LoaderQueue(const Trace& trace, Interval window, uint64_t number,
   uint32_t back = 0;
   for (uint32_t k = first_; k < last_; ++k) {
     const Take& take = takes_[k];
-    restarts_ += take.first == k && k > first_;
+    // Batches that were taken while nothing was recorded were not given up.
+    const bool unseen = k > 0 && !seen(trace, {takes_[k - 1].given, take.asked});
+    restarts_ += take.first == k && k > first_ && !unseen;
     back += k > first_ && take.batch <= takes_[k - 1].batch;
     const Ns next = k + 1 < takes_.size() ? takes_[k + 1].asked : window.end;
     const Ns between = std::max<Ns>(0, std::min(next, window.end) - take.given);

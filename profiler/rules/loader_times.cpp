@@ -12,6 +12,7 @@ namespace mill::prof::rule {
 LoaderWaits loader_waits(const RuleInput& input, const uint64_t* number) {
   const Loader& loader = input.timeline.trace().loader;
   const Interval window = input.timeline.window();
+  const IntervalSet& analysed = input.timeline.analysed();
   const uint32_t main = input.timeline.main_thread();
   LoaderWaits waits;
   const auto take = [&](bool main_only) {
@@ -20,11 +21,14 @@ LoaderWaits loader_waits(const RuleInput& input, const uint64_t* number) {
           (main_only && loader.thread[row] != main) ||
           (number != nullptr && loader.loader[row] != *number))
         continue;
-      const Interval time = clip(loader.start[row], wait_end(loader, row), window);
-      if (time.length() == 0) continue;
-      waits.of_thread[loader.thread[row]].push_back(time);
+      // One that began while nothing was recorded counts from where recording went on.
+      const Interval whole = clip(loader.start[row], wait_end(loader, row), window);
+      const IntervalSet seen = analysed.intersected(whole);
+      if (seen.empty()) continue;
+      std::vector<Interval>& times = waits.of_thread[loader.thread[row]];
+      times.insert(times.end(), seen.parts().begin(), seen.parts().end());
       waits.rows.push_back(row);
-      waits.raw_ns += static_cast<double>(time.length());
+      waits.raw_ns += static_cast<double>(seen.length());
     }
   };
   take(true);

@@ -271,9 +271,16 @@ LinkLine LinkModel::line(const Trace& trace, uint32_t device, CopyKind kind, Mem
            (line.memory == memory || !crosses(kind));
   };
   const LinkLine* measured = nullptr;
+  const LinkLine* back = nullptr;  // the same memory, the other direction
   for (const LinkLine& line : lines_) {
-    if (line.source == LinkSource::trace && fits(line) && !measured) measured = &line;
+    if (line.source != LinkSource::trace) continue;
+    if (fits(line) && !measured) measured = &line;
+    const bool other = crosses(kind) && crosses(line.kind) && line.kind != kind;
+    if (other && line.device == info.number && line.memory == memory && !back) back = &line;
   }
+  // What a copy costs beside its bytes is the driver's and the copy engine's work: nearer to that
+  // of a copy the other way than to nothing.
+  if (!measured) measured = back;
   if (measured) best.alpha_ns = measured->alpha_ns;  // a cost per copy is known without a rate
   const auto better = [&](const LinkLine& line) {
     if (best.source == LinkSource::none) return true;

@@ -211,6 +211,24 @@ TEST(IdlePool, AThreadThatWaitsForAProcessorIsNotIdle) {
   }
 }
 
+// 4 threads, 1 ms: 1 ms of CPU time leaves three quarters idle, and 240 us of them the other three
+// wait for a batch that one makes.
+TEST(IdlePool, NothingToDoUntilABatchIsThereIsNotItsFault) {
+  const auto idle = [](Ns waited) {
+    Builder b;
+    b.trace = cpu_steps(10 * us, 0);
+    if (waited > 0) b.loader_wait(10 * us, 10 * us + waited);
+    count(b.trace, "cpu_time_ns", 0, 0);
+    count(b.trace, "cpu_time_ns", 1000 * us, 1e6);
+    RuleCase c(std::move(b.trace));
+    const auto findings = c.run(find_cpu);
+    return findings.empty() ? -1.0 : fact(findings[0], "idle_share");
+  };
+  EXPECT_NEAR(idle(0), 0.75, 1e-9);
+  EXPECT_NEAR(idle(240 * us), 0.75 - 0.24 * 3 / 4, 0.01);
+  EXPECT_EQ(idle(700 * us), -1) << "I1 has it";
+}
+
 // One thread leaves no others waiting.
 TEST(IdlePool, OfOneThreadIsNoPool) {
   Trace trace = cpu_steps(10 * us, 0);

@@ -63,6 +63,27 @@ TEST(Exposed, CopiesUnderKernelsAreSilent) {
   EXPECT_TRUE(Scene(std::move(b)).find(find_exposed).empty());
 }
 
+// The host is needed to move them, so that they are another rule's; their time is named all the
+// same.
+TEST(Exposed, PageableCopiesAreLeftOutAndNamed) {
+  Builder b = serial_steps(400 * us, 600 * us);
+  const std::vector<Finding> without = Scene(b).find(find_exposed, RuleId::T3);
+  for (int k = 0; k < kSteps; ++k) {
+    const Ns t = k * 1005 * us + ms;
+    // 250 us without a kernel, 50 us under one.
+    b.on(0, 8).copy(CopyKind::device_to_host, Memory::pageable, MB, t + 10 * us, t + 460 * us,
+                    t + 155 * us, t + 455 * us);
+  }
+  const std::vector<Finding> found = Scene(std::move(b)).find(find_exposed, RuleId::T3);
+  ASSERT_EQ(without.size(), 1u);
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_DOUBLE_EQ(fact(found[0], "exposed_ns"), fact(without[0], "exposed_ns"));
+  EXPECT_DOUBLE_EQ(fact(found[0], "exposed_pageable_ns"), 10 * 250e3);
+  EXPECT_TRUE(says(found[0], "pageable memory, 250 us per step more, are left out"))
+      << found[0].advice;
+  EXPECT_FALSE(says(without[0], "pageable")) << without[0].advice;
+}
+
 TEST(Exposed, TheEngineCanApplyItWhereItsLoaderFeedsTheDevice) {
   const auto fix_of = [](Builder b) {
     const std::vector<Finding> found = Scene(std::move(b)).find(find_exposed, RuleId::T3);

@@ -337,6 +337,34 @@ TEST(InputBound, AWaitThatBeganBeforeTheWindowEndsWhereItEnded) {
 }
 
 // The longest waits come first, and of all that there are a thousand are named.
+// Steps 3 to 6 were not recorded, and of step 7 the end of its wait only: 60 of 165 in each of what
+// is known, however long the wait that ends there was.
+TEST(InputBound, WhatWasNotRecordedIsNoWait) {
+  Builder b;
+  const Ns period = 165 * us;
+  for (int k = 0; k < kSteps; ++k) {
+    const Ns t = k * period;
+    b.step(k, t, t + period);
+    if (k >= 3 && k < 7) continue;
+    if (k == 7) {
+      b.loader_wait(4 * period, t + 60 * us);
+    } else {
+      b.loader_wait(t, t + 60 * us);
+    }
+    b.kernel("work", t + 65 * us, t + 65 * us, t + period);
+    b.call(CallKind::sync_device, "cudaDeviceSynchronize", t + 65 * us, t + period);
+  }
+  b.trace.recorded = {{0, 3 * period}, {7 * period + 50 * us, 10 * period}};
+  RuleCase c(std::move(b.trace));
+  const auto findings = c.run(find_input);
+  const Finding* found = find_rule(findings, RuleId::I1);
+  ASSERT_NE(found, nullptr);
+  EXPECT_NEAR(fact(*found, "input_share"), 60.0 / 165, 1e-9);
+  EXPECT_EQ(fact(*found, "loader_wait_ns"), 5 * 60e3);
+  EXPECT_EQ(fact(*found, "loader_wait_raw_ns"), 5 * 60e3);
+  EXPECT_FALSE(says(found->advice, "given up")) << found->advice;
+}
+
 TEST(InputBound, TheLongestWaitsAreTheEvidence) {
   Builder b;
   b.trace.devices[0].kind = DeviceKind::cpu;

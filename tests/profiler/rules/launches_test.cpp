@@ -43,6 +43,22 @@ TEST(LaunchBound, SavesDownToTheLengthOfTheKernels) {
   EXPECT_TRUE(says(found->advice, "Nothing that was recorded stands in the way"));
 }
 
+// Of 20 kernels of 2 us in a step one is left, launched in 5 us, or 10: 52 or 502 of 1,002 us.
+TEST(LaunchBound, SaysWhatFusingGainsWhereThatIsMoreThanAGraph) {
+  RuleCase c(launches(2 * us));
+  const auto findings = c.run(find_launches);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(findings[0].fix.knob, std::string("graph_capture"));
+  EXPECT_NEAR(fact(findings[0], "fused_saving_ns"), 950e3, 9.5e3);
+  EXPECT_NEAR(fact(findings[0], "fused_saving_lower_ns"), 500e3, 5e3);
+  EXPECT_TRUE(says(findings[0].advice, "with one for each series")) << findings[0].advice;
+  // 3 us are no longer mostly fixed cost.
+  RuleCase longer(launches(3 * us));
+  const auto others = longer.run(find_launches);
+  ASSERT_EQ(others.size(), 1u);
+  EXPECT_FALSE(says(others[0].advice, "each series")) << others[0].advice;
+}
+
 // Two microseconds per item are the pessimistic figure: as long as a kernel, 2 + 400.
 TEST(LaunchBound, HasALowerSavingForSlowerGraphs) {
   RuleCase c(launches(1 * us));

@@ -169,6 +169,19 @@ TEST(LoaderQueue, GivesBackWhatWasRecorded) {
   }
 }
 
+// Numbers that are left out where nothing was recorded are of batches that the program took.
+TEST(LoaderQueue, AHoleInTheRecordingGivesNothingUp) {
+  Program program;
+  program.make.assign(20, 5);
+  program.after.assign(20, 3);
+  program.rewound.push_back(10);
+  const Played played = play(program, 1, 2);
+  Trace trace = recorded(program, played, 1);
+  EXPECT_EQ(queue_of(trace, 1).restarts(), 1u);
+  trace.recorded = {{0, played.given[9]}, {played.asked[10], INT64_MAX / 4}};
+  EXPECT_EQ(queue_of(trace, 1).restarts(), 0u);
+}
+
 // ... and with other workers and another depth, as long as they then are.
 TEST(LoaderQueue, ForetellsOtherWorkersAndDepths) {
   std::mt19937_64 random(2);

@@ -182,6 +182,26 @@ TEST(LinkModel, DeviceLimitsAreOfPinnedMemoryOnly) {
   EXPECT_EQ(model.line(b.trace, 0, CopyKind::on_device, Memory::unknown).bytes_per_s, 450e9);
 }
 
+// Nothing went to the device from pinned memory, but something came back: what a copy costs beside
+// its bytes is taken from there, and the rate is the device's own.
+TEST(LinkModel, ACostPerCopyIsTakenFromTheOtherDirectionWhereThisOneHasNone) {
+  Builder b;
+  Ns at = 1000;
+  b.trace.devices[0].to_device_bytes_per_s = 25e9;
+  add_copies(b, CopyKind::host_to_device, Memory::pageable, 30'000, 5e9, kSizes, &at);
+  const auto up = [&] {
+    return LinkModel::of(b.trace, nullptr)
+        .line(b.trace, 0, CopyKind::host_to_device, Memory::pinned);
+  };
+  EXPECT_EQ(up().alpha_ns, 0) << "pageable copies say nothing of pinned ones";
+  add_copies(b, CopyKind::device_to_host, Memory::pinned, 1500, 20e9, kSizes, &at);
+  EXPECT_NEAR(up().alpha_ns, 1500, 15);
+  EXPECT_EQ(up().bytes_per_s, 25e9);
+  EXPECT_EQ(up().source, LinkSource::device);
+  add_copies(b, CopyKind::host_to_device, Memory::pinned, 8000, 12e9, kSizes, &at);
+  EXPECT_NEAR(up().alpha_ns, 8000, 80) << "its own where it has one";
+}
+
 TEST(LinkModel, ReadsBackWhatItWrote) {
   Builder b;
   Ns at = 1000;
