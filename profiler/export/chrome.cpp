@@ -5,6 +5,7 @@
 //    "baseTimeNanoseconds": B,        every ts below is the trace's time minus B
 //    "millrace": {"format": 1, "source", "dialect", "cut_off", "whole_graphs",
 //                 "has_device_clock", "skipped", "other_clock", "unfinished",
+//                 "own_cost": {"share", "share_low", "event_ns", "budget"}, negative: not known
 //                 "losses": [{"where", "lost"}], "notes": [text],
 //                 "recorded": [[begin, end]],                 ns, without B
 //                 "devices": [{"number", "name", "description", "kind": 0..2, "modelled",

@@ -49,6 +49,11 @@ void chrome_header(Writer& out, const Trace& trace, Ns base) {
   out.count(",\"skipped\":", trace.skipped);
   out.count(",\"other_clock\":", trace.other_clock);
   out.count(",\"unfinished\":", trace.unfinished);
+  out.figure(",\"own_cost\":{\"share\":", trace.own_cost.share);
+  out.figure(",\"share_low\":", trace.own_cost.share_low);
+  out.figure(",\"event_ns\":", trace.own_cost.event_ns);
+  out.figure(",\"budget\":", trace.own_cost.budget);
+  out.put('}');
   list(out, ",\"losses\":[", trace.losses, [&](const Loss& loss) {
     out.text("{\"where\":", loss.where);
     out.count(",\"lost\":", loss.lost);

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <span>
 
+#include "profiler/export/sentences.h"
+
 namespace mill::prof::html {
 
 namespace {
@@ -120,8 +122,9 @@ void write_health(Json& json, const Analysis& analysis) {
 void write_cost(Json& json, const Analysis& analysis) {
   const Trace& trace = analysis.trace();
   json.key("cost").begin_object();
-  json.number("share", analysis.own_cost).number("event_ns", analysis.own_cost_ns);
-  json.number("budget", analysis.budget).key("overheads").begin_array();
+  json.number("share", analysis.own_cost.share).number("event_ns", analysis.own_cost.event_ns);
+  json.number("budget", analysis.budget).text("text", own_cost_text(analysis) + ".");
+  json.key("overheads").begin_array();
   struct Sum {
     uint64_t count = 0;
     double total = 0;
@@ -249,9 +252,12 @@ Verdict verdict(const Analysis& analysis) {
     const double busy =
         share(timeline.devices().front().busy.length(), timeline.analysed().length());
     const char* const whole = timeline.window_steps() > 0 ? "a step" : "the recording";
-    return {"Nothing was found that is worth changing: the device was busy " + show_share(busy) +
-                " of " + whole + ".",
-            busy < 0.5 ? "warn" : "good"};
+    const std::string most = busiest(analysis, 3);
+    return {
+        clip("Nothing was found that is worth changing: the device was busy " + show_share(busy) +
+                 " of " + whole + (most.empty() ? "." : ", by " + most + "."),
+             500),
+        busy < 0.5 ? "warn" : "good"};
   }
   std::string text = clip(first->title, 500);
   while (!text.empty() && text.back() == '.') text.pop_back();

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "profiler/export/export.h"
+#include "profiler/export/sentences.h"
 #include "profiler/export/text_sections.h"
 
 namespace mill::prof {
@@ -286,9 +287,21 @@ void text_findings(Page& page, const Analysis& analysis, const TextOptions& opti
                        : "None: no rule found anything that is worth changing.");
     return;
   }
+  const bool all_info = std::all_of(findings.begin(), findings.end(), [](const Finding& one) {
+    return one.severity == Severity::info;
+  });
+  if (all_info) {
+    const std::string most = busiest(analysis, 3);
+    page.blank();
+    page.paragraph("  ", 2,
+                   "No rule found anything that is worth changing." +
+                       (most.empty() ? std::string()
+                                     : " Most of the time goes to " + most +
+                                           ": whether that work is needed no recording tells."));
+  }
   const size_t shown = std::min<size_t>(findings.size(), options.findings);
   for (size_t k = 0; k < shown && page.ok(); ++k) finding(page, analysis, k);
-  if (shown < findings.size()) {
+  if (shown < findings.size() && shown > 0) {
     page.blank();
     page.line("and " + show_count(findings.size() - shown) + " more that save less");
   }

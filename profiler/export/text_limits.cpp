@@ -2,21 +2,14 @@
 #include <string>
 #include <vector>
 
+#include "profiler/export/sentences.h"
 #include "profiler/export/text_sections.h"
 
 namespace mill::prof {
 
 void text_cost(Page& page, const Analysis& analysis) {
   page.heading("What profiling cost");
-  std::string text;
-  if (analysis.own_cost >= 0) {
-    text = show_share(analysis.own_cost) + " of a step, with a budget of " +
-           show_share(analysis.budget);
-    if (analysis.own_cost > analysis.budget) text += ": over the budget";
-  } else {
-    text = "Not measured: that takes steps of real time, some recorded and some not";
-  }
-  if (analysis.own_cost_ns >= 0) text += "; " + show_time(analysis.own_cost_ns) + " for an event";
+  std::string text = own_cost_text(analysis);
   const Overheads& overheads = analysis.trace().overheads;
   std::vector<Interval> own;
   for (uint32_t row = 0; row < overheads.size(); ++row) {

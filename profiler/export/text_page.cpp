@@ -1,6 +1,7 @@
 #include "profiler/export/text_page.h"
 
 #include <algorithm>
+#include <map>
 
 namespace mill::prof {
 
@@ -72,6 +73,41 @@ std::string cut(std::string_view well_formed, size_t width) {
          std::string(kEllipsis);
 }
 
+std::vector<std::string> cut_apart(const std::vector<std::string>& well_formed, size_t width) {
+  constexpr size_t kLeastWidth = 12;  // below it no name says anything
+  constexpr size_t kBefore = 3;       // code points that stay before the first difference
+  std::vector<std::string> out;
+  std::map<std::string, std::vector<size_t>> same;
+  for (size_t k = 0; k < well_formed.size(); ++k) {
+    out.push_back(cut(well_formed[k], width));
+    if (out[k] != well_formed[k]) same[out[k]].push_back(k);
+  }
+  if (width < kLeastWidth) return out;
+  for (const auto& [shown, names] : same) {
+    const std::string& first = well_formed[names.front()];
+    size_t common = first.size();  // bytes with which all of them begin
+    bool differ = false;
+    for (const size_t k : names) {
+      const std::string& name = well_formed[k];
+      if (name == first) continue;
+      const auto [a, b] = std::mismatch(first.begin(), first.end(), name.begin(), name.end());
+      common = std::min(common, static_cast<size_t>(a - first.begin()));
+      differ = true;
+    }
+    if (!differ) continue;
+    while (common > 0 && common < first.size() && continues(first[common])) --common;
+    const size_t head = width / 2;
+    const size_t alike = code_points(std::string_view(first).substr(0, common));
+    const size_t from = std::max(head, alike - std::min(alike, kBefore));
+    for (const size_t k : names) {
+      const std::string_view name = well_formed[k];
+      out[k] = std::string(name.substr(0, bytes_of(name, head))) + std::string(kEllipsis) +
+               cut(name.substr(bytes_of(name, from)), width - head - 1);
+    }
+  }
+  return out;
+}
+
 void Page::line(std::string_view text) {
   std::string whole = cut(printable(text), width_);
   while (!whole.empty() && whole.back() == ' ') whole.pop_back();
@@ -141,6 +177,12 @@ void TextTable::print(Page& page) const {
     return sum;
   };
   while (kept > 1 && used() + kLeastName > page.width()) --kept;
+  const size_t room = page.width() - std::min(page.width(), used());
+  std::vector<std::string> names;
+  names.reserve(rows.size());
+  for (const auto& row : rows) names.push_back(row.back());
+  names = cut_apart(names, room);
+  for (size_t k = 0; k < rows.size(); ++k) rows[k].back() = std::move(names[k]);
   const auto print_row = [&](const std::vector<std::string>& fields) {
     std::string text(kIndent, ' ');
     for (size_t k = 0; k < kept; ++k) {

@@ -17,6 +17,9 @@ std::string printable(std::string_view text);
 size_t code_points(std::string_view well_formed);
 // At most `width` code points, with an ellipsis where something was cut.
 std::string cut(std::string_view well_formed, size_t width);
+// Each cut to `width`; where several that differ would look the same at their beginnings, what
+// comes between is left out, so that those of a family of kernels can be told apart.
+std::vector<std::string> cut_apart(const std::vector<std::string>& well_formed, size_t width);
 
 class Page {
  public:
@@ -44,7 +47,8 @@ class Page {
   size_t width_;
 };
 
-// Columns of figures and one of names, the last, which gets the room that is left. Where a page is
+// Columns of figures and one of names, the last, which gets the room that is left: names are cut
+// apart. Where a page is
 // too narrow the columns before the names go first.
 class TextTable {
  public:

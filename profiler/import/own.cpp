@@ -83,6 +83,15 @@ bool OwnReader::header(std::string_view json) {
   trace_.skipped = number_in(doc, "skipped");
   trace_.other_clock = number_in(doc, "other_clock");
   trace_.unfinished = number_in(doc, "unfinished");
+  if (const auto cost = doc.FindMember("own_cost");
+      cost != doc.MemberEnd() && cost->value.IsObject()) {
+    const auto known = [&](const char* name) {
+      const bool there = cost->value.HasMember(name);
+      const double value = there ? figure_in(cost->value, name) : -1;
+      return value >= 0 ? value : -1;
+    };
+    trace_.own_cost = {known("share"), known("share_low"), known("event_ns"), known("budget")};
+  }
   each_in(doc, "losses", [&](const rapidjson::Value& one) {
     trace_.losses.push_back(
         {std::string(clean_text(text_in(one, "where"), &space)), number_in(one, "lost")});

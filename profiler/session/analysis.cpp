@@ -14,9 +14,7 @@ constexpr uint32_t kFewSteps = 3;  // with fewer, one that is unlike the others 
 std::unique_ptr<const Analysis> analyse(Trace trace, const AnalysisOptions& options) {
   auto analysis = std::make_unique<Analysis>();
   analysis->limits = options.limits;
-  analysis->own_cost = options.own_cost;
-  analysis->own_cost_low = options.own_cost_low;
-  analysis->own_cost_ns = options.own_cost_ns;
+  analysis->own_cost = trace.own_cost;
   analysis->budget = options.budget;
 
   const LinkCounts counts = link(trace);

@@ -14,9 +14,6 @@ struct AnalysisOptions {
   HealthLimits health;
   Thresholds limits;
   const LinkModel* calibration = nullptr;  // copied
-  double own_cost = -1;                    // as RuleInput
-  double own_cost_low = -1;                // the same
-  double own_cost_ns = -1;                 // of one event, for the report
   double budget = 0.01;
   uint32_t joint = 5;
 };
@@ -29,15 +26,13 @@ struct Analysis {
   std::unique_ptr<const Replay> replay;
   std::vector<Finding> findings;  // by rank
   Thresholds limits;
-  double own_cost = -1;
-  double own_cost_low = -1;
-  double own_cost_ns = -1;
+  OwnCost own_cost;
   double budget = 0.01;
   Ns joint_saving = 0;  // of the findings that have a joint rank
 
   const Trace& trace() const { return timeline->trace(); }
   RuleInput input() const {
-    return {*timeline, links, *replay, limits, gaps, health, own_cost, own_cost_low};
+    return {*timeline, links, *replay, limits, gaps, health, own_cost.share, own_cost.share_low};
   }
 };
 

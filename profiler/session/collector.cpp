@@ -217,7 +217,9 @@ void LiveSession::control() {
 
 // ---- what it costs ------------------------------------------------------------------------------
 
-double measure_record_ns() {
+namespace {
+
+double measure() {
   constexpr int kTimes = 4096;
   std::array<mill_trace_record, 64> ring;
   Ns best = INT64_MAX;
@@ -240,9 +242,15 @@ double measure_record_ns() {
   return static_cast<double>(best) / kTimes;
 }
 
+}  // namespace
+
+double record_ns() {
+  static const double measured = measure();
+  return measured;
+}
+
 void LiveSession::overhead(mill_prof_overhead_info* info) {
-  static const double record_ns = measure_record_ns();
-  info->record_ns = record_ns;
+  info->record_ns = record_ns();
   const std::lock_guard lock(mutex_);
   const CostEstimate cost = budget_ ? budget_->cost() : CostEstimate{};
   info->step_share = cost.share;

@@ -183,7 +183,7 @@ struct LiveSession::Copy {
 
 std::unique_ptr<const Analysis> LiveSession::snapshot() {
   std::vector<Interval> recorded;
-  AnalysisOptions options = options_;
+  CostEstimate cost;
   Copy copy(mutex_);
   {
     const std::lock_guard lock(mutex_);
@@ -196,22 +196,25 @@ std::unique_ptr<const Analysis> LiveSession::snapshot() {
         if (span.end == INT64_MAX) span.end = engine_.now();
       }
     }
-    const CostEstimate cost = budget_ ? budget_->cost() : CostEstimate{};
-    options.own_cost = cost.share;
-    options.own_cost_low = cost.low;
+    if (budget_) cost = budget_->cost();
   }
   // Tables of a million records take a second, in which the rings go on filling.
   Trace trace = copy.of_store ? copy.of_store->tables() : Trace();
   trace.recorded = std::move(recorded);
+  // Noise may have it that recording costs less than nothing.
+  const double share = cost.share > -1 ? std::max(0.0, cost.share) : -1;
+  trace.own_cost = {share, cost.low, record_ns(), opts_.budget};
   copy.drop();
   mark_unfinished(trace);
-  return analyse(std::move(trace), options);
+  return analyse(std::move(trace), options_);
 }
 
 // ---- of a file ----------------------------------------------------------------------------------
 
 FileSession::FileSession(Trace trace, const mill_prof_opts& opts) : trace_(std::move(trace)) {
-  options_.budget = options_.limits.o1_budget = opts.budget;
+  // What the recording was kept below, where it says so.
+  const double budget = trace_.own_cost.budget > 0 ? trace_.own_cost.budget : opts.budget;
+  options_.budget = options_.limits.o1_budget = budget;
   if (opts.warm_up_steps > 0) options_.timeline.warm_up_steps = opts.warm_up_steps;
 }
 

@@ -115,7 +115,8 @@ class FileSession final : public Session {
   const Trace trace_;
 };
 
-// What two readings of the clock and the writing of one record take here, in nanoseconds.
-double measure_record_ns();
+// What two readings of the clock and the writing of one record take here, in nanoseconds: measured
+// by the first call.
+double record_ns();
 
 }  // namespace mill::prof

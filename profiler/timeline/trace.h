@@ -336,6 +336,14 @@ struct Loss {
   uint64_t lost = 0;
 };
 
+// What recording cost the program, by the session that recorded; negative: not known.
+struct OwnCost {
+  double share = -1;      // of a step
+  double share_low = -1;  // the lower end of its 95 % interval
+  double event_ns = -1;   // of one event
+  double budget = -1;     // what the share was to stay below
+};
+
 struct Trace {
   std::string source;            // a file's path, or the name of the program
   std::string dialect;           // "millrace", "kineto", "chrome"
@@ -345,6 +353,7 @@ struct Trace {
   uint64_t skipped = 0;          // events that could not be read; see notes
   uint64_t other_clock = 0;      // records of another clock, left out
   uint64_t unfinished = 0;       // pieces of device work still under way at the end
+  OwnCost own_cost;
   std::vector<Loss> losses;
   std::vector<std::string> notes;  // sentences for people: what was odd
   // Spans that were recorded; empty: all of it. Outside them nothing is known.

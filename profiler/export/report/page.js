@@ -21,11 +21,9 @@ const buildHeader = () => {
 };
 
 const buildLimits = () => {
-  const {share, event_ns: event, budget, overheads} = summary.cost;
+  const {text, overheads} = summary.cost;
   const cost = byId("cost");
-  cost.append(el("p", {}, share >= 0
-    ? `${showShare(share)} of a ${stepWord}${event >= 0 ? `, ${showTime(event)} per event` : ""}. The budget is ${showShare(budget)}: ${share <= budget ? "kept" : "exceeded"}.`
-    : "Not measured: that takes steps of real time, some recorded and some not."));
+  cost.append(el("p", {}, text));
   if (overheads.length > 0) {
     cost.append(makeTable({title: "Overhead that was recorded", level: "h4", columns: [["Kind", "text"], ["Times", "count"], ["Total", "time"]],
       rows: overheads.map(({name, count, total}) => [name, count, total]), sort: [2, -1]}));

@@ -96,6 +96,10 @@ void expect_same(const Trace& a, const Trace& b) {
   EXPECT_EQ(a.skipped, b.skipped);
   EXPECT_EQ(a.other_clock, b.other_clock);
   EXPECT_EQ(a.unfinished, b.unfinished);
+  EXPECT_EQ(a.own_cost.share, b.own_cost.share);
+  EXPECT_EQ(a.own_cost.share_low, b.own_cost.share_low);
+  EXPECT_EQ(a.own_cost.event_ns, b.own_cost.event_ns);
+  EXPECT_EQ(a.own_cost.budget, b.own_cost.budget);
   EXPECT_EQ(a.notes, b.notes);
   EXPECT_EQ(a.recorded, b.recorded);
   ASSERT_EQ(a.losses.size(), b.losses.size());

@@ -29,6 +29,7 @@ inline Trace full_trace(uint64_t seed) {
   t.skipped = 3;
   t.other_clock = 6;
   t.unfinished = 4;
+  t.own_cost = {0.0125, 1e-3, 45.5, 0.02};
   t.losses = {{"device 1", 5}, {"store", UINT64_MAX}};
   t.notes = {"one \"note\"", "another\nnote"};
   t.recorded = {{-5, 1000000}, {2000000, int64_t{1} << 61}};

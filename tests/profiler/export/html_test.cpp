@@ -311,7 +311,8 @@ TEST(Html, WithoutFindingsSaysHowBusyTheDeviceWas) {
   // The span begins with the first launch call, at 0: 80 of 110 us.
   EXPECT_STREQ(
       page.summary["headline"].GetString(),
-      "Nothing was found that is worth changing: the device was busy 72.7 % of the recording.");
+      "Nothing was found that is worth changing: the device was busy 72.7 % of the recording, "
+      "by k 72.7 %.");
 }
 
 TEST(Html, HostileNamesStayText) {

@@ -7,6 +7,7 @@
 #include "profiler/builder.h"
 #include "profiler/export/capture.h"
 #include "profiler/export/export.h"
+#include "profiler/export/sentences.h"
 #include "profiler/export/text_page.h"
 
 namespace mill::prof {
@@ -234,18 +235,54 @@ TEST(TextReport, HugeNumbersDoNotBreakIt) {
   finding.facts.push_back({"odd", std::numeric_limits<double>::quiet_NaN(), Unit::none});
   finding.facts.push_back({"large_ns", 1e300, Unit::ns});
   analysis.findings.push_back(finding);
-  analysis.own_cost = 1e300;
+  analysis.own_cost.share = 1e300;
   expect_fits(text(analysis), 100);
 }
 
 TEST(TextReport, OwnCostIsAlwaysSpokenOf) {
   Analysis analysis = bare_analysis(ten_steps().trace);
   EXPECT_TRUE(has(text(analysis), "Not measured: that takes steps of real time"));
-  analysis.own_cost = 0.02;
-  analysis.own_cost_ns = 45;
+  analysis.own_cost.share = 0.02;
+  analysis.own_cost.event_ns = 45;
   EXPECT_TRUE(has(text(analysis),
                   "2.0 % of a step, with a budget of 1.0 %: over the budget; "
                   "45 ns for an event"));
+}
+
+// What was recorded times what one costs, where no step went unrecorded.
+TEST(TextReport, OwnCostIsToldByEventsWhereItWasNotMeasured) {
+  Analysis known = bare_analysis(ten_steps().trace);
+  known.own_cost.event_ns = 100;
+  const std::string events = show_count(known.trace().rows());
+  EXPECT_TRUE(
+      has(own_cost_text(known), "; 100 ns for an event, of which there are " + events + ": about "))
+      << own_cost_text(known);
+  test::Builder modelled = ten_steps();
+  modelled.trace.devices[0].modelled = true;
+  EXPECT_TRUE(has(text(bare_analysis(modelled.trace)), "None: time is modelled"));
+}
+
+// An op's own time is what those inside it leave: of 1,000 us 660 and 300; 40 are too few.
+TEST(TextReport, SaysWhereTheTimeGoesWhereNoRuleHasAnything) {
+  test::Builder b;
+  b.trace.devices[0].kind = DeviceKind::cpu;
+  b.op("outer", 0, 1000 * us);
+  const uint32_t inner = b.op("inner", 100 * us, 400 * us);
+  b.op("small", 500 * us, 540 * us);
+  b.trace.ops.parent[inner] = 0;
+  Analysis analysis = bare_analysis(b.trace);
+  EXPECT_EQ(busiest(analysis, 3), "outer 66.0 %, inner 30.0 %");
+  EXPECT_EQ(busiest(analysis, 1), "outer 66.0 %");
+  EXPECT_EQ(busiest(bare_analysis({}), 3), "");
+  Finding note = a_finding(1, 0);
+  note.severity = Severity::info;
+  analysis.findings.push_back(note);
+  EXPECT_TRUE(has(text(analysis), "Most of the time goes to outer 66.0 %"));
+  analysis.findings[0].severity = Severity::moderate;
+  EXPECT_FALSE(has(text(analysis), "Most of the time goes to"));
+  // Kernels are their ops'.
+  const Analysis device = bare_analysis(ten_steps().trace);
+  EXPECT_FALSE(busiest(device, 3).empty());
 }
 
 TEST(TextReport, SaysWhenTheSinkRefuses) {
@@ -258,6 +295,34 @@ TEST(TextPage, CutsBetweenCodePoints) {
   EXPECT_EQ(cut("\xE2\x82\xAC\xE2\x82\xAC\xE2\x82\xAC", 2), "\xE2\x82\xAC\xE2\x80\xA6");
   EXPECT_EQ(cut("abc", 1), "\xE2\x80\xA6");
   EXPECT_EQ(cut("abc", 0), "");
+}
+
+TEST(TextPage, NamesThatBeginAlikeAreCutWhereTheyDiffer) {
+  const std::string family = "void cutlass::Kernel<cutlass_80_tensorop_s1688gemm_";
+  const std::vector<std::string> names = {
+      family + "128x64_nn>(Params)", "short", family + "256x64_tn>(Params)",
+      family + "256x64_tn>(Params)", "void other::Kernel<" + std::string(60, 'x') + ">"};
+  const std::vector<std::string> shown = cut_apart(names, 30);
+  ASSERT_EQ(shown.size(), names.size());
+  EXPECT_EQ(shown[0], "void cutlass::K\xE2\x80\xA6mm_128x64_nn>\xE2\x80\xA6");
+  EXPECT_EQ(shown[1], "short");
+  EXPECT_EQ(shown[2], "void cutlass::K\xE2\x80\xA6mm_256x64_tn>\xE2\x80\xA6");
+  EXPECT_EQ(shown[3], shown[2]) << "the same name";
+  EXPECT_EQ(shown[4], cut(names[4], 30)) << "it begins like no other";
+  for (const std::string& one : shown) EXPECT_LE(code_points(one), 30u) << one;
+  // Two characters that differ in their last byte only, after others of three bytes.
+  std::string euros;
+  for (int k = 0; k < 40; ++k) euros += "\xE2\x82\xAC";
+  const std::vector<std::string> far =
+      cut_apart({euros + "\xE2\x82\xAB", euros + "\xE2\x82\xAD"}, 12);
+  EXPECT_NE(far[0], far[1]);
+  for (const std::string& one : far) {
+    EXPECT_EQ(printable(one), one) << "well-formed";
+    EXPECT_EQ(code_points(one), 11u);
+  }
+  // One that ends where the other goes on.
+  const std::vector<std::string> ends = cut_apart({std::string(20, 'a'), std::string(30, 'a')}, 16);
+  EXPECT_NE(ends[0], ends[1]);
 }
 
 TEST(TextPage, NothingPrintsATerminalsCommands) {

@@ -111,12 +111,13 @@ TEST(Analyse, TakesThresholdsFromTheOptions) {
 
 TEST(Analyse, PassesTheOwnCostOn) {
   AnalysisOptions options;
-  options.own_cost = 0.05;
-  options.own_cost_ns = 45;
   options.budget = 0.02;
-  const auto analysis = analyse(waiting(10), options);
-  EXPECT_EQ(analysis->own_cost, 0.05);
-  EXPECT_EQ(analysis->own_cost_ns, 45);
+  Trace trace = waiting(10);
+  trace.own_cost.share = 0.05;
+  trace.own_cost.event_ns = 45;
+  const auto analysis = analyse(std::move(trace), options);
+  EXPECT_EQ(analysis->own_cost.share, 0.05);
+  EXPECT_EQ(analysis->own_cost.event_ns, 45);
   EXPECT_EQ(analysis->budget, 0.02);
   EXPECT_NE(find_rule(*analysis, RuleId::O1), nullptr);
 }
