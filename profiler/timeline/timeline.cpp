@@ -137,9 +137,18 @@ uint32_t warm_up_steps(const std::vector<Step>& steps, int64_t wanted) {
   for (const Step& step : steps) lengths.push_back(step.end - step.begin);
   const auto middle = lengths.begin() + static_cast<std::ptrdiff_t>(n / 2);
   std::nth_element(lengths.begin(), middle, lengths.end());
+  const auto is_long = [&, limit = *middle + *middle / 2](const Step& step) {
+    return step.end - step.begin > limit;
+  };
+  // A long one among many that are not is a straggler, as there are later too: half of the first
+  // are to be long. Where no later one is, a third of them is no chance either, but buffers that
+  // are met for the first time every few steps.
+  const auto rest = steps.begin() + static_cast<std::ptrdiff_t>(n / 3);
+  const size_t enough = std::any_of(rest, steps.end(), is_long) ? 2 : 3;
   size_t out = 0;
+  size_t longer = 0;
   for (size_t k = 0; k < n / 3; ++k) {
-    if (steps[k].end - steps[k].begin > *middle + *middle / 2) out = k + 1;
+    if (is_long(steps[k]) && enough * ++longer >= k + 1) out = k + 1;
   }
   return static_cast<uint32_t>(out);
 }

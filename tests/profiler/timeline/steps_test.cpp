@@ -178,7 +178,7 @@ uint32_t warm_up_of(const std::vector<Ns>& lengths, int64_t wanted = -1) {
   return out;
 }
 
-TEST(Steps, WarmUpIsWhatTheFirstThirdHasOverOneAndAHalfTimesTheMedian) {
+TEST(Steps, WarmUpIsWhereHalfOfTheFirstStepsTakeOverOneAndAHalfTimesTheMedian) {
   EXPECT_EQ(warm_up_of({10, 10, 10, 10, 10, 10}), 0u);
   EXPECT_EQ(warm_up_of({100, 10, 10, 10, 10, 10}), 1u);
   EXPECT_EQ(warm_up_of({10, 100, 10, 10, 10, 10}), 2u);
@@ -188,6 +188,12 @@ TEST(Steps, WarmUpIsWhatTheFirstThirdHasOverOneAndAHalfTimesTheMedian) {
   EXPECT_EQ(warm_up_of({100, 10, 10}), 1u);
   EXPECT_EQ(warm_up_of({100, 10}), 0u);
   EXPECT_EQ(warm_up_of({100}), 0u);
+  // Half of them are: a warm-up with a short step in it. Fewer are stragglers.
+  EXPECT_EQ(warm_up_of({100, 10, 10, 100, 10, 10, 10, 10, 10, 10, 10, 10}), 4u);
+  EXPECT_EQ(warm_up_of({10, 10, 10, 100, 10, 10, 10, 10, 10, 10, 10, 10}), 0u);
+  EXPECT_EQ(warm_up_of({100, 10, 10, 10, 100, 10, 10, 10, 10, 10, 10, 10, 10, 10, 16}), 1u);
+  // A third of them, and none later.
+  EXPECT_EQ(warm_up_of({100, 10, 10, 10, 100, 10, 10, 10, 10, 10, 10, 10, 10, 10, 15}), 5u);
 }
 
 TEST(Steps, WarmUpCanBeGivenButOneStepStays) {
