@@ -188,6 +188,14 @@ void print_text(Output& out, const Profile& a, const Profile& b, const Compariso
                       signed_time_text(d.high) +
                       " with 95 % confidence (Welch's t, p = " + printf_text("%.2g", d.p) + ").";
   out << wrap_text(text, out.width(), 2) << "\n";
+  if (d.tested && !(a.modelled && b.modelled)) {
+    out << wrap_text(
+               "That is of the steps of these two recordings. In real time two runs of one program "
+               "may differ by more, by what else the machine does: record each side again and "
+               "compare like with like before you trust it.",
+               out.width(), 2)
+        << "\n";
+  }
 
   if (!a.parts[0].empty() && !b.parts[0].empty()) {
     print_section(out, "Where a step's time went");
@@ -275,9 +283,18 @@ int run(Console& console, const Arguments& arguments) {
       "format", file.ends_with(".json") || file.ends_with(".json.gz") ? "json" : "text");
   if (format != "text" && format != "json")
     throw UsageError("--format is \"" + safe_text(format) + "\", text or json can be");
+  // What `prof report` writes by these endings is no comparison.
+  for (const char* const other : {".html", ".csv", ".jsonl"}) {
+    if (!arguments.has("format") && file.ends_with(other))
+      throw UsageError(
+          "--output is \"" + safe_text(file) +
+          "\", a comparison is text or JSON: end it in .txt or .json, or give --format");
+  }
   const uint64_t top = arguments.natural("top", 10, 1000000);
   OpenOptions options;
   options.warm_up = static_cast<uint32_t>(arguments.natural("warm-up", 0, 1000000000));
+  if (arguments.has("warm-up") && options.warm_up == 0)
+    throw UsageError("--warm-up is 0, at least 1 step can be left out; without it those are found");
   const Profile a = read_profile(arguments.operands()[0], options);
   const Profile b = read_profile(arguments.operands()[1], options);
   const Comparison comparison = compare(a, b);
@@ -299,7 +316,7 @@ int run(Console& console, const Arguments& arguments) {
 Command diff_command() {
   return {"prof diff",
           "Compares two recorded traces: step times, where the time went, kernels, copies and "
-          "findings, and says which differences are noise.",
+          "findings, and says which differences are more than their steps' noise.",
           "A B",
           2,
           2,

@@ -99,6 +99,8 @@ int run(Console& console, const Arguments& arguments) {
   const uint64_t top = arguments.natural("top", 10, 1000000);
   OpenOptions options;
   options.warm_up = static_cast<uint32_t>(arguments.natural("warm-up", 0, 1000000000));
+  if (arguments.has("warm-up") && options.warm_up == 0)
+    throw UsageError("--warm-up is 0, at least 1 step can be left out; without it those are found");
   options.settings = arguments.values("set");
   options.calibration = arguments.value("calibration", "");
   WhatIf what;

@@ -30,7 +30,8 @@ constexpr Option kOptions[] = {
     {"format", 'f', "FORMAT",
      "of the report: text (the default), csv, jsonl, chrome (the trace itself) or html"},
     {"budget", 'b', "PERCENT",
-     "what recording may cost, of a step's time; 1 unless told, 100 for no limit"},
+     "what recording may cost, of a step's time: some steps are left unrecorded to measure it and "
+     "to stay below; no limit unless told, every step is recorded"},
     {"store", 's', "MB", "memory for records, the newest are kept; 256 unless told"},
     {"top", 'n', "N", "findings, and rows of each table, in a text; 10 unless told"},
     {"no-report", 0, nullptr, "keep the trace (-o) and print nothing"},

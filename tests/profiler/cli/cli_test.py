@@ -61,6 +61,10 @@ def test_wrong_words_are_named_and_mended():
     fails(["prof", "report", "x", "--format", "htm"], 2, '"html"')
     fails(["prof", "report", "x", "--format"], 2, "FORMAT")
     fails(["prof", "report", "x", "--top", "-3"], 2, "--top")
+    fails(["prof", "report", "x", "--warm-up", "0"], 2, "--warm-up is 0", "at least 1")
+    fails(["prof", "diff", "x", "y", "--warm-up", "0"], 2, "--warm-up is 0", "at least 1")
+    for ending in (".html", ".csv", ".jsonl"):
+        fails(["prof", "diff", "x", "y", "-o", "z" + ending], 2, "z" + ending, "text or JSON")
     fails(["prof", "report", "x", "--what-if", "pined"], 2, '"pinned"')
     fails(["prof", "report", "x", "--what-if", "kernels=0x"], 2, "above 0")
     fails(["prof", "report", "x", "--what-if", "findings=0"], 2, "from 1")
