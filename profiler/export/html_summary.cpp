@@ -194,10 +194,7 @@ void write_unknown(Json& json, const Analysis& analysis) {
   if (trace.whole_graphs) {
     say("Graphs were recorded as a whole: what ran inside them is not known.");
   }
-  if (!trace.recorded.empty()) {
-    say("The recording has " + show_count(trace.recorded.size()) +
-        " spans; between them nothing is known.");
-  }
+  if (const std::string rest = unrecorded_text(analysis); !rest.empty()) say(rest);
   if (analysis.replay != nullptr && analysis.replay->error() > 0.05) {
     say("Replaying the unchanged recording misses its length by " +
         show_share(analysis.replay->error()) + ", so every saving is of low confidence.");

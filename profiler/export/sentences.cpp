@@ -64,13 +64,31 @@ std::string busiest(const Analysis& analysis, size_t n) {
   return text;
 }
 
+std::string unrecorded_text(const Analysis& analysis) {
+  if (analysis.trace().recorded.empty()) return {};
+  // Recording may have begun long before the oldest record that was kept.
+  const Interval span = analysis.timeline->span();
+  const IntervalSet known = IntervalSet(analysis.trace().recorded).intersected(span);
+  if (known.length() >= span.length()) return {};
+  return "Of " + show_time(static_cast<double>(span.length())) + " only " +
+         show_time(static_cast<double>(known.length())) +
+         " were recorded; nothing is known of the rest.";
+}
+
 std::string own_cost_text(const Analysis& analysis) {
   const OwnCost& cost = analysis.own_cost;
   const Trace& trace = analysis.trace();
   std::string text;
   if (cost.share >= 0) {
-    text = show_share(cost.share) + " of a step, with a budget of " + show_share(analysis.budget);
-    if (cost.share > analysis.budget) text += ": over the budget";
+    const std::string budget = show_share(analysis.budget);
+    text = show_share(cost.share) + " of a step, ";
+    if (cost.share > analysis.budget && cost.share_low >= 0 && cost.share_low <= analysis.budget) {
+      text += "but steps differ too much to tell it from the budget of " + budget + ": at least " +
+              show_share(cost.share_low);
+    } else {
+      text += "with a budget of " + budget;
+      if (cost.share > analysis.budget) text += ": over the budget";
+    }
   } else if (std::any_of(trace.devices.begin(), trace.devices.end(),
                          [](const DeviceInfo& one) { return one.modelled; })) {
     return "None: time is modelled, and recording takes none of it";

@@ -13,6 +13,9 @@ namespace mill::prof {
 // their own names. Empty where nothing ran.
 std::string busiest(const Analysis& analysis, size_t n);
 
+// How much of the time was recorded; empty where all of it was.
+std::string unrecorded_text(const Analysis& analysis);
+
 // What recording cost, as far as it was measured or can be told from what an event costs; no full
 // stop.
 std::string own_cost_text(const Analysis& analysis);

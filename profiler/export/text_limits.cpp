@@ -29,13 +29,7 @@ void text_unknown(Page& page, const Analysis& analysis) {
   const Timeline& timeline = *analysis.timeline;
   std::vector<std::string> items;
   const auto add = [&](std::string text) { items.push_back(std::move(text)); };
-  if (!trace.recorded.empty()) {
-    double known = 0;
-    for (const Interval& part : trace.recorded) known += length_of(part.begin, part.end);
-    const double span = length_of(timeline.span().begin, timeline.span().end);
-    add("Of " + show_time(span) + " only " + show_time(known) +
-        " were recorded; nothing is known of the rest.");
-  }
+  if (const std::string rest = unrecorded_text(analysis); !rest.empty()) add(rest);
   if (!trace.has_device_clock && !trace.on_cpu_only())
     add("No device was watched: what it did and when is not known.");
   const LinkCounts& counts = timeline.links();

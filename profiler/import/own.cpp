@@ -44,6 +44,17 @@ V plain_value(std::string_view text) {
   }
 }
 
+// Recording that costs a million times what it records, or a millisecond for an event, is damage.
+double cost_in(const rapidjson::Value& object, const char* name) {
+  const double value = read_double(text_in(object, name)).value_or(-1);
+  return value >= 0 && value <= 1e6 ? value : -1;
+}
+
+// Numbers of streams and devices may be below zero, where a tool has it so; counts may not.
+uint64_t count_in(const rapidjson::Value& object, const char* name) {
+  return text_in(object, name).starts_with('-') ? 0 : number_in(object, name);
+}
+
 DeviceInfo device_in(const rapidjson::Value& one) {
   DeviceInfo info;
   std::string space;
@@ -80,21 +91,17 @@ bool OwnReader::header(std::string_view json) {
   trace_.cut_off = flag_in(doc, "cut_off");
   trace_.whole_graphs = flag_in(doc, "whole_graphs");
   trace_.has_device_clock = flag_in(doc, "has_device_clock");
-  trace_.skipped = number_in(doc, "skipped");
-  trace_.other_clock = number_in(doc, "other_clock");
-  trace_.unfinished = number_in(doc, "unfinished");
+  trace_.skipped = count_in(doc, "skipped");
+  trace_.other_clock = count_in(doc, "other_clock");
+  trace_.unfinished = count_in(doc, "unfinished");
   if (const auto cost = doc.FindMember("own_cost");
       cost != doc.MemberEnd() && cost->value.IsObject()) {
-    const auto known = [&](const char* name) {
-      const bool there = cost->value.HasMember(name);
-      const double value = there ? figure_in(cost->value, name) : -1;
-      return value >= 0 ? value : -1;
-    };
+    const auto known = [&](const char* name) { return cost_in(cost->value, name); };
     trace_.own_cost = {known("share"), known("share_low"), known("event_ns"), known("budget")};
   }
   each_in(doc, "losses", [&](const rapidjson::Value& one) {
     trace_.losses.push_back(
-        {std::string(clean_text(text_in(one, "where"), &space)), number_in(one, "lost")});
+        {std::string(clean_text(text_in(one, "where"), &space)), count_in(one, "lost")});
   });
   each_in(doc, "notes", [&](const rapidjson::Value& one) {
     trace_.notes.emplace_back(clean_text(text_of(one), &space));

@@ -247,6 +247,28 @@ TEST(TextReport, OwnCostIsAlwaysSpokenOf) {
   EXPECT_TRUE(has(text(analysis),
                   "2.0 % of a step, with a budget of 1.0 %: over the budget; "
                   "45 ns for an event"));
+  analysis.own_cost.share_low = 0.004;
+  EXPECT_EQ(own_cost_text(analysis),
+            "2.0 % of a step, but steps differ too much to tell it from the budget of 1.0 %: at "
+            "least 0.40 %; 45 ns for an event");
+  analysis.own_cost.share_low = 0.015;
+  EXPECT_TRUE(has(own_cost_text(analysis), "over the budget"));
+}
+
+// Spans may reach beyond the oldest record that was kept.
+TEST(TextReport, NoMoreWasRecordedThanThereIs) {
+  test::Builder b = ten_steps();
+  const Interval span = bare_analysis(b.trace).timeline->span();
+  b.trace.recorded = {{span.begin - 5000 * us, span.begin + span.length() / 4},
+                      {span.begin + span.length() / 2, span.end + 7 * us}};
+  const std::string whole = show_time(static_cast<double>(span.length()));
+  const std::string known =
+      show_time(static_cast<double>(span.length() / 4 + (span.length() + 1) / 2));
+  EXPECT_TRUE(
+      has(text(bare_analysis(b.trace)), "Of " + whole + " only " + known + " were recorded"))
+      << text(bare_analysis(b.trace));
+  b.trace.recorded = {{span.begin - 5000 * us, span.end + 7 * us}};
+  EXPECT_FALSE(has(text(bare_analysis(b.trace)), "were recorded; nothing"));
 }
 
 // What was recorded times what one costs, where no step went unrecorded.

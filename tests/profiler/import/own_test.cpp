@@ -51,6 +51,32 @@ const std::string kExport = R"json({"displayTimeUnit":"ns",
 }
 )json";
 
+// What is no figure, or none that could be, is not known; no count is below zero.
+TEST(ImportOwn, DamagedFiguresOfTheHeaderAreNotKnown) {
+  const auto of = [](const std::string& fields) {
+    return import_text(
+               R"({"displayTimeUnit":"ns","baseTimeNanoseconds":0,"millrace":{"format":1,)" +
+               fields + R"(},"traceEvents":[]})")
+        .trace;
+  };
+  const auto share = [&](const std::string& value) {
+    return of(R"("own_cost":{"share":)" + value + R"(,"budget":0.01})").own_cost.share;
+  };
+  EXPECT_EQ(share("0.5"), 0.5);
+  EXPECT_EQ(share("0"), 0);
+  EXPECT_EQ(share("1e300"), -1);
+  for (const char* const value : {"\"a\"", "[1]", "true", "{}", "null", "-5", "1e-999"})
+    EXPECT_EQ(share(value), -1) << value;
+  EXPECT_EQ(of(R"("own_cost":{"share":0.5,"event_ns":1e18})").own_cost.event_ns, -1);
+  const Trace counts =
+      of(R"("skipped":-5,"other_clock":-1,"unfinished":-9,"losses":[{"where":"x","lost":-7}])");
+  EXPECT_EQ(counts.skipped, 0u);
+  EXPECT_EQ(counts.other_clock, 0u);
+  EXPECT_EQ(counts.unfinished, 0u);
+  ASSERT_EQ(counts.losses.size(), 1u);
+  EXPECT_EQ(counts.losses[0].lost, 0u);
+}
+
 TEST(ImportOwn, AnExportComesBackWhole) {
   const Imported in = import_text(kExport);
   ASSERT_EQ(in.status, ImportStatus::ok) << in.why;
