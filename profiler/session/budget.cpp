@@ -47,16 +47,14 @@ CostEstimate estimate_cost(std::vector<double> recorded, std::vector<double> unr
 BudgetController::BudgetController(double budget, Ns undisturbed)
     : budget_(budget), undisturbed_(undisturbed) {}
 
+// Of all steps the share budget / cost may be recorded, but one in a hundred always is: an estimate
+// may be wrong. Where all of them may be, one in ten still goes unrecorded, so that the figure
+// stays true.
 void BudgetController::begin_phase(bool record) {
   recording_ = record;
   phase_steps_ = 0;
-  phase_length_ = kPhaseSteps;
-  if (!record || cost_.share < 0) return;
-  // Of all steps the share budget / cost may be recorded; where that is all of them, one phase in
-  // ten still goes unrecorded, so that the figure stays true.
-  const double duty = cost_.share > budget_ ? budget_ / cost_.share : 0.9;
-  const double length = kPhaseSteps * duty / (1 - duty);
-  phase_length_ = static_cast<uint32_t>(std::clamp(length, 1.0, 1e6));
+  if (cost_.share < 0) return;
+  wanted_ = cost_.share > budget_ ? std::clamp(budget_ / cost_.share, 0.01, 0.9) : 0.9;
 }
 
 void BudgetController::step(Ns begin, Ns end, bool recorded, bool mixed) {
@@ -68,11 +66,15 @@ void BudgetController::step(Ns begin, Ns end, bool recorded, bool mixed) {
     keep(recorded ? recorded_ : unrecorded_, static_cast<double>(end - begin), kKept);
   }
   if (recorded == recording_) ++phase_steps_;
+  // Who asks comes late, by many steps if they are short: what was too much is made up for.
+  if (wanted_ > 0) ahead_ += recorded ? 1 - wanted_ : -wanted_;
 }
 
 bool BudgetController::want(Ns now) {
   if (budget_ >= 1 || began_ < 0 || now - began_ < undisturbed_) return recording_;
-  if (phase_steps_ < phase_length_) return recording_;
+  const bool known = wanted_ > 0;
+  if (phase_steps_ < (recording_ && known ? 1 : kPhaseSteps)) return recording_;
+  if (known && (recording_ ? ahead_ < 0 : ahead_ > 0)) return recording_;
   cost_ = estimate_cost(recorded_, unrecorded_);
   begin_phase(!recording_);
   return recording_;

@@ -46,7 +46,8 @@ class BudgetController {
   Ns began_ = -1;
   bool recording_ = true;
   uint32_t phase_steps_ = 0;  // whole steps in this phase
-  uint32_t phase_length_ = kPhaseSteps;
+  double wanted_ = 0;         // share of the steps to record; 0 until the cost is known
+  double ahead_ = 0;          // steps recorded beyond that share
   std::vector<double> recorded_;
   std::vector<double> unrecorded_;
   uint64_t steps_recorded_ = 0;
