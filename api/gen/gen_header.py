@@ -18,6 +18,23 @@ enum mill_compare_relations {
   MILL_COMPARE_GE = 5
 };
 
+/* What mill_pad puts beside x. */
+enum mill_pad_modes {
+  MILL_PAD_CONSTANT = 0,
+  MILL_PAD_REFLECT = 1,
+  MILL_PAD_EDGE = 2,
+  MILL_PAD_WRAP = 3
+};
+
+/* How mill_scatter_elements joins an update with what is there. */
+enum mill_scatter_reductions {
+  MILL_SCATTER_SET = 0,
+  MILL_SCATTER_ADD = 1,
+  MILL_SCATTER_MUL = 2,
+  MILL_SCATTER_MAX = 3,
+  MILL_SCATTER_MIN = 4
+};
+
 /* What a loss does with the losses of the single labels. */
 enum mill_reductions { MILL_REDUCE_MEAN = 0, MILL_REDUCE_SUM = 1, MILL_REDUCE_NONE = 2 };
 

@@ -32,7 +32,7 @@ GRADIENTS = ["yes", "no", "zero"]
 # What an autocast exec does to an op's floating inputs; a row without the key keeps them.
 AUTOCASTS = ["low", "high"]
 # Domains of random inputs: those without a parameter, those with one, and the dtypes that cannot do without.
-PLAIN_DOMAINS = ["real", "positive", "nonzero", "distinct", "unit", "cond", "key", "step"]
+PLAIN_DOMAINS = ["real", "positive", "nonzero", "distinct", "unit", "inner", "above_one", "cond", "key", "step"]
 BOUND_DOMAINS = ["labels", "ids", "lse"]
 NEEDS_DOMAIN = {"bool": ["cond"], "key": ["key"], "i64": ["step"], "index": ["labels", "ids"], "integer": ["step"]}
 

@@ -138,6 +138,16 @@ mill_status mill_sum_to(mill_exec* exec, mill_tensor* x, const int64_t* dims, ui
   return mill::api::invoke_op(exec, MILL_OP_SUM_TO, in, 1, attrs, 1, out_pointers, 1, err);
 }
 
+mill_status mill_pad(mill_exec* exec, mill_tensor* x, int64_t axis, int64_t low, int64_t high,
+                     int64_t mode, double value, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {mill::int_attr(0, axis), mill::int_attr(1, low),
+                             mill::int_attr(2, high), mill::int_attr(3, mode),
+                             mill::float_attr(4, value)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_PAD, in, 1, attrs, 5, out_pointers, 1, err);
+}
+
 mill_status mill_neg(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
   mill_tensor* const in[] = {x};
   mill_tensor** const out_pointers[] = {out};
@@ -551,6 +561,217 @@ mill_status mill_scaler_update(
                              mill::int_attr(2, interval), mill::float_attr(3, max_norm)};
   mill_tensor** const out_pointers[] = {out_factor, out_norm, out_scale, out_streak, out_step};
   return mill::api::invoke_op(exec, MILL_OP_SCALER_UPDATE, in, 4, attrs, 4, out_pointers, 5, err);
+}
+
+mill_status mill_sin(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_SIN, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_cos(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_COS, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_tan(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_TAN, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_asin(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_ASIN, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_acos(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_ACOS, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_atan(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_ATAN, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_sinh(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_SINH, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_cosh(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_COSH, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_asinh(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_ASINH, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_acosh(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_ACOSH, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_atanh(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_ATANH, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_erf(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_ERF, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_expm1(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_EXPM1, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_log1p(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_LOG1P, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_floor(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_FLOOR, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_ceil(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_CEIL, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_round(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_ROUND, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_trunc(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_TRUNC, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_reciprocal(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_RECIPROCAL, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_silu(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_SILU, in, 1, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_silu_backward(mill_exec* exec, mill_tensor* g, mill_tensor* x, mill_tensor** out,
+                               mill_error* err) {
+  mill_tensor* const in[] = {g, x};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_SILU_BACKWARD, in, 2, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_leaky_relu(mill_exec* exec, mill_tensor* x, double slope, mill_tensor** out,
+                            mill_error* err) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {mill::float_attr(0, slope)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_LEAKY_RELU, in, 1, attrs, 1, out_pointers, 1, err);
+}
+
+mill_status mill_leaky_relu_backward(mill_exec* exec, mill_tensor* g, mill_tensor* x, double slope,
+                                     mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {g, x};
+  const mill_attr attrs[] = {mill::float_attr(0, slope)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_LEAKY_RELU_BACKWARD, in, 2, attrs, 1, out_pointers, 1,
+                              err);
+}
+
+mill_status mill_elu(mill_exec* exec, mill_tensor* x, double alpha, mill_tensor** out,
+                     mill_error* err) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {mill::float_attr(0, alpha)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_ELU, in, 1, attrs, 1, out_pointers, 1, err);
+}
+
+mill_status mill_elu_backward(mill_exec* exec, mill_tensor* g, mill_tensor* x, double alpha,
+                              mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {g, x};
+  const mill_attr attrs[] = {mill::float_attr(0, alpha)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_ELU_BACKWARD, in, 2, attrs, 1, out_pointers, 1, err);
+}
+
+mill_status mill_clamp(mill_exec* exec, mill_tensor* x, double low, double high, mill_tensor** out,
+                       mill_error* err) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {mill::float_attr(0, low), mill::float_attr(1, high)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_CLAMP, in, 1, attrs, 2, out_pointers, 1, err);
+}
+
+mill_status mill_clamp_backward(mill_exec* exec, mill_tensor* g, mill_tensor* x, double low,
+                                double high, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {g, x};
+  const mill_attr attrs[] = {mill::float_attr(0, low), mill::float_attr(1, high)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_CLAMP_BACKWARD, in, 2, attrs, 2, out_pointers, 1, err);
+}
+
+mill_status mill_gather(mill_exec* exec, mill_tensor* x, mill_tensor* index, int64_t axis,
+                        mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x, index};
+  const mill_attr attrs[] = {mill::int_attr(0, axis)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_GATHER, in, 2, attrs, 1, out_pointers, 1, err);
+}
+
+mill_status mill_gather_elements(mill_exec* exec, mill_tensor* x, mill_tensor* index, int64_t axis,
+                                 mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x, index};
+  const mill_attr attrs[] = {mill::int_attr(0, axis)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_GATHER_ELEMENTS, in, 2, attrs, 1, out_pointers, 1, err);
+}
+
+mill_status mill_scatter_elements(mill_exec* exec, mill_tensor* x, mill_tensor* index,
+                                  mill_tensor* updates, int64_t axis, int64_t reduce,
+                                  mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x, index, updates};
+  const mill_attr attrs[] = {mill::int_attr(0, axis), mill::int_attr(1, reduce)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_SCATTER_ELEMENTS, in, 3, attrs, 2, out_pointers, 1,
+                              err);
+}
+
+mill_status mill_cumsum(mill_exec* exec, mill_tensor* x, int64_t axis, mill_bool exclusive,
+                        mill_bool reverse, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {mill::int_attr(0, axis), mill::int_attr(1, exclusive != 0),
+                             mill::int_attr(2, reverse != 0)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_CUMSUM, in, 1, attrs, 3, out_pointers, 1, err);
 }
 
 }  // extern "C"

@@ -184,4 +184,16 @@ inline void fill_output(const mill_kernel_args* args, const void* value) {
   }
 }
 
+// Every storage type from one compute type.
+template <class C>
+WriteFn any_writer(int32_t dtype) {
+  switch (dtype) {
+#define MILL_CASE(number, S) \
+  case number: return &write_strided<C, S>;
+    MILL_CPU_STORAGE(MILL_CASE)
+#undef MILL_CASE
+    default: return nullptr;
+  }
+}
+
 }  // namespace mill::cpu::MILL_TARGET

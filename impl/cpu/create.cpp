@@ -7,18 +7,6 @@ namespace mill::cpu::MILL_TARGET {
 
 namespace {
 
-// Every storage type from one compute type.
-template <class C>
-WriteFn any_writer(int32_t dtype) {
-  switch (dtype) {
-#define MILL_CASE(number, S) \
-  case number: return &write_strided<C, S>;
-    MILL_CPU_STORAGE(MILL_CASE)
-#undef MILL_CASE
-    default: return nullptr;
-  }
-}
-
 mill_status fill(const mill_kernel_args* args) {
   const mill_kernel_tensor& out = *args->out[0];
   const double value = args->attr[2].f;

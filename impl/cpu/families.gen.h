@@ -3,9 +3,12 @@
 
 // The families with kernels: each is a file of this folder.
 #define MILL_CPU_FAMILIES(X) \
+  X(activation)              \
   X(binary)                  \
   X(create)                  \
+  X(elementary)              \
   X(embedding)               \
+  X(index)                   \
   X(join)                    \
   X(loss)                    \
   X(matmul)                  \
@@ -13,6 +16,7 @@
   X(optim)                   \
   X(random)                  \
   X(reduce)                  \
+  X(scan)                    \
   X(softmax)                 \
   X(softplus)                \
   X(unary)
@@ -31,6 +35,7 @@
   X(CONCAT)                 \
   X(SLICE_BACKWARD)         \
   X(SUM_TO)                 \
+  X(PAD)                    \
   X(NEG)                    \
   X(EXP)                    \
   X(LOG)                    \
@@ -82,4 +87,35 @@
   X(INCREMENT)              \
   X(ADAMW_MASTER_STEP)      \
   X(SGD_MASTER_STEP)        \
-  X(SCALER_UPDATE)
+  X(SCALER_UPDATE)          \
+  X(SIN)                    \
+  X(COS)                    \
+  X(TAN)                    \
+  X(ASIN)                   \
+  X(ACOS)                   \
+  X(ATAN)                   \
+  X(SINH)                   \
+  X(COSH)                   \
+  X(ASINH)                  \
+  X(ACOSH)                  \
+  X(ATANH)                  \
+  X(ERF)                    \
+  X(EXPM1)                  \
+  X(LOG1P)                  \
+  X(FLOOR)                  \
+  X(CEIL)                   \
+  X(ROUND)                  \
+  X(TRUNC)                  \
+  X(RECIPROCAL)             \
+  X(SILU)                   \
+  X(SILU_BACKWARD)          \
+  X(LEAKY_RELU)             \
+  X(LEAKY_RELU_BACKWARD)    \
+  X(ELU)                    \
+  X(ELU_BACKWARD)           \
+  X(CLAMP)                  \
+  X(CLAMP_BACKWARD)         \
+  X(GATHER)                 \
+  X(GATHER_ELEMENTS)        \
+  X(SCATTER_ELEMENTS)       \
+  X(CUMSUM)

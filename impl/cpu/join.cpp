@@ -1,9 +1,10 @@
-// Kernels of the join family: concat and the gradient of slice, both as copies into a part of the
-// output.
+// Kernels of the join family: concat, the gradient of slice and pad, all as copies into a part of
+// the output.
 #include <stdio.h>
 
 #include "cpu/copy.h"
 #include "cpu/kernels.h"
+#include "kernels/pad_view.h"
 #include "millrace/op_numbers.h"
 
 namespace mill::cpu::MILL_TARGET {
@@ -68,11 +69,27 @@ mill_status slice_backward(const mill_kernel_args* args) {
   return MILL_OK;
 }
 
+mill_status pad(const mill_kernel_args* args) {
+  const mill_kernel_tensor& out = *args->out[0];
+  if (out.numel == 0) return MILL_OK;
+  kernels::PadPart parts[kernels::kMostPadParts];
+  const int n = kernels::pad_parts(args, parts);
+  if (args->attr[3].i == kernels::kPadConstant) {
+    const double value = args->attr[4].f;
+    alignas(16) char element[16] = {};
+    any_writer<double>(out.dtype)(&value, 1, element, 1);
+    fill_output(args, element);
+  }
+  for (int k = 0; k < n; ++k) copy_tensor(parts[k].to, parts[k].from, args->host);
+  return MILL_OK;
+}
+
 constexpr uint32_t kAny = (1u << MILL_DTYPE_COUNT) - 2u;
 
 constexpr KernelEntry kEntries[] = {
     {MILL_OP_CONCAT, kAny, {&concat, nullptr}},
     {MILL_OP_SLICE_BACKWARD, kAny, {&slice_backward, nullptr}},
+    {MILL_OP_PAD, kAny, {&pad, nullptr}},
 };
 
 }  // namespace

@@ -3,7 +3,8 @@
 // the same bits as a long one.
 //
 // Errors, in units in the last place of the correct result (tests/cpu/unary_test.cpp checks them):
-// exp, log, tanh below 1.5, sigmoid 2.5, rsqrt 1.5; normal_cdf 6 above -3 and 30 in the far tail.
+// exp, log, tanh below 1.5, sigmoid 2.5, rsqrt 1.5; expm1 and log1p 4; normal_cdf 6 above -3 and 30
+// in the far tail.
 // All handle infinities, NaN, signed zero and subnormals. Polynomials were fitted for this file
 // with Remez' algorithm (or Chebyshev interpolation) in 45-digit arithmetic.
 #pragma once
@@ -242,6 +243,62 @@ struct Math {
     return hn::Div(select(hn::Lt(x, zero()), e, set(1)), hn::Add(e, set(1)));
   }
 
+  // e^x - 1 = (u - 1) x / log(u) with u the rounded e^x, whose rounding then cancels (Higham,
+  // Accuracy and Stability of Numerical Algorithms, 1.14.1).
+  static MILL_INLINE V expm1(V x) {
+    const V u = exp(x);
+    const V above = hn::Sub(u, set(1));
+    const V value = hn::Div(hn::Mul(above, x), log(u));
+    // e^x is 1, 0 or infinity: nothing is left to divide by.
+    const V whole = select(hn::Eq(u, zero()), set(-1), select(hn::Eq(above, zero()), x, above));
+    const M plain = hn::Or(hn::Eq(above, zero()), hn::Eq(above, u));
+    return select(hn::Or(plain, hn::Eq(u, zero())), whole, value);
+  }
+
+  // log(1 + x) = x log(u) / (u - 1) with u the rounded 1 + x (Goldberg, 1991, theorem 4).
+  static MILL_INLINE V log1p(V x) {
+    const V u = hn::Add(set(1), x);
+    const V above = hn::Sub(u, set(1));
+    const V value = hn::Div(hn::Mul(x, log(u)), above);
+    return select(hn::Eq(above, zero()), x, select(hn::Eq(u, above), log(u), value));
+  }
+
+  static MILL_INLINE V floor(V x) {
+    return hn::Floor(x);
+  }
+  static MILL_INLINE V ceil(V x) {
+    return hn::Ceil(x);
+  }
+  static MILL_INLINE V round(V x) {
+    return hn::Round(x);
+  }
+  static MILL_INLINE V trunc(V x) {
+    return hn::Trunc(x);
+  }
+
+  // The C library's, lane by lane: nothing that trains spends its time in them, and it rounds
+  // nearly all results correctly. Not std::sin: an inline function compiled for one SIMD target
+  // must not serve another.
+#define MILL_BY_LANE(name)                                 \
+  static MILL_INLINE V name(V x) {                         \
+    return each_lane(                                      \
+        x, [](float v) { return __builtin_##name##f(v); }, \
+        [](double v) { return __builtin_##name(v); });     \
+  }
+  MILL_BY_LANE(sin)
+  MILL_BY_LANE(cos)
+  MILL_BY_LANE(tan)
+  MILL_BY_LANE(asin)
+  MILL_BY_LANE(acos)
+  MILL_BY_LANE(atan)
+  MILL_BY_LANE(sinh)
+  MILL_BY_LANE(cosh)
+  MILL_BY_LANE(asinh)
+  MILL_BY_LANE(acosh)
+  MILL_BY_LANE(atanh)
+  MILL_BY_LANE(erf)
+#undef MILL_BY_LANE
+
   // Phi(x), the standard normal distribution, and *bell = e^(-x^2/2). The tail is a polynomial in t
   // / (t + k) times the bell, after Shepherd and Laframboise (Math. Comp. 36, 1981), so it keeps
   // its relative accuracy.
@@ -299,6 +356,20 @@ struct Math {
     return shifted;
   }
 #endif
+
+  template <class Single, class Double>
+  static MILL_INLINE V each_lane(V x, Single single, Double twice) {
+    alignas(64) Type lanes[kLanes<D>];
+    hn::Store(x, D(), lanes);
+    for (Type& lane : lanes) {
+      if constexpr (sizeof(Type) == 4) {
+        lane = single(lane);
+      } else {
+        lane = twice(lane);
+      }
+    }
+    return hn::Load(D(), lanes);
+  }
 
   struct Reduced {
     V value;    // e^r, x = n ln 2 + r

@@ -3,9 +3,12 @@
 
 // The families with kernels: each is a file of gpu/families.
 #define MILL_GPU_FAMILIES(X) \
+  X(activation)              \
   X(binary)                  \
   X(create)                  \
+  X(elementary)              \
   X(embedding)               \
+  X(index)                   \
   X(join)                    \
   X(loss)                    \
   X(matmul)                  \
@@ -13,6 +16,7 @@
   X(optim)                   \
   X(random)                  \
   X(reduce)                  \
+  X(scan)                    \
   X(softmax)                 \
   X(softplus)                \
   X(unary)
@@ -31,6 +35,7 @@
   X(24, concat)                  \
   X(25, slice_backward)          \
   X(26, sum_to)                  \
+  X(27, pad)                     \
   X(40, neg)                     \
   X(41, exp)                     \
   X(42, log)                     \
@@ -82,4 +87,35 @@
   X(165, increment)              \
   X(166, adamw_master_step)      \
   X(167, sgd_master_step)        \
-  X(168, scaler_update)
+  X(168, scaler_update)          \
+  X(200, sin)                    \
+  X(201, cos)                    \
+  X(202, tan)                    \
+  X(203, asin)                   \
+  X(204, acos)                   \
+  X(205, atan)                   \
+  X(206, sinh)                   \
+  X(207, cosh)                   \
+  X(208, asinh)                  \
+  X(209, acosh)                  \
+  X(210, atanh)                  \
+  X(211, erf)                    \
+  X(212, expm1)                  \
+  X(213, log1p)                  \
+  X(214, floor)                  \
+  X(215, ceil)                   \
+  X(216, round)                  \
+  X(217, trunc)                  \
+  X(218, reciprocal)             \
+  X(220, silu)                   \
+  X(221, silu_backward)          \
+  X(222, leaky_relu)             \
+  X(223, leaky_relu_backward)    \
+  X(224, elu)                    \
+  X(225, elu_backward)           \
+  X(226, clamp)                  \
+  X(227, clamp_backward)         \
+  X(230, gather)                 \
+  X(231, gather_elements)        \
+  X(232, scatter_elements)       \
+  X(240, cumsum)

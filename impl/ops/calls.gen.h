@@ -157,6 +157,16 @@ inline TensorRef sum_to(Exec& exec, mill_tensor* x, const int64_t* dims, uint32_
   return out ? TensorRef::share(out) : TensorRef::adopt(result);
 }
 
+inline TensorRef pad(Exec& exec, mill_tensor* x, int64_t axis, int64_t low, int64_t high,
+                     int64_t mode = 0, double value = 0.0, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {int_attr(0, axis), int_attr(1, low), int_attr(2, high),
+                             int_attr(3, mode), float_attr(4, value)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_PAD, in, 1, attrs, 5, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
 inline TensorRef neg(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
   mill_tensor* const in[] = {x};
   mill_tensor* result = out;
@@ -614,6 +624,244 @@ inline void scaler_update(Exec& exec, mill_tensor* squared_norm, mill_tensor* sc
   for (uint32_t k = 0; k < 5; ++k) {
     if (!out[k]) out[k] = TensorRef::adopt(raw[k]);
   }
+}
+
+inline TensorRef sin(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_SIN, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef cos(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_COS, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef tan(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_TAN, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef asin(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_ASIN, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef acos(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_ACOS, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef atan(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_ATAN, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef sinh(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_SINH, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef cosh(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_COSH, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef asinh(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_ASINH, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef acosh(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_ACOSH, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef atanh(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_ATANH, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef erf(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_ERF, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef expm1(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_EXPM1, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef log1p(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_LOG1P, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef floor(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_FLOOR, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef ceil(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_CEIL, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef round(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_ROUND, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef trunc(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_TRUNC, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef reciprocal(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_RECIPROCAL, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef silu(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_SILU, in, 1, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef silu_backward(Exec& exec, mill_tensor* g, mill_tensor* x,
+                               mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {g, x};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_SILU_BACKWARD, in, 2, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef leaky_relu(Exec& exec, mill_tensor* x, double slope = 0.01,
+                            mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {float_attr(0, slope)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_LEAKY_RELU, in, 1, attrs, 1, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef leaky_relu_backward(Exec& exec, mill_tensor* g, mill_tensor* x,
+                                     double slope = 0.01, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {g, x};
+  const mill_attr attrs[] = {float_attr(0, slope)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_LEAKY_RELU_BACKWARD, in, 2, attrs, 1, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef elu(Exec& exec, mill_tensor* x, double alpha = 1.0, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {float_attr(0, alpha)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_ELU, in, 1, attrs, 1, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef elu_backward(Exec& exec, mill_tensor* g, mill_tensor* x, double alpha = 1.0,
+                              mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {g, x};
+  const mill_attr attrs[] = {float_attr(0, alpha)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_ELU_BACKWARD, in, 2, attrs, 1, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef clamp(Exec& exec, mill_tensor* x, double low, double high,
+                       mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {float_attr(0, low), float_attr(1, high)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_CLAMP, in, 1, attrs, 2, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef clamp_backward(Exec& exec, mill_tensor* g, mill_tensor* x, double low, double high,
+                                mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {g, x};
+  const mill_attr attrs[] = {float_attr(0, low), float_attr(1, high)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_CLAMP_BACKWARD, in, 2, attrs, 2, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef gather(Exec& exec, mill_tensor* x, mill_tensor* index, int64_t axis = 0,
+                        mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x, index};
+  const mill_attr attrs[] = {int_attr(0, axis)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_GATHER, in, 2, attrs, 1, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef gather_elements(Exec& exec, mill_tensor* x, mill_tensor* index, int64_t axis = 0,
+                                 mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x, index};
+  const mill_attr attrs[] = {int_attr(0, axis)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_GATHER_ELEMENTS, in, 2, attrs, 1, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef scatter_elements(Exec& exec, mill_tensor* x, mill_tensor* index,
+                                  mill_tensor* updates, int64_t axis = 0, int64_t reduce = 0,
+                                  mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x, index, updates};
+  const mill_attr attrs[] = {int_attr(0, axis), int_attr(1, reduce)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_SCATTER_ELEMENTS, in, 3, attrs, 2, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef cumsum(Exec& exec, mill_tensor* x, int64_t axis, bool exclusive = false,
+                        bool reverse = false, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {int_attr(0, axis), int_attr(1, exclusive), int_attr(2, reverse)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_CUMSUM, in, 1, attrs, 3, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
 }
 
 }  // namespace mill::op

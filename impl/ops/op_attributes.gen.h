@@ -77,6 +77,14 @@ inline constexpr AttrRow attr_sum_to[] = {
     {"dims", MILL_ATTR_INTS, true, false, {0, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
 };
 
+inline constexpr AttrRow attr_pad[] = {
+    {"axis", MILL_ATTR_INT, true, false, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"low", MILL_ATTR_INT, true, false, {1, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"high", MILL_ATTR_INT, true, false, {2, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"mode", MILL_ATTR_INT, false, false, {3, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"value", MILL_ATTR_FLOAT, false, false, {4, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+};
+
 inline constexpr AttrRow attr_gelu[] = {
     {"tanh", MILL_ATTR_INT, false, true, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
 };
@@ -202,6 +210,51 @@ inline constexpr AttrRow attr_scaler_update[] = {
     {"backoff", MILL_ATTR_FLOAT, false, false, {1, MILL_ATTR_FLOAT, 0, 0.5, nullptr, 0}},
     {"interval", MILL_ATTR_INT, false, false, {2, MILL_ATTR_INT, 2000, 0.0, nullptr, 0}},
     {"max_norm", MILL_ATTR_FLOAT, false, false, {3, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_leaky_relu[] = {
+    {"slope", MILL_ATTR_FLOAT, false, false, {0, MILL_ATTR_FLOAT, 0, 0.01, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_leaky_relu_backward[] = {
+    {"slope", MILL_ATTR_FLOAT, false, false, {0, MILL_ATTR_FLOAT, 0, 0.01, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_elu[] = {
+    {"alpha", MILL_ATTR_FLOAT, false, false, {0, MILL_ATTR_FLOAT, 0, 1.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_elu_backward[] = {
+    {"alpha", MILL_ATTR_FLOAT, false, false, {0, MILL_ATTR_FLOAT, 0, 1.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_clamp[] = {
+    {"low", MILL_ATTR_FLOAT, true, false, {0, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+    {"high", MILL_ATTR_FLOAT, true, false, {1, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_clamp_backward[] = {
+    {"low", MILL_ATTR_FLOAT, true, false, {0, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+    {"high", MILL_ATTR_FLOAT, true, false, {1, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_gather[] = {
+    {"axis", MILL_ATTR_INT, false, false, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_gather_elements[] = {
+    {"axis", MILL_ATTR_INT, false, false, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_scatter_elements[] = {
+    {"axis", MILL_ATTR_INT, false, false, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"reduce", MILL_ATTR_INT, false, false, {1, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_cumsum[] = {
+    {"axis", MILL_ATTR_INT, true, false, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"exclusive", MILL_ATTR_INT, false, true, {1, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"reverse", MILL_ATTR_INT, false, true, {2, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
 };
 
 }  // namespace mill::op_rows

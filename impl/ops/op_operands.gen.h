@@ -122,6 +122,13 @@ inline constexpr OutputRow out_sum_to[] = {
     {"out", ResultType::same},
 };
 
+inline constexpr InputRow in_pad[] = {
+    {"x", false, false, false, 0x3fffeu},
+};
+inline constexpr OutputRow out_pad[] = {
+    {"out", ResultType::same},
+};
+
 inline constexpr InputRow in_neg[] = {
     {"x", false, false, false, 0x03eacu},
 };
@@ -701,6 +708,322 @@ inline constexpr InplaceRow inplace_scaler_update[] = {
     {2, 1},
     {3, 2},
     {4, 3},
+};
+
+inline constexpr InputRow in_sin[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_sin[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_sin[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_cos[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_cos[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_cos[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_tan[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_tan[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_tan[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_asin[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_asin[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_asin[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_acos[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_acos[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_acos[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_atan[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_atan[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_atan[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_sinh[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_sinh[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_sinh[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_cosh[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_cosh[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_cosh[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_asinh[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_asinh[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_asinh[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_acosh[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_acosh[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_acosh[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_atanh[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_atanh[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_atanh[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_erf[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_erf[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_erf[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_expm1[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_expm1[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_expm1[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_log1p[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_log1p[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_log1p[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_floor[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_floor[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_floor[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_ceil[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_ceil[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_ceil[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_round[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_round[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_round[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_trunc[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_trunc[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_trunc[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_reciprocal[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_reciprocal[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_reciprocal[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_silu[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_silu[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_silu[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_silu_backward[] = {
+    {"g", false, false, false, 0x03c00u},
+    {"x", false, false, true, 0x03c00u},
+};
+inline constexpr OutputRow out_silu_backward[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_silu_backward[] = {
+    {0, 0},
+    {0, 1},
+};
+
+inline constexpr InputRow in_leaky_relu[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_leaky_relu[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_leaky_relu[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_leaky_relu_backward[] = {
+    {"g", false, false, false, 0x03c00u},
+    {"x", false, false, true, 0x03c00u},
+};
+inline constexpr OutputRow out_leaky_relu_backward[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_leaky_relu_backward[] = {
+    {0, 0},
+    {0, 1},
+};
+
+inline constexpr InputRow in_elu[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_elu[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_elu[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_elu_backward[] = {
+    {"g", false, false, false, 0x03c00u},
+    {"x", false, false, true, 0x03c00u},
+};
+inline constexpr OutputRow out_elu_backward[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_elu_backward[] = {
+    {0, 0},
+    {0, 1},
+};
+
+inline constexpr InputRow in_clamp[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_clamp[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_clamp[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_clamp_backward[] = {
+    {"g", false, false, false, 0x03c00u},
+    {"x", false, false, true, 0x03c00u},
+};
+inline constexpr OutputRow out_clamp_backward[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_clamp_backward[] = {
+    {0, 0},
+    {0, 1},
+};
+
+inline constexpr InputRow in_gather[] = {
+    {"x", false, false, false, 0x3fffeu},
+    {"index", false, false, false, 0x002acu},
+};
+inline constexpr OutputRow out_gather[] = {
+    {"out", ResultType::same},
+};
+
+inline constexpr InputRow in_gather_elements[] = {
+    {"x", false, false, false, 0x3fffeu},
+    {"index", false, false, false, 0x002acu},
+};
+inline constexpr OutputRow out_gather_elements[] = {
+    {"out", ResultType::same},
+};
+
+inline constexpr InputRow in_scatter_elements[] = {
+    {"x", false, false, false, 0x03eacu},
+    {"index", false, false, false, 0x002acu},
+    {"updates", false, false, true, 0x03eacu},
+};
+inline constexpr OutputRow out_scatter_elements[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_scatter_elements[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_cumsum[] = {
+    {"x", false, false, false, 0x03eacu},
+};
+inline constexpr OutputRow out_cumsum[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_cumsum[] = {
+    {0, 0},
 };
 
 }  // namespace mill::op_rows

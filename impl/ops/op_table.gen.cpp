@@ -26,6 +26,7 @@ extern const OpRules rules_expand;
 extern const OpRules rules_concat;
 extern const OpRules rules_slice_backward;
 extern const OpRules rules_sum_to;
+extern const OpRules rules_pad;
 extern const OpRules rules_neg;
 extern const OpRules rules_exp;
 extern const OpRules rules_log;
@@ -78,6 +79,37 @@ extern const OpRules rules_increment;
 extern const OpRules rules_adamw_master_step;
 extern const OpRules rules_sgd_master_step;
 extern const OpRules rules_scaler_update;
+extern const OpRules rules_sin;
+extern const OpRules rules_cos;
+extern const OpRules rules_tan;
+extern const OpRules rules_asin;
+extern const OpRules rules_acos;
+extern const OpRules rules_atan;
+extern const OpRules rules_sinh;
+extern const OpRules rules_cosh;
+extern const OpRules rules_asinh;
+extern const OpRules rules_acosh;
+extern const OpRules rules_atanh;
+extern const OpRules rules_erf;
+extern const OpRules rules_expm1;
+extern const OpRules rules_log1p;
+extern const OpRules rules_floor;
+extern const OpRules rules_ceil;
+extern const OpRules rules_round;
+extern const OpRules rules_trunc;
+extern const OpRules rules_reciprocal;
+extern const OpRules rules_silu;
+extern const OpRules rules_silu_backward;
+extern const OpRules rules_leaky_relu;
+extern const OpRules rules_leaky_relu_backward;
+extern const OpRules rules_elu;
+extern const OpRules rules_elu_backward;
+extern const OpRules rules_clamp;
+extern const OpRules rules_clamp_backward;
+extern const OpRules rules_gather;
+extern const OpRules rules_gather_elements;
+extern const OpRules rules_scatter_elements;
+extern const OpRules rules_cumsum;
 
 }  // namespace ops
 
@@ -151,6 +183,10 @@ const OpRow rows[] = {
      in_sum_to, 1, out_sum_to, 1, attr_sum_to, 1, nullptr, 0,
      "x summed over the axes along which `dims` broadcasts to x's dims: the reverse of expand.",
      &ops::rules_sum_to},
+    {MILL_OP_PAD, 1, "pad", "join", OpKind::strided, GradientKind::yes, Autocast::keep, false,
+     in_pad, 1, out_pad, 1, attr_pad, 5, nullptr, 0,
+     "x with `low` more indices before and `high` after those along axis; mode: 0 `value`, 1 reflected without the edge, 2 the edge repeated, 3 from the other end (MILL_PAD_CONSTANT ...). Negative amounts crop, in mode 0 only. Several axes: one call each.",
+     &ops::rules_pad},
     {MILL_OP_NEG, 1, "neg", "unary", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
      in_neg, 1, out_neg, 1, nullptr, 0, inplace_neg, 1,
      "-x",
@@ -359,13 +395,137 @@ const OpRow rows[] = {
      in_scaler_update, 4, out_scaler_update, 5, attr_scaler_update, 4, inplace_scaler_update, 3,
      "Dynamic loss scaling (Micikevicius et al., 2018) after a backward whose loss was multiplied by scale: norm = sqrt(squared_norm) / scale; factor = 1 / scale, times min(1, max_norm / (norm + 1e-6)) if max_norm > 0; step + 1; streak + 1, and at `interval` scale *= growth (at most 2^24) and streak = 0. Where squared_norm is not finite: factor = -1, scale *= backoff (at least 2^-24), streak = 0, step as it was.",
      &ops::rules_scaler_update},
+    {MILL_OP_SIN, 1, "sin", "elementary", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
+     in_sin, 1, out_sin, 1, nullptr, 0, inplace_sin, 1,
+     "Sine of x in radians; NaN for infinities.",
+     &ops::rules_sin},
+    {MILL_OP_COS, 1, "cos", "elementary", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
+     in_cos, 1, out_cos, 1, nullptr, 0, inplace_cos, 1,
+     "Cosine of x in radians; NaN for infinities.",
+     &ops::rules_cos},
+    {MILL_OP_TAN, 1, "tan", "elementary", OpKind::pointwise, GradientKind::yes, Autocast::high, false,
+     in_tan, 1, out_tan, 1, nullptr, 0, inplace_tan, 1,
+     "Tangent of x in radians; NaN for infinities.",
+     &ops::rules_tan},
+    {MILL_OP_ASIN, 1, "asin", "elementary", OpKind::pointwise, GradientKind::yes, Autocast::high, false,
+     in_asin, 1, out_asin, 1, nullptr, 0, inplace_asin, 1,
+     "Arc sine in [-pi/2, pi/2]; NaN outside [-1, 1].",
+     &ops::rules_asin},
+    {MILL_OP_ACOS, 1, "acos", "elementary", OpKind::pointwise, GradientKind::yes, Autocast::high, false,
+     in_acos, 1, out_acos, 1, nullptr, 0, inplace_acos, 1,
+     "Arc cosine in [0, pi]; NaN outside [-1, 1].",
+     &ops::rules_acos},
+    {MILL_OP_ATAN, 1, "atan", "elementary", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
+     in_atan, 1, out_atan, 1, nullptr, 0, inplace_atan, 1,
+     "Arc tangent in [-pi/2, pi/2].",
+     &ops::rules_atan},
+    {MILL_OP_SINH, 1, "sinh", "elementary", OpKind::pointwise, GradientKind::yes, Autocast::high, false,
+     in_sinh, 1, out_sinh, 1, nullptr, 0, inplace_sinh, 1,
+     "(e^x - e^-x) / 2",
+     &ops::rules_sinh},
+    {MILL_OP_COSH, 1, "cosh", "elementary", OpKind::pointwise, GradientKind::yes, Autocast::high, false,
+     in_cosh, 1, out_cosh, 1, nullptr, 0, inplace_cosh, 1,
+     "(e^x + e^-x) / 2",
+     &ops::rules_cosh},
+    {MILL_OP_ASINH, 1, "asinh", "elementary", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
+     in_asinh, 1, out_asinh, 1, nullptr, 0, inplace_asinh, 1,
+     "Inverse of sinh.",
+     &ops::rules_asinh},
+    {MILL_OP_ACOSH, 1, "acosh", "elementary", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
+     in_acosh, 1, out_acosh, 1, nullptr, 0, inplace_acosh, 1,
+     "Inverse of cosh, at least 0; NaN below 1.",
+     &ops::rules_acosh},
+    {MILL_OP_ATANH, 1, "atanh", "elementary", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
+     in_atanh, 1, out_atanh, 1, nullptr, 0, inplace_atanh, 1,
+     "Inverse of tanh; infinite at -1 and 1, NaN beyond.",
+     &ops::rules_atanh},
+    {MILL_OP_ERF, 1, "erf", "elementary", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
+     in_erf, 1, out_erf, 1, nullptr, 0, inplace_erf, 1,
+     "2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x.",
+     &ops::rules_erf},
+    {MILL_OP_EXPM1, 1, "expm1", "elementary", OpKind::pointwise, GradientKind::yes, Autocast::high, false,
+     in_expm1, 1, out_expm1, 1, nullptr, 0, inplace_expm1, 1,
+     "e^x - 1, as precise near 0 as elsewhere.",
+     &ops::rules_expm1},
+    {MILL_OP_LOG1P, 1, "log1p", "elementary", OpKind::pointwise, GradientKind::yes, Autocast::high, false,
+     in_log1p, 1, out_log1p, 1, nullptr, 0, inplace_log1p, 1,
+     "log(1 + x), as precise near 0 as elsewhere; -inf at -1, NaN below.",
+     &ops::rules_log1p},
+    {MILL_OP_FLOOR, 1, "floor", "elementary", OpKind::pointwise, GradientKind::zero, Autocast::keep, false,
+     in_floor, 1, out_floor, 1, nullptr, 0, inplace_floor, 1,
+     "The largest whole number that is not above x; the gradient is 0.",
+     &ops::rules_floor},
+    {MILL_OP_CEIL, 1, "ceil", "elementary", OpKind::pointwise, GradientKind::zero, Autocast::keep, false,
+     in_ceil, 1, out_ceil, 1, nullptr, 0, inplace_ceil, 1,
+     "The smallest whole number that is not below x; the gradient is 0.",
+     &ops::rules_ceil},
+    {MILL_OP_ROUND, 1, "round", "elementary", OpKind::pointwise, GradientKind::zero, Autocast::keep, false,
+     in_round, 1, out_round, 1, nullptr, 0, inplace_round, 1,
+     "The nearest whole number, halves to the even one; the gradient is 0.",
+     &ops::rules_round},
+    {MILL_OP_TRUNC, 1, "trunc", "elementary", OpKind::pointwise, GradientKind::zero, Autocast::keep, false,
+     in_trunc, 1, out_trunc, 1, nullptr, 0, inplace_trunc, 1,
+     "x without its fraction; the gradient is 0.",
+     &ops::rules_trunc},
+    {MILL_OP_RECIPROCAL, 1, "reciprocal", "elementary", OpKind::pointwise, GradientKind::yes, Autocast::high, false,
+     in_reciprocal, 1, out_reciprocal, 1, nullptr, 0, inplace_reciprocal, 1,
+     "1 / x",
+     &ops::rules_reciprocal},
+    {MILL_OP_SILU, 1, "silu", "activation", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
+     in_silu, 1, out_silu, 1, nullptr, 0, inplace_silu, 1,
+     "x * sigmoid(x), also called swish.",
+     &ops::rules_silu},
+    {MILL_OP_SILU_BACKWARD, 1, "silu_backward", "activation", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
+     in_silu_backward, 2, out_silu_backward, 1, nullptr, 0, inplace_silu_backward, 2,
+     "g * d silu(x) / dx",
+     &ops::rules_silu_backward},
+    {MILL_OP_LEAKY_RELU, 1, "leaky_relu", "activation", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
+     in_leaky_relu, 1, out_leaky_relu, 1, attr_leaky_relu, 1, inplace_leaky_relu, 1,
+     "x above 0, else slope * x; the gradient at 0 is slope.",
+     &ops::rules_leaky_relu},
+    {MILL_OP_LEAKY_RELU_BACKWARD, 1, "leaky_relu_backward", "activation", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
+     in_leaky_relu_backward, 2, out_leaky_relu_backward, 1, attr_leaky_relu_backward, 1, inplace_leaky_relu_backward, 2,
+     "g * d leaky_relu(x) / dx",
+     &ops::rules_leaky_relu_backward},
+    {MILL_OP_ELU, 1, "elu", "activation", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
+     in_elu, 1, out_elu, 1, attr_elu, 1, inplace_elu, 1,
+     "x above 0, else alpha * (e^x - 1). selu is affine(elu(x, 1.6732632), 1.0507010), celu(x, a) is affine(elu(affine(x, 1 / a)), a).",
+     &ops::rules_elu},
+    {MILL_OP_ELU_BACKWARD, 1, "elu_backward", "activation", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
+     in_elu_backward, 2, out_elu_backward, 1, attr_elu_backward, 1, inplace_elu_backward, 2,
+     "g * d elu(x) / dx",
+     &ops::rules_elu_backward},
+    {MILL_OP_CLAMP, 1, "clamp", "activation", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
+     in_clamp, 1, out_clamp, 1, attr_clamp, 2, inplace_clamp, 1,
+     "x, but low where it is below that and then high where it is above that; bounds may be infinite. The gradient is 1 within and at the bounds, 0 outside.",
+     &ops::rules_clamp},
+    {MILL_OP_CLAMP_BACKWARD, 1, "clamp_backward", "activation", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
+     in_clamp_backward, 2, out_clamp_backward, 1, attr_clamp_backward, 2, inplace_clamp_backward, 2,
+     "g where x is within the bounds or at one, else 0",
+     &ops::rules_clamp_backward},
+    {MILL_OP_GATHER, 1, "gather", "index", OpKind::dense, GradientKind::yes, Autocast::keep, false,
+     in_gather, 2, out_gather, 1, attr_gather, 1, nullptr, 0,
+     "The slices of x at `index` along axis: out is [x dims before axis ..., index dims ..., x dims after axis ...]. An index outside the axis: MILL_E_INDEX.",
+     &ops::rules_gather},
+    {MILL_OP_GATHER_ELEMENTS, 1, "gather_elements", "index", OpKind::dense, GradientKind::yes, Autocast::keep, false,
+     in_gather_elements, 2, out_gather_elements, 1, attr_gather_elements, 1, nullptr, 0,
+     "out[i, j, ...] = x with the coordinate along axis replaced by index[i, j, ...]; out has index's dims, which are no larger than x's off the axis. An index outside the axis: MILL_E_INDEX.",
+     &ops::rules_gather_elements},
+    {MILL_OP_SCATTER_ELEMENTS, 1, "scatter_elements", "index", OpKind::dense, GradientKind::yes, Autocast::keep, false,
+     in_scatter_elements, 3, out_scatter_elements, 1, attr_scatter_elements, 2, inplace_scatter_elements, 1,
+     "x with updates[i, j, ...] put at its coordinates with the one along axis replaced by index[i, j, ...]. Updates of one place follow each other in the order of index along axis; reduce: 0 the last one stays, 1 added, 2 multiplied, 3 the largest, 4 the smallest (MILL_SCATTER_SET ...), the old value included but for 0. Gradients for 0 and 1. An index outside the axis: MILL_E_INDEX.",
+     &ops::rules_scatter_elements},
+    {MILL_OP_CUMSUM, 1, "cumsum", "scan", OpKind::dense, GradientKind::yes, Autocast::high, false,
+     in_cumsum, 1, out_cumsum, 1, attr_cumsum, 3, inplace_cumsum, 1,
+     "Sums of x along axis up to each element, without it if exclusive, from the end if reverse. 16-bit floats are summed in f32.",
+     &ops::rules_cumsum},
 };
 
 }  // namespace
 
 const OpRow* op_table() { return rows; }
-uint32_t op_table_size() { return 68; }
-static_assert(sizeof(rows) / sizeof(rows[0]) == 68);
+uint32_t op_table_size() { return 100; }
+static_assert(sizeof(rows) / sizeof(rows[0]) == 100);
 
 }  // namespace mill
 // clang-format on

@@ -9,6 +9,8 @@
 #include "millrace/profiler_plugin.h"
 
 int32_t mill_abs(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_acos(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_acosh(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_adamw_master_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_adamw_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_add(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
@@ -17,13 +19,20 @@ int32_t mill_affine(struct mill_exec*, struct mill_tensor*, double, double, stru
 uint32_t mill_api_level(void);
 int32_t mill_arange(struct mill_exec*, int64_t, double, double, int32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_argmax(struct mill_exec*, struct mill_tensor*, int64_t, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_asin(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_asinh(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_atan(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_atanh(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 const char*mill_build_info(void);
 void mill_call_release(struct mill_call*);
 void mill_call_retain(struct mill_call*);
 int32_t mill_call_run(struct mill_call*, struct mill_exec*, struct mill_tensor*const *, uint32_t, struct mill_tensor**, uint32_t, struct mill_error*);
 int32_t mill_cast(struct mill_exec*, struct mill_tensor*, int32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_ceil(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_checkpoint_load(struct mill_exec*, const char*, uint64_t, struct mill_group*, struct mill_optimizer*, struct mill_generator*, struct mill_loader*, struct mill_error*);
 int32_t mill_checkpoint_save(struct mill_exec*, const char*, uint64_t, struct mill_group*, struct mill_optimizer*, struct mill_generator*, struct mill_loader*, struct mill_error*);
+int32_t mill_clamp(struct mill_exec*, struct mill_tensor*, double, double, struct mill_tensor**, struct mill_error*);
+int32_t mill_clamp_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_clip_factor(struct mill_exec*, struct mill_tensor*, double, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_compare(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_concat(struct mill_exec*, struct mill_tensor*const *, uint32_t, int64_t, struct mill_tensor**, struct mill_error*);
@@ -32,8 +41,11 @@ void mill_context_release(struct mill_context*);
 void mill_context_retain(struct mill_context*);
 int32_t mill_contiguous(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_copy(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_cos(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_cosh(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_cross_entropy(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, double, int64_t, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_cross_entropy_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, double, int64_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_cumsum(struct mill_exec*, struct mill_tensor*, int64_t, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_device_charge(struct mill_context*, uint32_t, int64_t, struct mill_error*);
 int32_t mill_device_configure(struct mill_context*, uint32_t, const char*, uint64_t, int64_t, struct mill_error*);
 int32_t mill_device_count(struct mill_context*, uint32_t*, struct mill_error*);
@@ -47,8 +59,11 @@ int32_t mill_dropout(struct mill_exec*, struct mill_tensor*, struct mill_tensor*
 const char*mill_dtype_name(int32_t);
 int32_t mill_dtype_promote(int32_t, int32_t);
 uint32_t mill_dtype_size(int32_t);
+int32_t mill_elu(struct mill_exec*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
+int32_t mill_elu_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_embedding(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_embedding_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_erf(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_error_argument(const struct mill_error*);
 void mill_error_clear(struct mill_error*);
 int32_t mill_error_create(struct mill_error**);
@@ -84,6 +99,7 @@ int32_t mill_exec_set_tape(struct mill_exec*, struct mill_tape*, struct mill_err
 int32_t mill_exec_wait(struct mill_exec*, struct mill_error*);
 int32_t mill_exp(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_expand(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_expm1(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_file_count(struct mill_file*, uint64_t*, struct mill_error*);
 int32_t mill_file_find(struct mill_file*, const char*, uint64_t, uint64_t*, struct mill_error*);
 int32_t mill_file_info(struct mill_file*, uint64_t, int32_t*, int64_t*, uint32_t, uint32_t*, uint64_t*, struct mill_error*);
@@ -97,11 +113,14 @@ void mill_file_release(struct mill_file*);
 void mill_file_retain(struct mill_file*);
 int32_t mill_file_save(struct mill_exec*, const char*, uint64_t, const char*const *, struct mill_tensor*const *, uint64_t, const char*const *, const char*const *, uint64_t, struct mill_error*);
 int32_t mill_fill(struct mill_exec*, const int64_t*, uint32_t, int32_t, double, struct mill_tensor**, struct mill_error*);
+int32_t mill_floor(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_future_data(struct mill_future*, const void**, uint64_t*, struct mill_error*);
 int32_t mill_future_query(struct mill_future*, struct mill_error*);
 void mill_future_release(struct mill_future*);
 void mill_future_retain(struct mill_future*);
 int32_t mill_future_wait(struct mill_future*, uint64_t, struct mill_error*);
+int32_t mill_gather(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_gather_elements(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_gelu(struct mill_exec*, struct mill_tensor*, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_gelu_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_generator_create(struct mill_exec*, uint64_t, struct mill_generator**, struct mill_error*);
@@ -128,6 +147,8 @@ int32_t mill_idx_write(struct mill_exec*, const char*, uint64_t, struct mill_ten
 int32_t mill_increment(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_layer_norm(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_layer_norm_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_leaky_relu(struct mill_exec*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
+int32_t mill_leaky_relu_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_linear(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_loader_batches(struct mill_loader*, int64_t*, struct mill_error*);
 int32_t mill_loader_create(struct mill_context*, struct mill_tensor*const *, uint32_t, const struct mill_loader_opts*, struct mill_loader**, struct mill_error*);
@@ -142,6 +163,7 @@ int32_t mill_loader_set_position(struct mill_loader*, uint64_t, uint64_t, int64_
 int32_t mill_loader_set_prefetch(struct mill_loader*, uint32_t, uint32_t, struct mill_error*);
 int32_t mill_loader_set_transform(struct mill_loader*, uint32_t, int32_t, double, double, struct mill_error*);
 int32_t mill_log(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_log1p(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_log_softmax(struct mill_exec*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_log_softmax_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_matmul(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
@@ -181,6 +203,7 @@ int32_t mill_optimizer_set_rate(struct mill_optimizer*, struct mill_exec*, doubl
 int32_t mill_optimizer_set_schedule(struct mill_optimizer*, int32_t, int64_t, int64_t, double, struct mill_error*);
 int32_t mill_optimizer_step(struct mill_optimizer*, struct mill_exec*, struct mill_error*);
 int32_t mill_optimizer_steps(struct mill_optimizer*, int64_t*, struct mill_error*);
+int32_t mill_pad(struct mill_exec*, struct mill_tensor*, int64_t, int64_t, int64_t, int64_t, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_permute(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_plugin_count(struct mill_context*, uint32_t*, struct mill_error*);
 int32_t mill_plugin_query(struct mill_context*, uint32_t, struct mill_plugin_info*, struct mill_error*);
@@ -216,12 +239,15 @@ void mill_prof_view_release(struct mill_prof_view*);
 void mill_prof_view_retain(struct mill_prof_view*);
 int32_t mill_prof_view_summary(struct mill_prof_view*, struct mill_prof_summary*, struct mill_error*);
 int32_t mill_prof_whatif(struct mill_prof_view*, const struct mill_prof_change*, struct mill_prof_prediction*, struct mill_error*);
+int32_t mill_reciprocal(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_relu(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_relu_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_reshape(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_rng_next(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_round(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_rsqrt(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_scaler_update(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, int64_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_scatter_elements(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_schedule(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, int64_t, int64_t, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_scope_begin(struct mill_exec*, struct mill_error*);
 int32_t mill_scope_end(struct mill_exec*, struct mill_error*);
@@ -231,6 +257,10 @@ int32_t mill_sgd_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor
 int32_t mill_sigmoid(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_sigmoid_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_sign(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_silu(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_silu_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_sin(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_sinh(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_slice(struct mill_exec*, struct mill_tensor*, int64_t, int64_t, int64_t, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_slice_backward(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, int64_t, int64_t, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_softmax(struct mill_exec*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
@@ -249,6 +279,7 @@ int32_t mill_stream_wrap(struct mill_context*, uint32_t, void*, struct mill_stre
 int32_t mill_sub(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_sum(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_sum_to(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_tan(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_tanh(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_tanh_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_tape_backward(struct mill_tape*, struct mill_exec*, struct mill_tensor*, struct mill_tensor*, uint64_t, struct mill_error*);
@@ -298,6 +329,7 @@ int32_t mill_trace_writer_finish(struct mill_trace_writer*, struct mill_error*);
 int32_t mill_trace_writer_open(struct mill_context*, const char*, uint64_t, struct mill_trace_writer**, struct mill_error*);
 void mill_trace_writer_release(struct mill_trace_writer*);
 void mill_trace_writer_retain(struct mill_trace_writer*);
+int32_t mill_trunc(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_uniform(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, int32_t, double, double, struct mill_tensor**, struct mill_error*);
 void mill_version(uint32_t*, uint32_t*, uint32_t*);
 int32_t mill_where(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
@@ -306,6 +338,8 @@ typedef void (*any_function)(void);
 
 static any_function volatile functions[] = {
     (any_function)mill_abs,
+    (any_function)mill_acos,
+    (any_function)mill_acosh,
     (any_function)mill_adamw_master_step,
     (any_function)mill_adamw_step,
     (any_function)mill_add,
@@ -314,13 +348,20 @@ static any_function volatile functions[] = {
     (any_function)mill_api_level,
     (any_function)mill_arange,
     (any_function)mill_argmax,
+    (any_function)mill_asin,
+    (any_function)mill_asinh,
+    (any_function)mill_atan,
+    (any_function)mill_atanh,
     (any_function)mill_build_info,
     (any_function)mill_call_release,
     (any_function)mill_call_retain,
     (any_function)mill_call_run,
     (any_function)mill_cast,
+    (any_function)mill_ceil,
     (any_function)mill_checkpoint_load,
     (any_function)mill_checkpoint_save,
+    (any_function)mill_clamp,
+    (any_function)mill_clamp_backward,
     (any_function)mill_clip_factor,
     (any_function)mill_compare,
     (any_function)mill_concat,
@@ -329,8 +370,11 @@ static any_function volatile functions[] = {
     (any_function)mill_context_retain,
     (any_function)mill_contiguous,
     (any_function)mill_copy,
+    (any_function)mill_cos,
+    (any_function)mill_cosh,
     (any_function)mill_cross_entropy,
     (any_function)mill_cross_entropy_backward,
+    (any_function)mill_cumsum,
     (any_function)mill_device_charge,
     (any_function)mill_device_configure,
     (any_function)mill_device_count,
@@ -344,8 +388,11 @@ static any_function volatile functions[] = {
     (any_function)mill_dtype_name,
     (any_function)mill_dtype_promote,
     (any_function)mill_dtype_size,
+    (any_function)mill_elu,
+    (any_function)mill_elu_backward,
     (any_function)mill_embedding,
     (any_function)mill_embedding_backward,
+    (any_function)mill_erf,
     (any_function)mill_error_argument,
     (any_function)mill_error_clear,
     (any_function)mill_error_create,
@@ -381,6 +428,7 @@ static any_function volatile functions[] = {
     (any_function)mill_exec_wait,
     (any_function)mill_exp,
     (any_function)mill_expand,
+    (any_function)mill_expm1,
     (any_function)mill_file_count,
     (any_function)mill_file_find,
     (any_function)mill_file_info,
@@ -394,11 +442,14 @@ static any_function volatile functions[] = {
     (any_function)mill_file_retain,
     (any_function)mill_file_save,
     (any_function)mill_fill,
+    (any_function)mill_floor,
     (any_function)mill_future_data,
     (any_function)mill_future_query,
     (any_function)mill_future_release,
     (any_function)mill_future_retain,
     (any_function)mill_future_wait,
+    (any_function)mill_gather,
+    (any_function)mill_gather_elements,
     (any_function)mill_gelu,
     (any_function)mill_gelu_backward,
     (any_function)mill_generator_create,
@@ -425,6 +476,8 @@ static any_function volatile functions[] = {
     (any_function)mill_increment,
     (any_function)mill_layer_norm,
     (any_function)mill_layer_norm_backward,
+    (any_function)mill_leaky_relu,
+    (any_function)mill_leaky_relu_backward,
     (any_function)mill_linear,
     (any_function)mill_loader_batches,
     (any_function)mill_loader_create,
@@ -439,6 +492,7 @@ static any_function volatile functions[] = {
     (any_function)mill_loader_set_prefetch,
     (any_function)mill_loader_set_transform,
     (any_function)mill_log,
+    (any_function)mill_log1p,
     (any_function)mill_log_softmax,
     (any_function)mill_log_softmax_backward,
     (any_function)mill_matmul,
@@ -478,6 +532,7 @@ static any_function volatile functions[] = {
     (any_function)mill_optimizer_set_schedule,
     (any_function)mill_optimizer_step,
     (any_function)mill_optimizer_steps,
+    (any_function)mill_pad,
     (any_function)mill_permute,
     (any_function)mill_plugin_count,
     (any_function)mill_plugin_query,
@@ -513,12 +568,15 @@ static any_function volatile functions[] = {
     (any_function)mill_prof_view_retain,
     (any_function)mill_prof_view_summary,
     (any_function)mill_prof_whatif,
+    (any_function)mill_reciprocal,
     (any_function)mill_relu,
     (any_function)mill_relu_backward,
     (any_function)mill_reshape,
     (any_function)mill_rng_next,
+    (any_function)mill_round,
     (any_function)mill_rsqrt,
     (any_function)mill_scaler_update,
+    (any_function)mill_scatter_elements,
     (any_function)mill_schedule,
     (any_function)mill_scope_begin,
     (any_function)mill_scope_end,
@@ -528,6 +586,10 @@ static any_function volatile functions[] = {
     (any_function)mill_sigmoid,
     (any_function)mill_sigmoid_backward,
     (any_function)mill_sign,
+    (any_function)mill_silu,
+    (any_function)mill_silu_backward,
+    (any_function)mill_sin,
+    (any_function)mill_sinh,
     (any_function)mill_slice,
     (any_function)mill_slice_backward,
     (any_function)mill_softmax,
@@ -546,6 +608,7 @@ static any_function volatile functions[] = {
     (any_function)mill_sub,
     (any_function)mill_sum,
     (any_function)mill_sum_to,
+    (any_function)mill_tan,
     (any_function)mill_tanh,
     (any_function)mill_tanh_backward,
     (any_function)mill_tape_backward,
@@ -595,6 +658,7 @@ static any_function volatile functions[] = {
     (any_function)mill_trace_writer_open,
     (any_function)mill_trace_writer_release,
     (any_function)mill_trace_writer_retain,
+    (any_function)mill_trunc,
     (any_function)mill_uniform,
     (any_function)mill_version,
     (any_function)mill_where,

@@ -37,6 +37,8 @@ void add_op_entries(Entries& to) {
              f.array<int64_t>({5, 3}), 2, 0, 1, 1, f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_sum_to, f.exec(), f.tensor({2, 3}), f.array<int64_t>({3}), 1,
              f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_pad, f.recording_exec(), f.watched(f.tensor({2, 3})), 1, 1, 2, 0, 0.0,
+             f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_neg, f.exec(), f.tensor({2, 3}), f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_exp, f.recording_exec(), f.watched(f.tensor({2, 3})), f.slot<mill_tensor>(),
              f.err());
@@ -144,6 +146,51 @@ void add_op_entries(Entries& to) {
   MILL_ENTRY(mill_scaler_update, f.exec(), f.tensor({1}), f.tensor({}), f.ids({1}), f.ids({1}), 2.0,
              0.5, 2000, 0.0, f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.slot<mill_tensor>(),
              f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_sin, f.exec(), f.tensor({2, 3}), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_cos, f.recording_exec(), f.watched(f.tensor({2, 3})), f.slot<mill_tensor>(),
+             f.err());
+  MILL_ENTRY(mill_tan, f.exec(), f.tensor({2, 3}), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_asin, f.recording_exec(), f.watched(f.tensor({2, 3})), f.slot<mill_tensor>(),
+             f.err());
+  MILL_ENTRY(mill_acos, f.exec(), f.tensor({2, 3}), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_atan, f.recording_exec(), f.watched(f.tensor({2, 3})), f.slot<mill_tensor>(),
+             f.err());
+  MILL_ENTRY(mill_sinh, f.exec(), f.tensor({2, 3}), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_cosh, f.recording_exec(), f.watched(f.tensor({2, 3})), f.slot<mill_tensor>(),
+             f.err());
+  MILL_ENTRY(mill_asinh, f.exec(), f.tensor({2, 3}), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_acosh, f.recording_exec(), f.watched(f.tensor({2, 3})), f.slot<mill_tensor>(),
+             f.err());
+  MILL_ENTRY(mill_atanh, f.exec(), f.tensor({2, 3}), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_erf, f.recording_exec(), f.watched(f.tensor({2, 3})), f.slot<mill_tensor>(),
+             f.err());
+  MILL_ENTRY(mill_expm1, f.exec(), f.tensor({2, 3}), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_log1p, f.recording_exec(), f.watched(f.tensor({2, 3})), f.slot<mill_tensor>(),
+             f.err());
+  MILL_ENTRY(mill_floor, f.exec(), f.tensor({2, 3}), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_ceil, f.exec(), f.tensor({2, 3}), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_round, f.exec(), f.tensor({2, 3}), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_trunc, f.exec(), f.tensor({2, 3}), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_reciprocal, f.exec(), f.tensor({2, 3}), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_silu, f.exec(), f.tensor({2, 3}), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_silu_backward, f.recording_exec(), f.watched(f.tensor({2, 3})),
+             f.watched(f.tensor({2, 3})), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_leaky_relu, f.exec(), f.tensor({2, 3}), 0.01, f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_leaky_relu_backward, f.recording_exec(), f.watched(f.tensor({2, 3})),
+             f.watched(f.tensor({2, 3})), 0.01, f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_elu, f.exec(), f.tensor({2, 3}), 1.0, f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_elu_backward, f.recording_exec(), f.watched(f.tensor({2, 3})),
+             f.watched(f.tensor({2, 3})), 1.0, f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_clamp, f.exec(), f.tensor({2, 3}), -0.53, 0.59, f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_clamp_backward, f.recording_exec(), f.watched(f.tensor({2, 3})),
+             f.watched(f.tensor({2, 3})), -0.53, 0.59, f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_gather, f.exec(), f.tensor({7, 3}), f.ids({4}), 0, f.slot<mill_tensor>(),
+             f.err());
+  MILL_ENTRY(mill_gather_elements, f.recording_exec(), f.watched(f.tensor({4, 3})), f.ids({5, 3}),
+             0, f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_scatter_elements, f.exec(), f.tensor({4, 3}), f.ids({5, 3}), f.tensor({5, 3}), 0,
+             0, f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_cumsum, f.exec(), f.tensor({2, 3}), 1, 0, 0, f.slot<mill_tensor>(), f.err());
   for (size_t k = first; k < to.size(); ++k) to[k].op = true;
 }
 

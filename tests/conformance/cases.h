@@ -26,17 +26,19 @@ enum class ResultType : uint8_t { same, second, boolean, i64, f32, stat, attr };
 
 // Which random values an input gets.
 enum class Domain : uint8_t {
-  real,      // -2 to 2
-  positive,  // 0.2 to 3
-  nonzero,   // -2 to 2, at least 0.2 from 0
-  distinct,  // no two closer than 0.05, over all distinct inputs of the case
-  unit,      // 0 to 1
-  cond,      // booleans
-  key,       // two i64: a seed and a call number
-  step,      // integers from 1
-  labels,    // integers from 0 below `bound`
-  ids,       // integers from 0 below `bound`
-  lse        // log(sum(exp)) over the last axis of input `source`
+  real,       // -2 to 2
+  positive,   // 0.2 to 3
+  nonzero,    // -2 to 2, at least 0.2 from 0
+  distinct,   // no two closer than 0.05, over all distinct inputs of the case
+  unit,       // 0 to 1
+  inner,      // -0.9 to 0.9
+  above_one,  // 1.2 to 4
+  cond,       // booleans
+  key,        // two i64: a seed and a call number
+  step,       // integers from 1
+  labels,     // integers from 0 below `bound`
+  ids,        // integers from 0 below `bound`
+  lse         // log(sum(exp)) over the last axis of input `source`
 };
 
 enum class OpKind : uint8_t { pointwise, view, strided, dense };

@@ -171,6 +171,66 @@ Number<F> sin(Number<F> x) {
   return Number<F>(std::sin(x.real()));
 }
 template <class F>
+Number<F> tan(Number<F> x) {
+  return Number<F>(std::tan(x.real()));
+}
+template <class F>
+Number<F> asin(Number<F> x) {
+  return Number<F>(std::asin(x.real()));
+}
+template <class F>
+Number<F> acos(Number<F> x) {
+  return Number<F>(std::acos(x.real()));
+}
+template <class F>
+Number<F> atan(Number<F> x) {
+  return Number<F>(std::atan(x.real()));
+}
+template <class F>
+Number<F> sinh(Number<F> x) {
+  return Number<F>(std::sinh(x.real()));
+}
+template <class F>
+Number<F> cosh(Number<F> x) {
+  return Number<F>(std::cosh(x.real()));
+}
+template <class F>
+Number<F> asinh(Number<F> x) {
+  return Number<F>(std::asinh(x.real()));
+}
+template <class F>
+Number<F> acosh(Number<F> x) {
+  return Number<F>(std::acosh(x.real()));
+}
+template <class F>
+Number<F> atanh(Number<F> x) {
+  return Number<F>(std::atanh(x.real()));
+}
+template <class F>
+Number<F> expm1(Number<F> x) {
+  return Number<F>(std::expm1(x.real()));
+}
+template <class F>
+Number<F> log1p(Number<F> x) {
+  return Number<F>(std::log1p(x.real()));
+}
+template <class F>
+Number<F> floor(Number<F> x) {
+  return Number<F>(std::floor(x.real()));
+}
+template <class F>
+Number<F> ceil(Number<F> x) {
+  return Number<F>(std::ceil(x.real()));
+}
+template <class F>
+Number<F> trunc(Number<F> x) {
+  return Number<F>(std::trunc(x.real()));
+}
+template <class F>
+Number<F> nearbyint(Number<F> x) {
+  return Number<F>(std::nearbyint(x.real()));
+}
+template <class F>
 Number<F> pow(Number<F> x, Number<F> y) {
   return Number<F>(std::pow(x.real(), y.real()));
 }

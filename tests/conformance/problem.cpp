@@ -70,6 +70,8 @@ double real_value(Domain domain, Random& random) {
   switch (domain) {
     case Domain::positive: return random.between(0.2, 3);
     case Domain::unit: return random.unit();
+    case Domain::inner: return random.between(-0.9, 0.9);
+    case Domain::above_one: return random.between(1.2, 4);
     case Domain::nonzero: {
       const double value = random.between(0.2, 2);
       return random.below(2) == 0 ? value : -value;

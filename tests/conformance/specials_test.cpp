@@ -71,6 +71,67 @@ TEST_P(Specials, ExpOfInfinitiesAndNan) {
   everywhere(MILL_OP_EXP, -1e4, 0);
 }
 
+TEST_P(Specials, ElementaryFunctionsOfInfinitiesZerosAndNan) {
+  struct Row {
+    int32_t op;
+    double below;  // of -inf
+    double minus;  // of -0
+    double above;  // of inf
+  };
+  constexpr double kQuarter = 1.5707963267948966;  // pi / 2
+  const Row rows[] = {
+      {MILL_OP_SIN, kNan, -0.0, kNan},    {MILL_OP_COS, kNan, 1, kNan},
+      {MILL_OP_TAN, kNan, -0.0, kNan},    {MILL_OP_ASIN, kNan, -0.0, kNan},
+      {MILL_OP_SINH, -kInf, -0.0, kInf},  {MILL_OP_COSH, kInf, 1, kInf},
+      {MILL_OP_ASINH, -kInf, -0.0, kInf}, {MILL_OP_ATANH, kNan, -0.0, kNan},
+      {MILL_OP_ERF, -1, -0.0, 1},         {MILL_OP_EXPM1, -1, -0.0, kInf},
+      {MILL_OP_LOG1P, kNan, -0.0, kInf},  {MILL_OP_FLOOR, -kInf, -0.0, kInf},
+      {MILL_OP_CEIL, -kInf, -0.0, kInf},  {MILL_OP_ROUND, -kInf, -0.0, kInf},
+      {MILL_OP_TRUNC, -kInf, -0.0, kInf}, {MILL_OP_RECIPROCAL, -0.0, -kInf, 0},
+      {MILL_OP_SILU, -0.0, -0.0, kInf},   {MILL_OP_LEAKY_RELU, -kInf, -0.0, kInf},
+      {MILL_OP_ELU, -1, -0.0, kInf},
+  };
+  for (const Row& row : rows) {
+    everywhere(row.op, -kInf, row.below);
+    everywhere(row.op, -0.0, row.minus);
+    everywhere(row.op, kInf, row.above);
+    everywhere(row.op, kNan, kNan);
+  }
+  EXPECT_NEAR(unary(MILL_OP_ATAN, {kInf})[0], kQuarter, 1e-2);
+  EXPECT_TRUE(same(unary(MILL_OP_ACOSH, {0.5})[0], kNan));
+  EXPECT_TRUE(same(unary(MILL_OP_LOG1P, {-1})[0], -kInf));
+}
+
+TEST_P(Specials, WholeNumbersAreExactAndHalvesGoToTheEvenOne) {
+  const std::vector<double> x = {-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 3.5, 1000};
+  EXPECT_EQ(unary(MILL_OP_ROUND, x), (std::vector<double>{-2, -2, -0.0, 0, 2, 2, 4, 1000}));
+  EXPECT_EQ(unary(MILL_OP_FLOOR, x), (std::vector<double>{-3, -2, -1, 0, 1, 2, 3, 1000}));
+  EXPECT_EQ(unary(MILL_OP_CEIL, x), (std::vector<double>{-2, -1, -0.0, 1, 2, 3, 4, 1000}));
+  EXPECT_EQ(unary(MILL_OP_TRUNC, x), (std::vector<double>{-2, -1, -0.0, 0, 1, 2, 3, 1000}));
+}
+
+TEST_P(Specials, SmallArgumentsKeepTheirDigits) {
+  // e^x - 1 and log(1 + x) written out would be 0 here.
+  const double tiny = round_to(GetParam(), 1e-5L);
+  EXPECT_EQ(unary(MILL_OP_EXPM1, {tiny})[0] > 0, true);
+  EXPECT_EQ(unary(MILL_OP_LOG1P, {tiny})[0] > 0, true);
+  EXPECT_NEAR(unary(MILL_OP_EXPM1, {tiny})[0], tiny, 1e-5 * tiny + epsilon_of(GetParam()) * tiny);
+  EXPECT_NEAR(unary(MILL_OP_LOG1P, {tiny})[0], tiny, 1e-5 * tiny + epsilon_of(GetParam()) * tiny);
+}
+
+TEST_P(Specials, PadPutsItsValue) {
+  const Tensor x = of({3}, {1, 2, 3});
+  std::vector<mill_attr> attrs(5);
+  for (int32_t k = 0; k < 5; ++k) {
+    attrs[static_cast<size_t>(k)].id = k;
+    attrs[static_cast<size_t>(k)].kind = k < 4 ? MILL_ATTR_INT : MILL_ATTR_FLOAT;
+  }
+  attrs[1].i = 2;
+  attrs[2].i = -1;
+  attrs[4].f = -1.5;
+  EXPECT_EQ(run(MILL_OP_PAD, {x.get()}, attrs), (std::vector<double>{-1.5, -1.5, 1, 2}));
+}
+
 TEST_P(Specials, LogOfZeroNegativeAndInfinity) {
   everywhere(MILL_OP_LOG, 0, -kInf);
   everywhere(MILL_OP_LOG, -0.0, -kInf);

@@ -42,6 +42,23 @@ enum mill_compare_relations {
   MILL_COMPARE_GE = 5
 };
 
+/* What mill_pad puts beside x. */
+enum mill_pad_modes {
+  MILL_PAD_CONSTANT = 0,
+  MILL_PAD_REFLECT = 1,
+  MILL_PAD_EDGE = 2,
+  MILL_PAD_WRAP = 3
+};
+
+/* How mill_scatter_elements joins an update with what is there. */
+enum mill_scatter_reductions {
+  MILL_SCATTER_SET = 0,
+  MILL_SCATTER_ADD = 1,
+  MILL_SCATTER_MUL = 2,
+  MILL_SCATTER_MAX = 3,
+  MILL_SCATTER_MIN = 4
+};
+
 /* What a loss does with the losses of the single labels. */
 enum mill_reductions { MILL_REDUCE_MEAN = 0, MILL_REDUCE_SUM = 1, MILL_REDUCE_NONE = 2 };
 
@@ -176,6 +193,17 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_slice_backward(
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_sum_to(mill_exec* exec, mill_tensor* x,
                                                          const int64_t* dims, uint32_t n_dims,
                                                          mill_tensor** out, mill_error* err);
+
+/* ---- join ------------------------------------------------------------------------------------ */
+
+/* x with `low` more indices before and `high` after those along axis; mode: 0 `value`, 1
+ * reflected without the edge, 2 the edge repeated, 3 from the other end (MILL_PAD_CONSTANT ...).
+ * Negative amounts crop, in mode 0 only. Several axes: one call each.
+ * Dtypes: x any; out as x. Usual: mode 0, value 0.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_pad(
+    mill_exec* exec, mill_tensor* x, int64_t axis, int64_t low, int64_t high, int64_t mode,
+    double value, mill_tensor** out, mill_error* err);
 
 /* ---- unary ----------------------------------------------------------------------------------- */
 
@@ -591,6 +619,221 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_scaler_update(
     mill_tensor* step, double growth, double backoff, int64_t interval, double max_norm,
     mill_tensor** out_factor, mill_tensor** out_norm, mill_tensor** out_scale,
     mill_tensor** out_streak, mill_tensor** out_step, mill_error* err);
+
+/* ---- elementary ------------------------------------------------------------------------------ */
+
+/* Sine of x in radians; NaN for infinities.
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_sin(mill_exec* exec, mill_tensor* x,
+                                                      mill_tensor** out, mill_error* err);
+
+/* Cosine of x in radians; NaN for infinities.
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_cos(mill_exec* exec, mill_tensor* x,
+                                                      mill_tensor** out, mill_error* err);
+
+/* Tangent of x in radians; NaN for infinities.
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_tan(mill_exec* exec, mill_tensor* x,
+                                                      mill_tensor** out, mill_error* err);
+
+/* Arc sine in [-pi/2, pi/2]; NaN outside [-1, 1].
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_asin(mill_exec* exec, mill_tensor* x,
+                                                       mill_tensor** out, mill_error* err);
+
+/* Arc cosine in [0, pi]; NaN outside [-1, 1].
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_acos(mill_exec* exec, mill_tensor* x,
+                                                       mill_tensor** out, mill_error* err);
+
+/* Arc tangent in [-pi/2, pi/2].
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_atan(mill_exec* exec, mill_tensor* x,
+                                                       mill_tensor** out, mill_error* err);
+
+/* (e^x - e^-x) / 2.
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_sinh(mill_exec* exec, mill_tensor* x,
+                                                       mill_tensor** out, mill_error* err);
+
+/* (e^x + e^-x) / 2.
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_cosh(mill_exec* exec, mill_tensor* x,
+                                                       mill_tensor** out, mill_error* err);
+
+/* Inverse of sinh.
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_asinh(mill_exec* exec, mill_tensor* x,
+                                                        mill_tensor** out, mill_error* err);
+
+/* Inverse of cosh, at least 0; NaN below 1.
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_acosh(mill_exec* exec, mill_tensor* x,
+                                                        mill_tensor** out, mill_error* err);
+
+/* Inverse of tanh; infinite at -1 and 1, NaN beyond.
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_atanh(mill_exec* exec, mill_tensor* x,
+                                                        mill_tensor** out, mill_error* err);
+
+/* 2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x.
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_erf(mill_exec* exec, mill_tensor* x,
+                                                      mill_tensor** out, mill_error* err);
+
+/* e^x - 1, as precise near 0 as elsewhere.
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_expm1(mill_exec* exec, mill_tensor* x,
+                                                        mill_tensor** out, mill_error* err);
+
+/* log(1 + x), as precise near 0 as elsewhere; -inf at -1, NaN below.
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_log1p(mill_exec* exec, mill_tensor* x,
+                                                        mill_tensor** out, mill_error* err);
+
+/* The largest whole number that is not above x; the gradient is 0.
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: zero. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_floor(mill_exec* exec, mill_tensor* x,
+                                                        mill_tensor** out, mill_error* err);
+
+/* The smallest whole number that is not below x; the gradient is 0.
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: zero. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_ceil(mill_exec* exec, mill_tensor* x,
+                                                       mill_tensor** out, mill_error* err);
+
+/* The nearest whole number, halves to the even one; the gradient is 0.
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: zero. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_round(mill_exec* exec, mill_tensor* x,
+                                                        mill_tensor** out, mill_error* err);
+
+/* x without its fraction; the gradient is 0.
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: zero. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_trunc(mill_exec* exec, mill_tensor* x,
+                                                        mill_tensor** out, mill_error* err);
+
+/* 1 / x.
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_reciprocal(mill_exec* exec, mill_tensor* x,
+                                                             mill_tensor** out, mill_error* err);
+
+/* ---- activation ------------------------------------------------------------------------------ */
+
+/* x * sigmoid(x), also called swish.
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_silu(mill_exec* exec, mill_tensor* x,
+                                                       mill_tensor** out, mill_error* err);
+
+/* g * d silu(x) / dx.
+ * Inputs broadcast. Dtypes: g float, x same as g; out as g. May share memory: out with g or x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_silu_backward(
+    mill_exec* exec, mill_tensor* g, mill_tensor* x, mill_tensor** out, mill_error* err);
+
+/* x above 0, else slope * x; the gradient at 0 is slope.
+ * Dtypes: x float; out as x. Usual: slope 0.01. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_leaky_relu(
+    mill_exec* exec, mill_tensor* x, double slope, mill_tensor** out, mill_error* err);
+
+/* g * d leaky_relu(x) / dx.
+ * Inputs broadcast. Dtypes: g float, x same as g; out as g. Usual: slope 0.01. May share memory:
+ * out with g or x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_leaky_relu_backward(
+    mill_exec* exec, mill_tensor* g, mill_tensor* x, double slope, mill_tensor** out,
+    mill_error* err);
+
+/* x above 0, else alpha * (e^x - 1). selu is affine(elu(x, 1.6732632), 1.0507010), celu(x, a) is
+ * affine(elu(affine(x, 1 / a)), a).
+ * Dtypes: x float; out as x. Usual: alpha 1. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_elu(mill_exec* exec, mill_tensor* x, double alpha,
+                                                      mill_tensor** out, mill_error* err);
+
+/* g * d elu(x) / dx.
+ * Inputs broadcast. Dtypes: g float, x same as g; out as g. Usual: alpha 1. May share memory:
+ * out with g or x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_elu_backward(mill_exec* exec, mill_tensor* g,
+                                                               mill_tensor* x, double alpha,
+                                                               mill_tensor** out, mill_error* err);
+
+/* x, but low where it is below that and then high where it is above that; bounds may be
+ * infinite. The gradient is 1 within and at the bounds, 0 outside.
+ * Dtypes: x float; out as x. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_clamp(
+    mill_exec* exec, mill_tensor* x, double low, double high, mill_tensor** out, mill_error* err);
+
+/* g where x is within the bounds or at one, else 0.
+ * Inputs broadcast. Dtypes: g float, x same as g; out as g. May share memory: out with g or x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_clamp_backward(
+    mill_exec* exec, mill_tensor* g, mill_tensor* x, double low, double high, mill_tensor** out,
+    mill_error* err);
+
+/* ---- index ----------------------------------------------------------------------------------- */
+
+/* The slices of x at `index` along axis: out is [x dims before axis ..., index dims ..., x dims
+ * after axis ...]. An index outside the axis: MILL_E_INDEX.
+ * Dtypes: x any, index index; out as x. Usual: axis 0.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_gather(mill_exec* exec, mill_tensor* x,
+                                                         mill_tensor* index, int64_t axis,
+                                                         mill_tensor** out, mill_error* err);
+
+/* out[i, j, ...] = x with the coordinate along axis replaced by index[i, j, ...]; out has
+ * index's dims, which are no larger than x's off the axis. An index outside the axis:
+ * MILL_E_INDEX.
+ * Dtypes: x any, index index; out as x. Usual: axis 0.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_gather_elements(
+    mill_exec* exec, mill_tensor* x, mill_tensor* index, int64_t axis, mill_tensor** out,
+    mill_error* err);
+
+/* x with updates[i, j, ...] put at its coordinates with the one along axis replaced by index[i,
+ * j, ...]. Updates of one place follow each other in the order of index along axis; reduce: 0
+ * the last one stays, 1 added, 2 multiplied, 3 the largest, 4 the smallest (MILL_SCATTER_SET
+ * ...), the old value included but for 0. Gradients for 0 and 1. An index outside the axis:
+ * MILL_E_INDEX.
+ * Dtypes: x numeric, index index, updates same as x; out as x. Usual: axis 0, reduce 0. May
+ * share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_scatter_elements(
+    mill_exec* exec, mill_tensor* x, mill_tensor* index, mill_tensor* updates, int64_t axis,
+    int64_t reduce, mill_tensor** out, mill_error* err);
+
+/* ---- scan ------------------------------------------------------------------------------------ */
+
+/* Sums of x along axis up to each element, without it if exclusive, from the end if reverse.
+ * 16-bit floats are summed in f32.
+ * Dtypes: x numeric; out as x. Usual: exclusive false, reverse false. May share memory: out with
+ * x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_cumsum(
+    mill_exec* exec, mill_tensor* x, int64_t axis, mill_bool exclusive, mill_bool reverse,
+    mill_tensor** out, mill_error* err);
 
 /* clang-format on */
 

@@ -6,19 +6,14 @@
 namespace MILL_FLAVOUR {
 namespace {
 
+// clang-format off
+#include "kernels/block/ids.inl"
 #include "kernels/block/embedding.inl"
-//
+#include "kernels/block/block_scan.inl"
 #include "kernels/block/embedding_sort.inl"
 
-// A row's units belong to a team, as many threads as the row keeps busy.
-int team_log2_of(int64_t units) {
-  int log2 = 0;
-  while ((1 << log2) < kThreads && (int64_t{1} << log2) < units) ++log2;
-  return log2;
-}
-shape team_grid(int64_t teams, int team_log2) {
-  return {blocks_for(teams, kThreads >> team_log2), kThreads};
-}
+#include "gpu/families/teams.h"
+// clang-format on
 
 // ---- look-up ------------------------------------------------------------------------------------
 
@@ -41,13 +36,8 @@ mill_status embedding(const mill_kernel_args* args) {
   // Without columns the ids are still checked.
   if (status != MILL_OK || ids->numel == 0) return status;
   const int64_t row_bytes = weight->dims[1] * mill::dtype_size(weight->dtype);
-  const auto alike = static_cast<uintptr_t>(row_bytes) | reinterpret_cast<uintptr_t>(weight->data) |
-                     reinterpret_cast<uintptr_t>(args->out[0]->data);
-  if ((alike & 15) == 0) return gather<uint32_t, 4>(args, row_bytes);
-  if ((alike & 7) == 0) return gather<uint32_t, 2>(args, row_bytes);
-  if ((alike & 3) == 0) return gather<uint32_t, 1>(args, row_bytes);
-  if ((alike & 1) == 0) return gather<uint16_t, 1>(args, row_bytes);
-  return gather<uint8_t, 1>(args, row_bytes);
+  return with_row_unit(row_bytes, weight->data, args->out[0]->data,
+                       [&]<class U, int W>() { return gather<U, W>(args, row_bytes); });
 }
 
 // ---- gradient -----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
-// Kernels of the join family: concat and the gradient of slice, both as copies into a part of the
-// output.
+// Kernels of the join family: concat, the gradient of slice and pad, all as copies into a part of
+// the output.
 #include "gpu/families/common.h"
+#include "kernels/pad_view.h"
 
 namespace MILL_FLAVOUR {
 namespace {
@@ -81,11 +82,36 @@ mill_status slice_backward(const mill_kernel_args* args) {
   return copy_tensor(args, window(out, along, start, step, count), g);
 }
 
+mill_status pad(const mill_kernel_args* args) {
+  namespace kernels = mill::kernels;
+  const mill_kernel_tensor& out = *args->out[0];
+  if (out.numel == 0) return MILL_OK;
+  kernels::PadPart parts[kernels::kMostPadParts];
+  const int n = kernels::pad_parts(args, parts);
+  if (args->attr[3].i == kernels::kPadConstant) {
+    // Only what the copy below does not cover.
+    const auto axis = static_cast<int32_t>(args->attr[0].i);
+    const int64_t size = out.dims[axis];
+    const int64_t low = smaller(size, larger<int64_t>(0, args->attr[1].i));
+    const int64_t high = n == 0 ? low : low + parts[0].to.dims[axis];
+    mill_status status = fill_tensor(args, window(out, axis, 0, 1, low), args->attr[4].f);
+    if (status == MILL_OK)
+      status = fill_tensor(args, window(out, axis, high, 1, size - high), args->attr[4].f);
+    if (status != MILL_OK) return status;
+  }
+  for (int k = 0; k < n; ++k) {
+    const mill_status status = copy_tensor(args, parts[k].to, parts[k].from);
+    if (status != MILL_OK) return status;
+  }
+  return MILL_OK;
+}
+
 constexpr uint32_t kAny = (1U << MILL_DTYPE_COUNT) - 2U;
 
 constexpr KernelEntry kEntries[] = {
     {MILL_OP_CONCAT, kAny, {concat, nullptr}},
     {MILL_OP_SLICE_BACKWARD, kAny, {slice_backward, nullptr}},
+    {MILL_OP_PAD, kAny, {pad, nullptr}},
 };
 
 }  // namespace

@@ -37,6 +37,24 @@ struct Math {
   MILL_DEVICE static T exp(T x) { return exp_(x); }
   MILL_DEVICE static T log(T x) { return log_(x); }
   MILL_DEVICE static T tanh(T x) { return tanh_(x); }
+  MILL_DEVICE static T sin(T x) { return sin_(x); }
+  MILL_DEVICE static T cos(T x) { return cos_(x); }
+  MILL_DEVICE static T tan(T x) { return tan_(x); }
+  MILL_DEVICE static T asin(T x) { return asin_(x); }
+  MILL_DEVICE static T acos(T x) { return acos_(x); }
+  MILL_DEVICE static T atan(T x) { return atan_(x); }
+  MILL_DEVICE static T sinh(T x) { return sinh_(x); }
+  MILL_DEVICE static T cosh(T x) { return cosh_(x); }
+  MILL_DEVICE static T asinh(T x) { return asinh_(x); }
+  MILL_DEVICE static T acosh(T x) { return acosh_(x); }
+  MILL_DEVICE static T atanh(T x) { return atanh_(x); }
+  MILL_DEVICE static T erf(T x) { return erf_(x); }
+  MILL_DEVICE static T expm1(T x) { return expm1_(x); }
+  MILL_DEVICE static T log1p(T x) { return log1p_(x); }
+  MILL_DEVICE static T floor(T x) { return floor_(x); }
+  MILL_DEVICE static T ceil(T x) { return ceil_(x); }
+  MILL_DEVICE static T round(T x) { return round_(x); }
+  MILL_DEVICE static T trunc(T x) { return trunc_(x); }
   // e^-|x| keeps both ends from overflowing.
   MILL_DEVICE static T sigmoid(T x) {
     const T e = exp_(-abs_(x));

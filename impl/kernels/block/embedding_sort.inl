@@ -10,6 +10,7 @@ inline constexpr int64_t kSortTile = kSortThreads * kSortItems;
 inline constexpr int kSortBits = 8;  // of a digit, at most
 inline constexpr int kSortDigits = 1 << kSortBits;
 static_assert(kSortDigits == kSortThreads);  // a thread is a digit's
+static_assert(kSortThreads == kScanThreads);
 
 struct sort_pass {
   int64_t n;
@@ -28,32 +29,6 @@ MILL_DEVICE int count_bits(uint32_t x) {
   x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
   x = (x + (x >> 4)) & 0x0f0f0f0fu;
   return static_cast<int>((x * 0x01010101u) >> 24);
-}
-
-template <class I>
-struct scan_slots {
-  I warp[kSortWarps];
-};
-
-// The sum over the block's threads up to this one; *total: over all. Two barriers.
-template <class I>
-MILL_DEVICE I block_scan(const Block& t, scan_slots<I>& s, I value, I* total) {
-  I sum = value;
-  for (int step = 1; step < kWarp; step *= 2) {
-    const I before = t.shfl_up(sum, step);
-    if (t.lane() >= step) sum = static_cast<I>(sum + before);
-  }
-  if (t.lane() == kWarp - 1) s.warp[t.warp()] = sum;
-  t.barrier();
-  I all = 0;
-  MILL_UNROLL
-  for (int w = 0; w < kSortWarps; ++w) {
-    if (w == t.warp()) sum = static_cast<I>(sum + all);
-    all = static_cast<I>(all + s.warp[w]);
-  }
-  t.barrier();
-  *total = all;
-  return sum;
 }
 
 // counts[digit][tile].

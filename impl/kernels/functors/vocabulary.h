@@ -11,9 +11,11 @@
 //   maximum minimum             NaN if either is
 //   at_least(x, low)  at_most(x, high)   x clamped by a bound that is not NaN; a NaN x stays
 //   sqrt rsqrt exp log tanh sigmoid
+//   sin cos tan asin acos atan sinh cosh asinh acosh atanh erf expm1 log1p
+//   floor ceil round trunc      round: to nearest, halves to even
 //   normal_cdf(x)               the normal distribution
 //   normal_cdf(x, &bell)        the same, and e^(-x^2/2) beside it; floating types
-//   only, as the two lines above
+//   only, as the four lines above
 #pragma once
 
 #if defined(__CUDACC__) || defined(__HIPCC__)

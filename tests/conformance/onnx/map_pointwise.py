@@ -10,7 +10,10 @@ EQ, NE, LT, LE, GT, GE = range(6)
 
 for onnx_name, op_name in {"Abs": "abs", "Neg": "neg", "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Tanh": "tanh",
                            "Sigmoid": "sigmoid", "Relu": "relu", "Sign": "sign", "Softplus": "softplus",
-                           "Identity": "copy"}.items():
+                           "Identity": "copy", "Sin": "sin", "Cos": "cos", "Tan": "tan", "Asin": "asin",
+                           "Acos": "acos", "Atan": "atan", "Sinh": "sinh", "Cosh": "cosh", "Asinh": "asinh",
+                           "Acosh": "acosh", "Atanh": "atanh", "Erf": "erf", "Floor": "floor", "Ceil": "ceil",
+                           "Round": "round", "Reciprocal": "reciprocal"}.items():
     maps(onnx_name)(lambda node, x, op_name=op_name: node.op(op_name, x))
 
 for onnx_name, op_name in {"Add": "add", "Sub": "sub", "Mul": "mul"}.items():
@@ -41,11 +44,6 @@ def power(node, a, b):
     if a.dtype.kind != "f":
         raise NotMapped(f"Pow: pow computes in floating point, not in {a.dtype}")
     return node.op("pow", a, b if b.dtype == a.dtype else node.op("cast", b, dtype=a.dtype))
-
-
-@maps("Reciprocal")
-def reciprocal(node, x):
-    return node.op("div", scalar(x, 1), x)
 
 
 @maps("Softsign")
@@ -81,6 +79,28 @@ def clip(node, x, low=None, high=None):
         if bound is not None:
             x = node.op(op_name, x, scalar(x, bound) if isinstance(bound, float) else bound)
     return node.op("copy", x)
+
+
+@maps("LeakyRelu")
+def leaky_relu(node, x):
+    return node.op("leaky_relu", x, slope=node.get("alpha", 0.01))
+
+
+@maps("Elu")
+def elu(node, x):
+    return node.op("elu", x, alpha=node.get("alpha", 1.0))
+
+
+@maps("Selu")
+def selu(node, x):
+    below = node.op("elu", x, alpha=node.get("alpha", 1.67326319217681884765625))
+    return node.op("affine", below, scale=node.get("gamma", 1.05070102214813232421875))
+
+
+@maps("Celu")
+def celu(node, x):
+    alpha = node.get("alpha", 1.0)
+    return node.op("affine", node.op("elu", node.op("affine", x, scale=1 / alpha)), scale=alpha)
 
 
 @maps("PRelu")

@@ -131,19 +131,3 @@ def gemm(node, a, b, c=None):
     if c is None:
         return out
     return node.op("add", out, c if node.get("beta", 1.0) == 1 else node.op("affine", c, scale=node.get("beta")))
-
-
-@maps("Gather")
-def gather(node, x, indices):
-    axis = inside(node.get("axis", 0), len(x.dims))
-    count = x.dims[axis]
-    ids = node.op("where", node.op("compare", indices, scalar(indices, 0), relation=2),
-                  node.op("add", indices, scalar(indices, count)), indices)
-    front = [axis] + [k for k in range(len(x.dims)) if k != axis]
-    rows = node.op("contiguous", node.op("permute", x, axes=front))
-    rest = [x.dims[k] for k in front[1:]]
-    found = node.op("embedding", node.op("reshape", rows, dims=[count, int(np.prod(rest))]), ids)
-    found = node.op("reshape", found, dims=[*indices.dims, *rest])
-    # The indices' axes go where the gathered one was.
-    n = len(indices.dims)
-    return node.op("permute", found, axes=[*range(n, n + axis), *range(n), *range(n + axis, n + len(rest))])

@@ -92,7 +92,11 @@ def take_slice(node, x, starts=None, ends=None, axes=None, steps=None):
         size = x.dims[inside(axis, len(x.dims))]
         start, stop, step = slice(start, stop, step).indices(size)
         if step < 0:
-            raise NotMapped("Slice: slice goes forwards only")
+            # slice goes forwards only.
+            count = len(range(start, stop, step))
+            back = node.op("arange", count=count, start=start, step=step, dtype=np.int64)
+            x = node.op("gather", x, back, axis=axis)
+            continue
         x = node.op("slice", x, axis=axis, start=start, stop=max(start, stop), step=step)
     return x
 

@@ -99,6 +99,32 @@ void ref_slice_backward(RefCall<A>& c) {
   });
 }
 
+template <class A>
+void ref_pad(RefCall<A>& c) {
+  const Operand<A>& x = c.in[0];
+  const size_t axis = axis_of(c.integer(0), x.dims.size());
+  const int64_t low = c.integer(1);
+  const int64_t n = x.dims[axis];
+  Dims dims = x.dims;
+  dims[axis] += low + c.integer(2);
+  const Dims strides = strides_of(x.dims);
+  std::vector<A>& out = c.make(0, dims);
+  each_position(dims, [&](const Dims& at, size_t i) {
+    int64_t from = at[axis] - low;
+    if (c.integer(3) == 1) from = from < 0 ? -from : from >= n ? 2 * (n - 1) - from : from;
+    if (c.integer(3) == 2) from = std::clamp<int64_t>(from, 0, n - 1);
+    if (c.integer(3) == 3) from = (from + n) % n;
+    if (from < 0 || from >= n) {
+      out[i] = A(c.real(4));
+      return;
+    }
+    int64_t place = from * strides[axis];
+    for (size_t k = 0; k < at.size(); ++k) place += k == axis ? 0 : at[k] * strides[k];
+    out[i] = x.v[static_cast<size_t>(place)];
+  });
+}
+
+MILL_INSTANTIATE_REFERENCE(pad)
 MILL_INSTANTIATE_REFERENCE(reshape)
 MILL_INSTANTIATE_REFERENCE(permute)
 MILL_INSTANTIATE_REFERENCE(slice)

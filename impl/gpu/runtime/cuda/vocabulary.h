@@ -347,6 +347,98 @@ MILL_DEVICE float cos_(float x) {
 MILL_DEVICE float sin_(float x) {
   return static_cast<float>(sin_(static_cast<double>(x)));
 }
+// As cos_ and sin_: the toolkit's own reduction keeps a table in local memory.
+MILL_DEVICE double tan_(double x) {
+  const double turns = half_turns(x);
+  return sinpi(turns) / cospi(turns);
+}
+MILL_DEVICE float tan_(float x) {
+  return static_cast<float>(tan_(static_cast<double>(x)));
+}
+MILL_DEVICE float asin_(float x) {
+  return asinf(x);
+}
+MILL_DEVICE double asin_(double x) {
+  return asin(x);
+}
+MILL_DEVICE float acos_(float x) {
+  return acosf(x);
+}
+MILL_DEVICE double acos_(double x) {
+  return acos(x);
+}
+MILL_DEVICE float atan_(float x) {
+  return atanf(x);
+}
+MILL_DEVICE double atan_(double x) {
+  return atan(x);
+}
+MILL_DEVICE float sinh_(float x) {
+  return sinhf(x);
+}
+MILL_DEVICE double sinh_(double x) {
+  return sinh(x);
+}
+MILL_DEVICE float cosh_(float x) {
+  return coshf(x);
+}
+MILL_DEVICE double cosh_(double x) {
+  return cosh(x);
+}
+MILL_DEVICE float asinh_(float x) {
+  return asinhf(x);
+}
+MILL_DEVICE double asinh_(double x) {
+  return asinh(x);
+}
+MILL_DEVICE float acosh_(float x) {
+  return acoshf(x);
+}
+MILL_DEVICE double acosh_(double x) {
+  return acosh(x);
+}
+MILL_DEVICE float atanh_(float x) {
+  return atanhf(x);
+}
+MILL_DEVICE double atanh_(double x) {
+  return atanh(x);
+}
+MILL_DEVICE float erf_(float x) {
+  return erff(x);
+}
+MILL_DEVICE double erf_(double x) {
+  return erf(x);
+}
+MILL_DEVICE float expm1_(float x) {
+  return expm1f(x);
+}
+MILL_DEVICE double expm1_(double x) {
+  return expm1(x);
+}
+MILL_DEVICE float floor_(float x) {
+  return floorf(x);
+}
+MILL_DEVICE double floor_(double x) {
+  return floor(x);
+}
+MILL_DEVICE float ceil_(float x) {
+  return ceilf(x);
+}
+MILL_DEVICE double ceil_(double x) {
+  return ceil(x);
+}
+MILL_DEVICE float round_(float x) {
+  return rintf(x);
+}
+MILL_DEVICE double round_(double x) {
+  return rint(x);
+}
+MILL_DEVICE float trunc_(float x) {
+  return truncf(x);
+}
+MILL_DEVICE double trunc_(double x) {
+  return trunc(x);
+}
 MILL_DEVICE float pow_(float x, float y) {
   return powf(x, y);
 }

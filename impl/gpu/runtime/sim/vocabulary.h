@@ -411,6 +411,96 @@ MILL_DEVICE float sin_(float x) {
 MILL_DEVICE double sin_(double x) {
   return __builtin_sin(x);
 }
+MILL_DEVICE float tan_(float x) {
+  return __builtin_tanf(x);
+}
+MILL_DEVICE double tan_(double x) {
+  return __builtin_tan(x);
+}
+MILL_DEVICE float asin_(float x) {
+  return __builtin_asinf(x);
+}
+MILL_DEVICE double asin_(double x) {
+  return __builtin_asin(x);
+}
+MILL_DEVICE float acos_(float x) {
+  return __builtin_acosf(x);
+}
+MILL_DEVICE double acos_(double x) {
+  return __builtin_acos(x);
+}
+MILL_DEVICE float atan_(float x) {
+  return __builtin_atanf(x);
+}
+MILL_DEVICE double atan_(double x) {
+  return __builtin_atan(x);
+}
+MILL_DEVICE float sinh_(float x) {
+  return __builtin_sinhf(x);
+}
+MILL_DEVICE double sinh_(double x) {
+  return __builtin_sinh(x);
+}
+MILL_DEVICE float cosh_(float x) {
+  return __builtin_coshf(x);
+}
+MILL_DEVICE double cosh_(double x) {
+  return __builtin_cosh(x);
+}
+MILL_DEVICE float asinh_(float x) {
+  return __builtin_asinhf(x);
+}
+MILL_DEVICE double asinh_(double x) {
+  return __builtin_asinh(x);
+}
+MILL_DEVICE float acosh_(float x) {
+  return __builtin_acoshf(x);
+}
+MILL_DEVICE double acosh_(double x) {
+  return __builtin_acosh(x);
+}
+MILL_DEVICE float atanh_(float x) {
+  return __builtin_atanhf(x);
+}
+MILL_DEVICE double atanh_(double x) {
+  return __builtin_atanh(x);
+}
+MILL_DEVICE float erf_(float x) {
+  return __builtin_erff(x);
+}
+MILL_DEVICE double erf_(double x) {
+  return __builtin_erf(x);
+}
+MILL_DEVICE float expm1_(float x) {
+  return __builtin_expm1f(x);
+}
+MILL_DEVICE double expm1_(double x) {
+  return __builtin_expm1(x);
+}
+MILL_DEVICE float floor_(float x) {
+  return __builtin_floorf(x);
+}
+MILL_DEVICE double floor_(double x) {
+  return __builtin_floor(x);
+}
+MILL_DEVICE float ceil_(float x) {
+  return __builtin_ceilf(x);
+}
+MILL_DEVICE double ceil_(double x) {
+  return __builtin_ceil(x);
+}
+MILL_DEVICE float round_(float x) {
+  return __builtin_rintf(x);
+}
+MILL_DEVICE double round_(double x) {
+  return __builtin_rint(x);
+}
+MILL_DEVICE float trunc_(float x) {
+  return __builtin_truncf(x);
+}
+MILL_DEVICE double trunc_(double x) {
+  return __builtin_trunc(x);
+}
 MILL_DEVICE float pow_(float x, float y) {
   return __builtin_powf(x, y);
 }
