@@ -103,6 +103,8 @@ DO(gather, 1)
 DO(gather_elements, 1)
 DO(scatter_elements, 1)
 DO(cumsum, 1)
+DO(attention, 2)
+DO(attention_backward, 4)
 %enddef
 
 %include "millrace/op_numbers.h"

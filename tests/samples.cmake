@@ -26,7 +26,11 @@ if(TARGET millrace_mirror)
 endif()
 mill_add_sample_test(sample_char_mlp sample_char_mlp ${MILL_SH} "${CMAKE_CURRENT_SOURCE_DIR}/samples/char_mlp.sh"
                      $<TARGET_FILE:sample_char_mlp> "${PROJECT_SOURCE_DIR}/docs/ops.md")
+mill_add_sample_test(sample_char_gpt sample_char_gpt ${MILL_SH} "${CMAKE_CURRENT_SOURCE_DIR}/samples/char_gpt.sh"
+                     $<TARGET_FILE:sample_char_gpt> "${PROJECT_SOURCE_DIR}/docs/ops.md")
 if(TARGET sample_overlap AND TARGET millrace_sim)
+  mill_add_sample_test(sample_char_gpt_sim sample_char_gpt ${MILL_SH} "${CMAKE_CURRENT_SOURCE_DIR}/samples/char_gpt_sim.sh"
+                       $<TARGET_FILE:sample_char_gpt> "${PROJECT_SOURCE_DIR}/docs/ops.md")
   mill_add_sample_test(sample_char_mlp_sim sample_char_mlp ${MILL_SH} "${CMAKE_CURRENT_SOURCE_DIR}/samples/char_mlp_sim.sh"
                        $<TARGET_FILE:sample_char_mlp> "${PROJECT_SOURCE_DIR}/docs/ops.md")
   mill_add_sample_test(sample_train_mnist_sim sample_train_mnist ${digits} --csv $<TARGET_FILE:sample_train_mnist>

@@ -20,8 +20,9 @@ def bound(op, sample, k):
         return 0, -1
     if name == "labels":
         return sample.dims[0 if parameter == "last" else int(parameter)][-1], -1
-    if parameter.isdigit():
-        return sample.dims[int(parameter)][0], -1
+    if parameter[0].isdigit():
+        source, _, axis = parameter.partition(".")
+        return sample.dims[int(source)][int(axis or 0)], -1
     attr = next(a for a in op.attrs if a.name == parameter)
     return sample.attrs.get(parameter, attr.default), -1
 

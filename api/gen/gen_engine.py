@@ -189,7 +189,7 @@ def wrapper(op):
     text += pack("  invoke(", ["exec", op.enum, inputs, count, "attrs" if op.attrs else "nullptr", str(len(op.attrs)),
                                "raw" if several else "&result", str(n_out)], ");") + "\n"
     if several:
-        text += f"  for (uint32_t k = 0; k < {n_out}; ++k) {{\n    if (!out[k]) out[k] = TensorRef::adopt(raw[k]);\n  }}\n"
+        text += f"  for (uint32_t out_k = 0; out_k < {n_out}; ++out_k) {{\n    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);\n  }}\n"
     else:
         text += "  return out ? TensorRef::share(out) : TensorRef::adopt(result);\n"
     return text + "}\n"

@@ -41,6 +41,7 @@ REQUIRED = ["name", "number", "version", "family", "kind", "inputs", "dtypes", "
 OPTIONAL = ["attrs", "inplace", "random", "domain", "smooth", "autocast"]
 MAX_RANK, MAX_INPUTS, MAX_OUTPUTS, MAX_ATTRS = 8, 64, 8, 16
 FIRST_CUSTOM = 1 << 20
+NUMBER_SPAN = 512  # kBuiltinOps of impl/trace/op_stats.h
 
 IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*\Z")
 # Names that a generated parameter may not have: words of C and C++, and what the generated bodies call their own.
@@ -302,9 +303,10 @@ def _domains(row, inputs, attrs):
         row.choice("domain", name, PLAIN_DOMAINS + BOUND_DOMAINS)
         if bool(colon) != (name in BOUND_DOMAINS):
             row.fail("domain", f"'{text}' of '{one.name}' must {'not ' if colon else ''}have a parameter")
-        if colon and parameter.isdigit():
-            if int(parameter) >= len(inputs):
-                row.fail("domain", f"'{text}' names input {parameter} of {len(inputs)}")
+        source = re.fullmatch(r"(\d+)(\.\d)?", parameter)
+        if colon and source:
+            if int(source[1]) >= len(inputs):
+                row.fail("domain", f"'{text}' names input {source[1]} of {len(inputs)}")
         elif colon and not (name == "labels" and parameter == "last") and \
                 not (name == "ids" and any(a.name == parameter and a.kind == "int" for a in attrs)):
             row.fail("domain", f"'{text}' of '{one.name}' names neither an input nor an attribute")
@@ -390,8 +392,8 @@ def _op(raw, position):
     if not IDENTIFIER.match(name) or name == "custom":
         row.fail("name", f"'{name}' cannot be the name of an op")
     number = row.take("number", int, "an integer")
-    if not 1 <= number < FIRST_CUSTOM:
-        row.fail("number", f"{number} is not between 1 and {FIRST_CUSTOM - 1}")
+    if not 1 <= number < NUMBER_SPAN:
+        row.fail("number", f"{number} is not between 1 and {NUMBER_SPAN - 1}")
     version = row.take("version", int, "an integer")
     if version < 1:
         row.fail("version", f"{version} is not positive")

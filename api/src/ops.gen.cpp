@@ -774,5 +774,30 @@ mill_status mill_cumsum(mill_exec* exec, mill_tensor* x, int64_t axis, mill_bool
   return mill::api::invoke_op(exec, MILL_OP_CUMSUM, in, 1, attrs, 3, out_pointers, 1, err);
 }
 
+mill_status mill_attention(mill_exec* exec, mill_tensor* q, mill_tensor* k, mill_tensor* v,
+                           mill_tensor* mask, mill_tensor* bias, mill_tensor* lengths,
+                           mill_bool causal, int64_t offset, double scale, mill_tensor** out,
+                           mill_tensor** out_logsumexp, mill_error* err) {
+  mill_tensor* const in[] = {q, k, v, mask, bias, lengths};
+  const mill_attr attrs[] = {mill::int_attr(0, causal != 0), mill::int_attr(1, offset),
+                             mill::float_attr(2, scale)};
+  mill_tensor** const out_pointers[] = {out, out_logsumexp};
+  return mill::api::invoke_op(exec, MILL_OP_ATTENTION, in, 6, attrs, 3, out_pointers, 2, err);
+}
+
+mill_status mill_attention_backward(
+    mill_exec* exec, mill_tensor* g, mill_tensor* q, mill_tensor* k, mill_tensor* v, mill_tensor* y,
+    mill_tensor* logsumexp, mill_tensor* g_logsumexp, mill_tensor* mask, mill_tensor* bias,
+    mill_tensor* lengths, mill_bool causal, int64_t offset, double scale, mill_bool bias_gradient,
+    mill_tensor** out_dq, mill_tensor** out_dk, mill_tensor** out_dv, mill_tensor** out_dscores,
+    mill_error* err) {
+  mill_tensor* const in[] = {g, q, k, v, y, logsumexp, g_logsumexp, mask, bias, lengths};
+  const mill_attr attrs[] = {mill::int_attr(0, causal != 0), mill::int_attr(1, offset),
+                             mill::float_attr(2, scale), mill::int_attr(3, bias_gradient != 0)};
+  mill_tensor** const out_pointers[] = {out_dq, out_dk, out_dv, out_dscores};
+  return mill::api::invoke_op(exec, MILL_OP_ATTENTION_BACKWARD, in, 10, attrs, 4, out_pointers, 4,
+                              err);
+}
+
 }  // extern "C"
 // clang-format on

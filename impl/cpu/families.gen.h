@@ -4,6 +4,7 @@
 // The families with kernels: each is a file of this folder.
 #define MILL_CPU_FAMILIES(X) \
   X(activation)              \
+  X(attention)               \
   X(binary)                  \
   X(create)                  \
   X(elementary)              \
@@ -118,4 +119,6 @@
   X(GATHER)                 \
   X(GATHER_ELEMENTS)        \
   X(SCATTER_ELEMENTS)       \
-  X(CUMSUM)
+  X(CUMSUM)                 \
+  X(ATTENTION)              \
+  X(ATTENTION_BACKWARD)

@@ -6,6 +6,7 @@
 
 namespace mill::cpu::MILL_TARGET {
 namespace {
+namespace gemm {
 
 // out[m, n] (+)= a[m, k] b[k, n] (+ bias[n]). k > 0; strides in elements.
 template <class S>
@@ -206,5 +207,6 @@ class BlockedProduct {
   T* sums_;
 };
 
+}  // namespace gemm
 }  // namespace
 }  // namespace mill::cpu::MILL_TARGET

@@ -1,6 +1,6 @@
 // The innermost loops of the matrix product: a block of accumulators that stays in registers.
-// Included by matmul.cpp only, once per SIMD target. The scheme (packed panels, three cache blocks,
-// register tile) follows Goto and van de Geijn, "Anatomy of High-Performance Matrix
+// Included by kernels of products only, once per SIMD target. The scheme (packed panels, three
+// cache blocks, register tile) follows Goto and van de Geijn, "Anatomy of High-Performance Matrix
 // Multiplication", ACM TOMS 34(3), 2008, and Van Zee and van de Geijn, "BLIS", ACM TOMS 41(3),
 // 2015.
 #pragma once
@@ -9,6 +9,7 @@
 
 namespace mill::cpu::MILL_TARGET {
 namespace {
+namespace gemm {
 
 // Rows of the register tile; its columns are two vectors. 32 registers hold 28 accumulators, two
 // vectors of B and one element of A; 16 hold 12, 2 and 1.
@@ -151,5 +152,6 @@ inline constexpr TileKernel<T> kTileKernels[kVecs][kRows] = {
 #endif
 };
 
+}  // namespace gemm
 }  // namespace
 }  // namespace mill::cpu::MILL_TARGET

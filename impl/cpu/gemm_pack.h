@@ -7,6 +7,7 @@
 
 namespace mill::cpu::MILL_TARGET {
 namespace {
+namespace gemm {
 
 template <class S, class T = Sum<S>>
 MILL_INLINE void copy_row(const S* from, int64_t count, T* to) {
@@ -123,5 +124,6 @@ void unpack(const T* tile, int64_t tile_row, int64_t rows, int64_t cols, S* out,
   }
 }
 
+}  // namespace gemm
 }  // namespace
 }  // namespace mill::cpu::MILL_TARGET

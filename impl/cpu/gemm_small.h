@@ -1,11 +1,12 @@
 // Products that would spend more time packing than multiplying: a few elements, and few rows
-// against a matrix that is read once. Included by matmul.cpp only, once per SIMD target.
+// against a matrix that is read once. Included by kernels of products only, once per SIMD target.
 #pragma once
 
 #include "cpu/gemm_block.h"
 
 namespace mill::cpu::MILL_TARGET {
 namespace {
+namespace gemm {
 
 template <class S, class T = Sum<S>>
 MILL_INLINE void put(const Product<S>& p, int64_t i, int64_t j, T sum) {
@@ -141,5 +142,6 @@ Product<S> transposed(const Product<S>& p) {
           p.a_row, p.out, p.out_col, p.out_row, p.bias,  p.bias_col, p.bias_row, p.add};
 }
 
+}  // namespace gemm
 }  // namespace
 }  // namespace mill::cpu::MILL_TARGET

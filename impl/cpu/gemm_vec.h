@@ -1,5 +1,5 @@
 // The few vector operations of the matrix product, and the conversions between storage types and
-// the type that sums are kept in. Included by matmul.cpp only, once per SIMD target.
+// the type that sums are kept in. Included by kernels of products only, once per SIMD target.
 #pragma once
 
 #include <cstddef>
@@ -12,14 +12,14 @@
 // Highway has nothing between scalar and SSSE3, and this file needs no more than the compiler's own
 // vectors then.
 #define MILL_GEMM_PLAIN_VECTORS 1
-#define MILL_INLINE inline __attribute__((always_inline))
 #define MILL_ALIGN alignas(16)
 #else
 #include <hwy/highway.h>
 #define MILL_GEMM_PLAIN_VECTORS 0
-#define MILL_INLINE HWY_INLINE
 #define MILL_ALIGN HWY_ALIGN
 #endif
+
+#define MILL_INLINE inline __attribute__((always_inline))
 
 // Loops over registers must disappear: an accumulator array indexed at run time lives in memory.
 #if defined(__clang__)
@@ -30,6 +30,7 @@
 
 namespace mill::cpu::MILL_TARGET {
 namespace {
+namespace gemm {
 
 #if MILL_GEMM_PLAIN_VECTORS
 
@@ -367,5 +368,6 @@ MILL_INLINE void transpose_block(const double* const* rows, int64_t c, double* t
 }
 #endif
 
+}  // namespace gemm
 }  // namespace
 }  // namespace mill::cpu::MILL_TARGET

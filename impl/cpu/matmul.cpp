@@ -15,6 +15,8 @@
 namespace mill::cpu::MILL_TARGET {
 namespace {
 
+using namespace gemm;
+
 // Multiply-adds that repay waking a thread: about ten microseconds of work. The matrix units that
 // oneDNN uses for bf16 do four times as many.
 constexpr double kWorkPerThread = 1 << 20;

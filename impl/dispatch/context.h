@@ -15,6 +15,7 @@
 #include "dispatch/op_rules.h"
 #include "millrace/context.h"
 #include "millrace/op.h"
+#include "trace/op_stats.h"
 #include "trace/tracer.h"
 
 namespace mill {
@@ -121,7 +122,7 @@ struct mill_context : mill::Handle {
   const char* tag_name(uint32_t tag);  // null when there is none; lives as long as the context
 
  private:
-  static constexpr int32_t kTableSpan = 256;
+  static constexpr int32_t kTableSpan = static_cast<int32_t>(mill::kBuiltinOps);
   const mill::OpRow& custom_row(int32_t op) const;
 
   void add_device(std::unique_ptr<mill::Device> device);

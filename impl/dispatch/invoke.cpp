@@ -234,8 +234,8 @@ int32_t result_dtype(const OpCall& call, ResultType type) {
   return MILL_F32;
 }
 
-// Row-major strides in the order in which `model`'s strides fall, so that channels-last results
-// stay channels-last.
+}  // namespace
+
 void strides_like(OutputSpec& spec, const mill_kernel_tensor& model) {
   int32_t order[MILL_MAX_RANK];
   for (int32_t i = 0; i < spec.rank; ++i) order[i] = i;
@@ -248,8 +248,6 @@ void strides_like(OutputSpec& spec, const mill_kernel_tensor& model) {
   }
   spec.strided = true;
 }
-
-}  // namespace
 
 int32_t autocast_dtype(const Exec& exec, Autocast policy, int32_t dtype) {
   if (exec.autocast == MILL_DTYPE_NONE || policy == Autocast::keep) return dtype;

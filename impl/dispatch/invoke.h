@@ -21,6 +21,10 @@ void invoke_accumulate(Exec& exec, int32_t op, mill_tensor* const* in, uint32_t 
 // inputs is f64.
 int32_t autocast_dtype(const Exec& exec, Autocast policy, int32_t dtype);
 
+// Row-major strides in the order in which `model`'s strides fall, so that channels-last results
+// stay channels-last. Both have the same rank.
+void strides_like(OutputSpec& spec, const mill_kernel_tensor& model);
+
 // The shape rule of pointwise ops, for those that check more than shapes.
 void infer_pointwise(OpCall& call);
 

@@ -4,6 +4,7 @@
 // The families with kernels: each is a file of gpu/families.
 #define MILL_GPU_FAMILIES(X) \
   X(activation)              \
+  X(attention)               \
   X(binary)                  \
   X(create)                  \
   X(elementary)              \
@@ -118,4 +119,6 @@
   X(230, gather)                 \
   X(231, gather_elements)        \
   X(232, scatter_elements)       \
-  X(240, cumsum)
+  X(240, cumsum)                 \
+  X(270, attention)              \
+  X(271, attention_backward)

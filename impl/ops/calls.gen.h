@@ -87,8 +87,8 @@ inline void rng_next(Exec& exec, mill_tensor* state, TensorRef (&out)[2]) {
   mill_tensor* const in[] = {state};
   mill_tensor* raw[] = {out[0].get(), out[1].get()};
   invoke(exec, MILL_OP_RNG_NEXT, in, 1, nullptr, 0, raw, 2);
-  for (uint32_t k = 0; k < 2; ++k) {
-    if (!out[k]) out[k] = TensorRef::adopt(raw[k]);
+  for (uint32_t out_k = 0; out_k < 2; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
   }
 }
 
@@ -454,8 +454,8 @@ inline void cross_entropy(Exec& exec, mill_tensor* logits, mill_tensor* labels, 
                              int_attr(2, ignore_index)};
   mill_tensor* raw[] = {out[0].get(), out[1].get()};
   invoke(exec, MILL_OP_CROSS_ENTROPY, in, 2, attrs, 3, raw, 2);
-  for (uint32_t k = 0; k < 2; ++k) {
-    if (!out[k]) out[k] = TensorRef::adopt(raw[k]);
+  for (uint32_t out_k = 0; out_k < 2; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
   }
 }
 
@@ -477,8 +477,8 @@ inline void layer_norm(Exec& exec, mill_tensor* x, mill_tensor* weight, mill_ten
   const mill_attr attrs[] = {int_attr(0, axes), float_attr(1, eps)};
   mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get()};
   invoke(exec, MILL_OP_LAYER_NORM, in, 3, attrs, 2, raw, 3);
-  for (uint32_t k = 0; k < 3; ++k) {
-    if (!out[k]) out[k] = TensorRef::adopt(raw[k]);
+  for (uint32_t out_k = 0; out_k < 3; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
   }
 }
 
@@ -489,8 +489,8 @@ inline void layer_norm_backward(Exec& exec, mill_tensor* g, mill_tensor* x, mill
   const mill_attr attrs[] = {int_attr(0, axes)};
   mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get()};
   invoke(exec, MILL_OP_LAYER_NORM_BACKWARD, in, 5, attrs, 1, raw, 3);
-  for (uint32_t k = 0; k < 3; ++k) {
-    if (!out[k]) out[k] = TensorRef::adopt(raw[k]);
+  for (uint32_t out_k = 0; out_k < 3; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
   }
 }
 
@@ -500,8 +500,8 @@ inline void add_layer_norm(Exec& exec, mill_tensor* x, mill_tensor* residual, mi
   const mill_attr attrs[] = {int_attr(0, axes), float_attr(1, eps)};
   mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get(), out[3].get()};
   invoke(exec, MILL_OP_ADD_LAYER_NORM, in, 4, attrs, 2, raw, 4);
-  for (uint32_t k = 0; k < 4; ++k) {
-    if (!out[k]) out[k] = TensorRef::adopt(raw[k]);
+  for (uint32_t out_k = 0; out_k < 4; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
   }
 }
 
@@ -530,8 +530,8 @@ inline void sgd_step(Exec& exec, mill_tensor* param, mill_tensor* grad, mill_ten
                              int_attr(2, nesterov)};
   mill_tensor* raw[] = {out[0].get(), out[1].get()};
   invoke(exec, MILL_OP_SGD_STEP, in, 5, attrs, 3, raw, 2);
-  for (uint32_t k = 0; k < 2; ++k) {
-    if (!out[k]) out[k] = TensorRef::adopt(raw[k]);
+  for (uint32_t out_k = 0; out_k < 2; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
   }
 }
 
@@ -544,8 +544,8 @@ inline void adamw_step(Exec& exec, mill_tensor* param, mill_tensor* grad, mill_t
                              float_attr(3, weight_decay)};
   mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get()};
   invoke(exec, MILL_OP_ADAMW_STEP, in, 7, attrs, 4, raw, 3);
-  for (uint32_t k = 0; k < 3; ++k) {
-    if (!out[k]) out[k] = TensorRef::adopt(raw[k]);
+  for (uint32_t out_k = 0; out_k < 3; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
   }
 }
 
@@ -562,8 +562,8 @@ inline void clip_factor(Exec& exec, mill_tensor* squared_norm, double max_norm,
   const mill_attr attrs[] = {float_attr(0, max_norm)};
   mill_tensor* raw[] = {out[0].get(), out[1].get()};
   invoke(exec, MILL_OP_CLIP_FACTOR, in, 1, attrs, 1, raw, 2);
-  for (uint32_t k = 0; k < 2; ++k) {
-    if (!out[k]) out[k] = TensorRef::adopt(raw[k]);
+  for (uint32_t out_k = 0; out_k < 2; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
   }
 }
 
@@ -594,8 +594,8 @@ inline void adamw_master_step(Exec& exec, mill_tensor* param, mill_tensor* grad,
                              float_attr(3, weight_decay)};
   mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get(), out[3].get()};
   invoke(exec, MILL_OP_ADAMW_MASTER_STEP, in, 8, attrs, 4, raw, 4);
-  for (uint32_t k = 0; k < 4; ++k) {
-    if (!out[k]) out[k] = TensorRef::adopt(raw[k]);
+  for (uint32_t out_k = 0; out_k < 4; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
   }
 }
 
@@ -608,8 +608,8 @@ inline void sgd_master_step(Exec& exec, mill_tensor* param, mill_tensor* grad,
                              int_attr(2, nesterov)};
   mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get()};
   invoke(exec, MILL_OP_SGD_MASTER_STEP, in, 6, attrs, 3, raw, 3);
-  for (uint32_t k = 0; k < 3; ++k) {
-    if (!out[k]) out[k] = TensorRef::adopt(raw[k]);
+  for (uint32_t out_k = 0; out_k < 3; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
   }
 }
 
@@ -621,8 +621,8 @@ inline void scaler_update(Exec& exec, mill_tensor* squared_norm, mill_tensor* sc
                              float_attr(3, max_norm)};
   mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get(), out[3].get(), out[4].get()};
   invoke(exec, MILL_OP_SCALER_UPDATE, in, 4, attrs, 4, raw, 5);
-  for (uint32_t k = 0; k < 5; ++k) {
-    if (!out[k]) out[k] = TensorRef::adopt(raw[k]);
+  for (uint32_t out_k = 0; out_k < 5; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
   }
 }
 
@@ -862,6 +862,33 @@ inline TensorRef cumsum(Exec& exec, mill_tensor* x, int64_t axis, bool exclusive
   mill_tensor* result = out;
   invoke(exec, MILL_OP_CUMSUM, in, 1, attrs, 3, &result, 1);
   return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline void attention(Exec& exec, mill_tensor* q, mill_tensor* k, mill_tensor* v, mill_tensor* mask,
+                      mill_tensor* bias, mill_tensor* lengths, bool causal, int64_t offset,
+                      double scale, TensorRef (&out)[2]) {
+  mill_tensor* const in[] = {q, k, v, mask, bias, lengths};
+  const mill_attr attrs[] = {int_attr(0, causal), int_attr(1, offset), float_attr(2, scale)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get()};
+  invoke(exec, MILL_OP_ATTENTION, in, 6, attrs, 3, raw, 2);
+  for (uint32_t out_k = 0; out_k < 2; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline void attention_backward(Exec& exec, mill_tensor* g, mill_tensor* q, mill_tensor* k,
+                               mill_tensor* v, mill_tensor* y, mill_tensor* logsumexp,
+                               mill_tensor* g_logsumexp, mill_tensor* mask, mill_tensor* bias,
+                               mill_tensor* lengths, bool causal, int64_t offset, double scale,
+                               bool bias_gradient, TensorRef (&out)[4]) {
+  mill_tensor* const in[] = {g, q, k, v, y, logsumexp, g_logsumexp, mask, bias, lengths};
+  const mill_attr attrs[] = {int_attr(0, causal), int_attr(1, offset), float_attr(2, scale),
+                             int_attr(3, bias_gradient)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get(), out[3].get()};
+  invoke(exec, MILL_OP_ATTENTION_BACKWARD, in, 10, attrs, 4, raw, 4);
+  for (uint32_t out_k = 0; out_k < 4; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
 }
 
 }  // namespace mill::op

@@ -257,5 +257,18 @@ inline constexpr AttrRow attr_cumsum[] = {
     {"reverse", MILL_ATTR_INT, false, true, {2, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
 };
 
+inline constexpr AttrRow attr_attention[] = {
+    {"causal", MILL_ATTR_INT, false, true, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"offset", MILL_ATTR_INT, false, false, {1, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"scale", MILL_ATTR_FLOAT, false, false, {2, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_attention_backward[] = {
+    {"causal", MILL_ATTR_INT, false, true, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"offset", MILL_ATTR_INT, false, false, {1, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"scale", MILL_ATTR_FLOAT, false, false, {2, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+    {"bias_gradient", MILL_ATTR_INT, false, true, {3, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
 }  // namespace mill::op_rows
 // clang-format on

@@ -1026,5 +1026,37 @@ inline constexpr InplaceRow inplace_cumsum[] = {
     {0, 0},
 };
 
+inline constexpr InputRow in_attention[] = {
+    {"q", false, false, false, 0x03c00u},
+    {"k", false, false, true, 0x03c00u},
+    {"v", false, false, true, 0x03c00u},
+    {"mask", true, false, false, 0x00002u},
+    {"bias", true, false, true, 0x03c00u},
+    {"lengths", true, false, false, 0x002acu},
+};
+inline constexpr OutputRow out_attention[] = {
+    {"out", ResultType::same},
+    {"logsumexp", ResultType::stat},
+};
+
+inline constexpr InputRow in_attention_backward[] = {
+    {"g", false, false, false, 0x03c00u},
+    {"q", false, false, true, 0x03c00u},
+    {"k", false, false, true, 0x03c00u},
+    {"v", false, false, true, 0x03c00u},
+    {"y", false, false, true, 0x03c00u},
+    {"logsumexp", false, false, false, 0x03000u},
+    {"g_logsumexp", true, false, false, 0x03000u},
+    {"mask", true, false, false, 0x00002u},
+    {"bias", true, false, true, 0x03c00u},
+    {"lengths", true, false, false, 0x002acu},
+};
+inline constexpr OutputRow out_attention_backward[] = {
+    {"dq", ResultType::same},
+    {"dk", ResultType::same},
+    {"dv", ResultType::same},
+    {"dscores", ResultType::same},
+};
+
 }  // namespace mill::op_rows
 // clang-format on

@@ -110,6 +110,8 @@ extern const OpRules rules_gather;
 extern const OpRules rules_gather_elements;
 extern const OpRules rules_scatter_elements;
 extern const OpRules rules_cumsum;
+extern const OpRules rules_attention;
+extern const OpRules rules_attention_backward;
 
 }  // namespace ops
 
@@ -519,13 +521,21 @@ const OpRow rows[] = {
      in_cumsum, 1, out_cumsum, 1, attr_cumsum, 3, inplace_cumsum, 1,
      "Sums of x along axis up to each element, without it if exclusive, from the end if reverse. 16-bit floats are summed in f32.",
      &ops::rules_cumsum},
+    {MILL_OP_ATTENTION, 1, "attention", "attention", OpKind::strided, GradientKind::yes, Autocast::low, false,
+     in_attention, 6, out_attention, 2, attr_attention, 3, nullptr, 0,
+     "softmax(scale q k^T + bias) v without the matrix of scores in memory (Vaswani et al., 2017; the tiles and the running softmax of Dao et al., 2022): q [batch, heads, queries, width], k [batch, key heads, keys, width], v [batch, key heads, keys, value width], out [batch, heads, queries, value width] in the order of q's strides. heads is a multiple of key heads, and neighbouring heads share one (grouped heads). mask (false: this key counts for nothing) and bias (added to the scaled scores) broadcast to [batch, heads, queries, keys]; of sequence b only the first lengths[b] keys count, 0 to keys; causal lets query i see keys up to i + offset alone. scale 0 stands for 1 / sqrt(width). logsumexp [batch, heads, queries] is that of the scores, kept for backward and for joining results over parts of the keys. A query that sees no key gives 0 and -infinity. A length outside [0, keys]: MILL_E_INDEX.",
+     &ops::rules_attention},
+    {MILL_OP_ATTENTION_BACKWARD, 1, "attention_backward", "attention", OpKind::strided, GradientKind::no, Autocast::keep, false,
+     in_attention_backward, 10, out_attention_backward, 4, attr_attention_backward, 4, nullptr, 0,
+     "Gradients of attention by q, k and v from its results y and logsumexp, the scores computed anew in tiles: g and g_logsumexp arrive at out and logsumexp. With bias_gradient also that by the scores before they are scaled to probabilities, [batch, heads, queries, keys], whose sum over what bias broadcasts along is the gradient by bias.",
+     &ops::rules_attention_backward},
 };
 
 }  // namespace
 
 const OpRow* op_table() { return rows; }
-uint32_t op_table_size() { return 100; }
-static_assert(sizeof(rows) / sizeof(rows[0]) == 100);
+uint32_t op_table_size() { return 102; }
+static_assert(sizeof(rows) / sizeof(rows[0]) == 102);
 
 }  // namespace mill
 // clang-format on

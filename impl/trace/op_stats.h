@@ -11,7 +11,7 @@ namespace mill {
 
 // Ops have small numbers, custom ones count up from MILL_OP_CUSTOM: both are looked up by
 // subtraction.
-constexpr uint32_t kBuiltinOps = 256;
+constexpr uint32_t kBuiltinOps = 512;
 constexpr uint32_t kCustomOps = 256;
 constexpr uint32_t kOtherOps = kBuiltinOps + kCustomOps;  // the slot that all others share
 constexpr uint32_t kOpSlots = kOtherOps + 1;

@@ -1,5 +1,5 @@
-// The text that char_mlp.c learns from: characters as numbers from 0, and how well a simple table
-// would do on it.
+// The text that char_mlp.c and char_gpt.c learn from: characters as numbers from 0, and how well a
+// simple table would do on it.
 #ifndef SAMPLES_TEXT_H
 #define SAMPLES_TEXT_H
 
@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "options.h"
+
 typedef struct {
   uint8_t* ids;         // one per character: its number among the symbols
   int64_t size, train;  // the last tenth is held out
@@ -16,11 +18,6 @@ typedef struct {
   int64_t n_symbols;
   const char* from;  // where it was found
 } corpus;
-
-static void die(const char* what, const char* detail) {
-  fprintf(stderr, "char_mlp: %s%s\n", what, detail);
-  exit(1);
-}
 
 // Appends a file; 0 if there is none.
 static int read_file(corpus* c, const char* folder, const char* name) {

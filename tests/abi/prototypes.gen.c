@@ -23,6 +23,8 @@ int32_t mill_asin(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, 
 int32_t mill_asinh(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_atan(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_atanh(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_attention(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, uint32_t, int64_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_attention_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, uint32_t, int64_t, double, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 const char*mill_build_info(void);
 void mill_call_release(struct mill_call*);
 void mill_call_retain(struct mill_call*);
@@ -352,6 +354,8 @@ static any_function volatile functions[] = {
     (any_function)mill_asinh,
     (any_function)mill_atan,
     (any_function)mill_atanh,
+    (any_function)mill_attention,
+    (any_function)mill_attention_backward,
     (any_function)mill_build_info,
     (any_function)mill_call_release,
     (any_function)mill_call_retain,

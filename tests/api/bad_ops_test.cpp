@@ -19,6 +19,40 @@ mill_attr int_attr(int32_t id, int64_t value) {
   return out;
 }
 
+TEST_F(BadOps, AttentionOfShapesThatDoNotFit) {
+  mill_tensor* const q = f.tensor({2, 4, 3, 8});
+  mill_tensor* lse = nullptr;
+  const auto attend = [&](mill_tensor* k, mill_tensor* v, mill_tensor* mask, mill_tensor* bias,
+                          mill_tensor* lengths, auto out) {
+    return mill_attention(f.exec(), q, k, v, mask, bias, lengths, 0, 0, 0, out, &lse, f.err());
+  };
+  mill_tensor* const k = f.tensor({2, 2, 5, 8});
+  const auto expect = [&](std::initializer_list<const char*> words, mill_tensor* keys,
+                          mill_tensor* values, mill_tensor* mask, mill_tensor* bias,
+                          mill_tensor* lengths) {
+    refuse(MILL_E_SHAPE, words,
+           [&](auto out) { return attend(keys, values, mask, bias, lengths, out); });
+    EXPECT_EQ(lse, nullptr);
+  };
+  expect({"attention", "k is [2, 5, 8]", "4"}, f.tensor({2, 5, 8}), k, nullptr, nullptr, nullptr);
+  expect({"attention", "widths", "7", "8"}, f.tensor({2, 2, 5, 7}), k, nullptr, nullptr, nullptr);
+  expect({"attention", "batches", "1", "2"}, f.tensor({1, 2, 5, 8}), k, nullptr, nullptr, nullptr);
+  expect({"attention", "4 heads", "3"}, f.tensor({2, 3, 5, 8}), f.tensor({2, 3, 5, 8}), nullptr,
+         nullptr, nullptr);
+  expect({"attention", "numbers of keys", "6", "5"}, k, f.tensor({2, 2, 6, 8}), nullptr, nullptr,
+         nullptr);
+  expect({"attention", "mask", "[4, 5]", "[2, 4, 3, 5]"}, k, k, f.tensor({4, 5}, MILL_BOOL, 1),
+         nullptr, nullptr);
+  expect({"attention", "bias", "[2, 2, 3, 5]", "[2, 4, 3, 5]"}, k, k, nullptr,
+         f.tensor({2, 2, 3, 5}), nullptr);
+  expect({"attention", "lengths", "[3]", "[2]"}, k, k, nullptr, nullptr, f.ids({3}));
+  refuse(MILL_E_ARG, {"attention", "scale"}, [&](auto out) {
+    return mill_attention(f.exec(), q, k, k, nullptr, nullptr, nullptr, 0, 0, kInf, out, &lse,
+                          f.err());
+  });
+  EXPECT_EQ(lse, nullptr);
+}
+
 TEST_F(BadOps, ShapesThatDoNotFit) {
   mill_tensor* const a = f.tensor({2, 3});
   mill_tensor* const b = f.tensor({4, 3});

@@ -191,6 +191,16 @@ void add_op_entries(Entries& to) {
   MILL_ENTRY(mill_scatter_elements, f.exec(), f.tensor({4, 3}), f.ids({5, 3}), f.tensor({5, 3}), 0,
              0, f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_cumsum, f.exec(), f.tensor({2, 3}), 1, 0, 0, f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_attention, f.exec(), f.tensor({1, 2, 5, 3}), f.tensor({1, 1, 7, 3}),
+             f.tensor({1, 1, 7, 3}), f.tensor({1, 1, 5, 7}, MILL_BOOL, 1), f.tensor({2, 5, 7}),
+             f.ids({1}), 1, 1, 0.3, f.slot<mill_tensor>(), f.slot<mill_tensor>(),
+             f.err()).null({4, 5, 6});
+  MILL_ENTRY(mill_attention_backward, f.exec(), f.tensor({1, 2, 5, 3}), f.tensor({1, 2, 5, 3}),
+             f.tensor({1, 1, 7, 3}), f.tensor({1, 1, 7, 3}), f.tensor({1, 2, 5, 3}),
+             f.tensor({1, 2, 5}), f.tensor({1, 2, 5}), f.tensor({1, 1, 5, 7}, MILL_BOOL, 1),
+             f.tensor({2, 5, 7}), f.ids({1}), 1, 1, 0.3, 1, f.slot<mill_tensor>(),
+             f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.slot<mill_tensor>(),
+             f.err()).null({7, 8, 9, 10});
   for (size_t k = first; k < to.size(); ++k) to[k].op = true;
 }
 

@@ -835,6 +835,42 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_cumsum(
     mill_exec* exec, mill_tensor* x, int64_t axis, mill_bool exclusive, mill_bool reverse,
     mill_tensor** out, mill_error* err);
 
+/* ---- attention ------------------------------------------------------------------------------- */
+
+/* softmax(scale q k^T + bias) v without the matrix of scores in memory (Vaswani et al., 2017;
+ * the tiles and the running softmax of Dao et al., 2022): q [batch, heads, queries, width], k
+ * [batch, key heads, keys, width], v [batch, key heads, keys, value width], out [batch, heads,
+ * queries, value width] in the order of q's strides. heads is a multiple of key heads, and
+ * neighbouring heads share one (grouped heads). mask (false: this key counts for nothing) and
+ * bias (added to the scaled scores) broadcast to [batch, heads, queries, keys]; of sequence b
+ * only the first lengths[b] keys count, 0 to keys; causal lets query i see keys up to i + offset
+ * alone. scale 0 stands for 1 / sqrt(width). logsumexp [batch, heads, queries] is that of the
+ * scores, kept for backward and for joining results over parts of the keys. A query that sees no
+ * key gives 0 and -infinity. A length outside [0, keys]: MILL_E_INDEX.
+ * Dtypes: q float, k same as q, v same as q, mask bool, bias same as q, lengths index; out as q,
+ * out_logsumexp stat. May be NULL: mask, bias, lengths. Usual: causal false, offset 0, scale 0.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_attention(
+    mill_exec* exec, mill_tensor* q, mill_tensor* k, mill_tensor* v, mill_tensor* mask,
+    mill_tensor* bias, mill_tensor* lengths, mill_bool causal, int64_t offset, double scale,
+    mill_tensor** out, mill_tensor** out_logsumexp, mill_error* err);
+
+/* Gradients of attention by q, k and v from its results y and logsumexp, the scores computed
+ * anew in tiles: g and g_logsumexp arrive at out and logsumexp. With bias_gradient also that by
+ * the scores before they are scaled to probabilities, [batch, heads, queries, keys], whose sum
+ * over what bias broadcasts along is the gradient by bias.
+ * Dtypes: g float, q same as g, k same as g, v same as g, y same as g, logsumexp stat,
+ * g_logsumexp stat, mask bool, bias same as g, lengths index; out_dq as g, out_dk as g, out_dv
+ * as g, out_dscores as g. May be NULL: g_logsumexp, mask, bias, lengths. Usual: causal false,
+ * offset 0, scale 0, bias_gradient false.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_attention_backward(
+    mill_exec* exec, mill_tensor* g, mill_tensor* q, mill_tensor* k, mill_tensor* v, mill_tensor* y,
+    mill_tensor* logsumexp, mill_tensor* g_logsumexp, mill_tensor* mask, mill_tensor* bias,
+    mill_tensor* lengths, mill_bool causal, int64_t offset, double scale, mill_bool bias_gradient,
+    mill_tensor** out_dq, mill_tensor** out_dk, mill_tensor** out_dv, mill_tensor** out_dscores,
+    mill_error* err);
+
 /* clang-format on */
 
 #ifdef __cplusplus

@@ -90,9 +90,10 @@ MILL_API MILL_SINCE(1) mill_status
  * inputs are held fixed). A random seeded combination of the outputs is differentiated by every
  * floating input. With `second` true, so is a combination of the gradients. step: finite-difference
  * step (0 = 1e-5); out_worst (may be NULL): largest |analytic - numeric| / max(1, |analytic|,
- * |numeric|). The test that Millrace runs on every op, for custom ones too. Blocks. Errors:
- * MILL_E_ARG, MILL_E_DTYPE, MILL_E_NO_GRADIENT, and everything the op can fail with. Returns
- * MILL_OK whatever out_worst is: judge it (1e-6 is usual for smooth ops). Since: 1 */
+ * |numeric|). Results that are infinite count as constants. The test that Millrace runs on every
+ * op, for custom ones too. Blocks. Errors: MILL_E_ARG, MILL_E_DTYPE, MILL_E_NO_GRADIENT, and
+ * everything the op can fail with. Returns MILL_OK whatever out_worst is: judge it (1e-6 is usual
+ * for smooth ops). Since: 1 */
 MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
     mill_gradcheck(mill_exec* exec, int32_t op, mill_tensor* const* inputs, uint32_t n_inputs,
                    const mill_attr* attrs, uint32_t n_attrs, mill_bool second, double step,
