@@ -38,8 +38,19 @@ enum mill_scatter_reductions {
 /* What a loss does with the losses of the single labels. */
 enum mill_reductions { MILL_REDUCE_MEAN = 0, MILL_REDUCE_SUM = 1, MILL_REDUCE_NONE = 2 };
 
-/* The shape of a learning rate schedule after its warm-up. */
-enum mill_schedule_shapes { MILL_SCHEDULE_CONSTANT = 0, MILL_SCHEDULE_COSINE = 1 };
+/* The shape of a learning rate schedule after its warm-up: mill_optimizer_set_schedule_shape has the
+ * formulas. */
+enum mill_schedule_shapes {
+  MILL_SCHEDULE_CONSTANT = 0,
+  MILL_SCHEDULE_COSINE = 1,
+  MILL_SCHEDULE_LINEAR = 2,
+  MILL_SCHEDULE_RESTARTS = 3,
+  MILL_SCHEDULE_STEPS = 4,
+  MILL_SCHEDULE_EXPONENTIAL = 5,
+  MILL_SCHEDULE_POLYNOMIAL = 6,
+  MILL_SCHEDULE_ONE_CYCLE = 7,
+  MILL_SCHEDULE_INVERSE_ROOT = 8
+};
 """
 
 HEAD = """\

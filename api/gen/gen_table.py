@@ -34,7 +34,7 @@ AUTOCASTS = ["low", "high"]
 # Domains of random inputs: those without a parameter, those with one, and the dtypes that cannot do without.
 PLAIN_DOMAINS = ["real", "positive", "nonzero", "distinct", "unit", "inner", "above_one", "cond", "key", "step"]
 BOUND_DOMAINS = ["labels", "ids", "lse"]
-NEEDS_DOMAIN = {"bool": ["cond"], "key": ["key"], "i64": ["step"], "index": ["labels", "ids"], "integer": ["step"]}
+NEEDS_DOMAIN = {"bool": ["cond"], "key": ["key"], "i64": ["step", "ids"], "index": ["labels", "ids"], "integer": ["step"]}
 
 REQUIRED = ["name", "number", "version", "family", "kind", "inputs", "dtypes", "outputs", "result", "gradient",
             "reference", "samples", "tolerance", "doc"]

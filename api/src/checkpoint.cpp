@@ -20,14 +20,6 @@ std::string state_key(const mill_group::Param& param, const char* state) {
   return "optim." + param.name + "." + state;
 }
 
-// The part of a flat state buffer that belongs to one parameter.
-TensorRef state_of(const mill_group::Param& param, mill_tensor* flat) {
-  int64_t strides[MILL_MAX_RANK];
-  dense_strides(param.dims.d, param.dims.rank, strides);
-  return make_view(flat->storage.get(), flat->dtype(), param.dims.d, strides, param.dims.rank,
-                   param.offset);
-}
-
 constexpr int64_t kLoaderWords = 5;
 
 void loader_words(const mill_loader& loader, uint64_t* words) {
@@ -70,6 +62,13 @@ void read_words(const SafetensorsFile& file, const char* key, int32_t dtype, uin
 }
 
 }  // namespace
+
+TensorRef state_of(const mill_group::Param& param, mill_tensor* flat) {
+  int64_t strides[MILL_MAX_RANK];
+  dense_strides(param.dims.d, param.dims.rank, strides);
+  return make_view(flat->storage.get(), flat->dtype(), param.dims.d, strides, param.dims.rank,
+                   param.offset);
+}
 
 void check_entry_fits(const SafetensorsEntry& entry, const mill_tensor& tensor, int32_t argument) {
   if (entry.dtype != tensor.dtype()) {
@@ -127,6 +126,10 @@ CheckpointParts need_parts(mill_exec& exec, mill_group* group, mill_optimizer* o
   check_same_device(exec, *parts.group->values, 3, "group");
   if (parts.optimizer && parts.optimizer->group.get() != parts.group) {
     fail_argument(MILL_E_ARG, 4, "the optimizer updates another group than the one given");
+  }
+  if (parts.optimizer && parts.optimizer->ema_swapped()) {
+    fail_argument(MILL_E_STATE, 4,
+                  "the optimizer's averages are in the parameters' place, swap them back first");
   }
   if (parts.generator) check_same_device(exec, *parts.generator->state, 5, "generator");
   if (parts.loader && parts.loader->context.get() != exec.context.get()) {

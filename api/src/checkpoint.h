@@ -11,6 +11,8 @@
 
 namespace mill::api {
 
+// The part of a flat state buffer that belongs to one parameter.
+TensorRef state_of(const mill_group::Param& param, mill_tensor* flat);
 // Throws unless the tensor has the entry's dtype and dims, naming both.
 void check_entry_fits(const SafetensorsEntry& entry, const mill_tensor& tensor, int32_t argument);
 TensorRef read_entry(mill_exec& exec, const SafetensorsFile& file, uint64_t index);

@@ -356,6 +356,22 @@ mill_status mill_argmax(mill_exec* exec, mill_tensor* x, int64_t axis, mill_bool
   return mill::api::invoke_op(exec, MILL_OP_ARGMAX, in, 1, attrs, 2, out_pointers, 1, err);
 }
 
+mill_status mill_min(mill_exec* exec, mill_tensor* x, const int64_t* axes, uint32_t n_axes,
+                     mill_bool keepdim, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {mill::ints_attr(0, axes, n_axes), mill::int_attr(1, keepdim != 0)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_MIN, in, 1, attrs, 2, out_pointers, 1, err);
+}
+
+mill_status mill_prod(mill_exec* exec, mill_tensor* x, const int64_t* axes, uint32_t n_axes,
+                      mill_bool keepdim, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {mill::ints_attr(0, axes, n_axes), mill::int_attr(1, keepdim != 0)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_PROD, in, 1, attrs, 2, out_pointers, 1, err);
+}
+
 mill_status mill_matmul(mill_exec* exec, mill_tensor* a, mill_tensor* b, mill_tensor** out,
                         mill_error* err) {
   mill_tensor* const in[] = {a, b};
@@ -561,6 +577,97 @@ mill_status mill_scaler_update(
                              mill::int_attr(2, interval), mill::float_attr(3, max_norm)};
   mill_tensor** const out_pointers[] = {out_factor, out_norm, out_scale, out_streak, out_step};
   return mill::api::invoke_op(exec, MILL_OP_SCALER_UPDATE, in, 4, attrs, 4, out_pointers, 5, err);
+}
+
+mill_status mill_adam_step(mill_exec* exec, mill_tensor* param, mill_tensor* grad, mill_tensor* m,
+                           mill_tensor* v, mill_tensor* v_max, mill_tensor* rate, mill_tensor* step,
+                           mill_tensor* clip, mill_tensor* master, double beta1, double beta2,
+                           double eps, double weight_decay, mill_bool decoupled,
+                           mill_tensor** out_param, mill_tensor** out_m, mill_tensor** out_v,
+                           mill_tensor** out_v_max, mill_tensor** out_master, mill_error* err) {
+  mill_tensor* const in[] = {param, grad, m, v, v_max, rate, step, clip, master};
+  const mill_attr attrs[] = {mill::float_attr(0, beta1), mill::float_attr(1, beta2),
+                             mill::float_attr(2, eps), mill::float_attr(3, weight_decay),
+                             mill::int_attr(4, decoupled != 0)};
+  mill_tensor** const out_pointers[] = {out_param, out_m, out_v, out_v_max, out_master};
+  return mill::api::invoke_op(exec, MILL_OP_ADAM_STEP, in, 9, attrs, 5, out_pointers, 5, err);
+}
+
+mill_status mill_rmsprop_step(
+    mill_exec* exec, mill_tensor* param, mill_tensor* grad, mill_tensor* square, mill_tensor* mean,
+    mill_tensor* velocity, mill_tensor* rate, mill_tensor* clip, mill_tensor* master, double alpha,
+    double eps, double momentum, double weight_decay, mill_tensor** out_param,
+    mill_tensor** out_square, mill_tensor** out_mean, mill_tensor** out_velocity,
+    mill_tensor** out_master, mill_error* err) {
+  mill_tensor* const in[] = {param, grad, square, mean, velocity, rate, clip, master};
+  const mill_attr attrs[] = {mill::float_attr(0, alpha), mill::float_attr(1, eps),
+                             mill::float_attr(2, momentum), mill::float_attr(3, weight_decay)};
+  mill_tensor** const out_pointers[] = {out_param, out_square, out_mean, out_velocity, out_master};
+  return mill::api::invoke_op(exec, MILL_OP_RMSPROP_STEP, in, 8, attrs, 4, out_pointers, 5, err);
+}
+
+mill_status mill_adagrad_step(mill_exec* exec, mill_tensor* param, mill_tensor* grad,
+                              mill_tensor* sum, mill_tensor* rate, mill_tensor* step,
+                              mill_tensor* clip, mill_tensor* master, double rate_decay, double eps,
+                              double weight_decay, mill_tensor** out_param, mill_tensor** out_sum,
+                              mill_tensor** out_master, mill_error* err) {
+  mill_tensor* const in[] = {param, grad, sum, rate, step, clip, master};
+  const mill_attr attrs[] = {mill::float_attr(0, rate_decay), mill::float_attr(1, eps),
+                             mill::float_attr(2, weight_decay)};
+  mill_tensor** const out_pointers[] = {out_param, out_sum, out_master};
+  return mill::api::invoke_op(exec, MILL_OP_ADAGRAD_STEP, in, 7, attrs, 3, out_pointers, 3, err);
+}
+
+mill_status mill_lion_step(mill_exec* exec, mill_tensor* param, mill_tensor* grad, mill_tensor* m,
+                           mill_tensor* rate, mill_tensor* clip, mill_tensor* master, double beta1,
+                           double beta2, double weight_decay, mill_tensor** out_param,
+                           mill_tensor** out_m, mill_tensor** out_master, mill_error* err) {
+  mill_tensor* const in[] = {param, grad, m, rate, clip, master};
+  const mill_attr attrs[] = {mill::float_attr(0, beta1), mill::float_attr(1, beta2),
+                             mill::float_attr(2, weight_decay)};
+  mill_tensor** const out_pointers[] = {out_param, out_m, out_master};
+  return mill::api::invoke_op(exec, MILL_OP_LION_STEP, in, 6, attrs, 3, out_pointers, 3, err);
+}
+
+mill_status mill_momentum_step(
+    mill_exec* exec, mill_tensor* param, mill_tensor* grad, mill_tensor* velocity,
+    mill_tensor* rate, mill_tensor* step, mill_tensor* clip, mill_tensor* master, double momentum,
+    double dampening, double weight_decay, mill_bool nesterov, mill_tensor** out_param,
+    mill_tensor** out_velocity, mill_tensor** out_master, mill_error* err) {
+  mill_tensor* const in[] = {param, grad, velocity, rate, step, clip, master};
+  const mill_attr attrs[] = {mill::float_attr(0, momentum), mill::float_attr(1, dampening),
+                             mill::float_attr(2, weight_decay), mill::int_attr(3, nesterov != 0)};
+  mill_tensor** const out_pointers[] = {out_param, out_velocity, out_master};
+  return mill::api::invoke_op(exec, MILL_OP_MOMENTUM_STEP, in, 7, attrs, 4, out_pointers, 3, err);
+}
+
+mill_status mill_clamp_gradient(mill_exec* exec, mill_tensor* grad, mill_tensor* scale,
+                                double limit, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {grad, scale};
+  const mill_attr attrs[] = {mill::float_attr(0, limit)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_CLAMP_GRADIENT, in, 2, attrs, 1, out_pointers, 1, err);
+}
+
+mill_status mill_average_step(mill_exec* exec, mill_tensor* param, mill_tensor* average,
+                              mill_tensor* step, mill_tensor* clip, double decay, mill_bool warm_up,
+                              mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {param, average, step, clip};
+  const mill_attr attrs[] = {mill::float_attr(0, decay), mill::int_attr(1, warm_up != 0)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_AVERAGE_STEP, in, 4, attrs, 2, out_pointers, 1, err);
+}
+
+mill_status mill_rate_schedule(mill_exec* exec, mill_tensor* step, mill_tensor* base, int64_t shape,
+                               int64_t warmup, int64_t total, double floor, double start,
+                               int64_t period, double factor, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {step, base};
+  const mill_attr attrs[] = {mill::int_attr(0, shape), mill::int_attr(1, warmup),
+                             mill::int_attr(2, total), mill::float_attr(3, floor),
+                             mill::float_attr(4, start), mill::int_attr(5, period),
+                             mill::float_attr(6, factor)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_RATE_SCHEDULE, in, 2, attrs, 7, out_pointers, 1, err);
 }
 
 mill_status mill_sin(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {
@@ -796,6 +903,65 @@ mill_status mill_attention_backward(
                              mill::float_attr(2, scale), mill::int_attr(3, bias_gradient != 0)};
   mill_tensor** const out_pointers[] = {out_dq, out_dk, out_dv, out_dscores};
   return mill::api::invoke_op(exec, MILL_OP_ATTENTION_BACKWARD, in, 10, attrs, 4, out_pointers, 4,
+                              err);
+}
+
+mill_status mill_max_pool(mill_exec* exec, mill_tensor* x, const int64_t* kernel, uint32_t n_kernel,
+                          const int64_t* stride, uint32_t n_stride, const int64_t* padding,
+                          uint32_t n_padding, const int64_t* dilation, uint32_t n_dilation,
+                          mill_bool ceil_mode, mill_tensor** out, mill_tensor** out_index,
+                          mill_error* err) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {
+    mill::ints_attr(0, kernel, n_kernel), mill::ints_attr(1, stride, n_stride),
+    mill::ints_attr(2, padding, n_padding), mill::ints_attr(3, dilation, n_dilation),
+    mill::int_attr(4, ceil_mode != 0)};
+  mill_tensor** const out_pointers[] = {out, out_index};
+  return mill::api::invoke_op(exec, MILL_OP_MAX_POOL, in, 1, attrs, 5, out_pointers, 2, err);
+}
+
+mill_status mill_max_pool_backward(
+    mill_exec* exec, mill_tensor* g, mill_tensor* index, const int64_t* dims, uint32_t n_dims,
+    const int64_t* kernel, uint32_t n_kernel, const int64_t* stride, uint32_t n_stride,
+    const int64_t* padding, uint32_t n_padding, const int64_t* dilation, uint32_t n_dilation,
+    mill_bool ceil_mode, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {g, index};
+  const mill_attr attrs[] = {
+    mill::ints_attr(0, dims, n_dims), mill::ints_attr(1, kernel, n_kernel),
+    mill::ints_attr(2, stride, n_stride), mill::ints_attr(3, padding, n_padding),
+    mill::ints_attr(4, dilation, n_dilation), mill::int_attr(5, ceil_mode != 0)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_MAX_POOL_BACKWARD, in, 2, attrs, 6, out_pointers, 1,
+                              err);
+}
+
+mill_status mill_avg_pool(mill_exec* exec, mill_tensor* x, const int64_t* kernel, uint32_t n_kernel,
+                          const int64_t* stride, uint32_t n_stride, const int64_t* padding,
+                          uint32_t n_padding, const int64_t* dilation, uint32_t n_dilation,
+                          mill_bool ceil_mode, mill_bool count_padding, mill_tensor** out,
+                          mill_error* err) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {
+    mill::ints_attr(0, kernel, n_kernel), mill::ints_attr(1, stride, n_stride),
+    mill::ints_attr(2, padding, n_padding), mill::ints_attr(3, dilation, n_dilation),
+    mill::int_attr(4, ceil_mode != 0), mill::int_attr(5, count_padding != 0)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_AVG_POOL, in, 1, attrs, 6, out_pointers, 1, err);
+}
+
+mill_status mill_avg_pool_backward(
+    mill_exec* exec, mill_tensor* g, const int64_t* dims, uint32_t n_dims, const int64_t* kernel,
+    uint32_t n_kernel, const int64_t* stride, uint32_t n_stride, const int64_t* padding,
+    uint32_t n_padding, const int64_t* dilation, uint32_t n_dilation, mill_bool ceil_mode,
+    mill_bool count_padding, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {g};
+  const mill_attr attrs[] = {
+    mill::ints_attr(0, dims, n_dims), mill::ints_attr(1, kernel, n_kernel),
+    mill::ints_attr(2, stride, n_stride), mill::ints_attr(3, padding, n_padding),
+    mill::ints_attr(4, dilation, n_dilation), mill::int_attr(5, ceil_mode != 0),
+    mill::int_attr(6, count_padding != 0)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_AVG_POOL_BACKWARD, in, 1, attrs, 7, out_pointers, 1,
                               err);
 }
 

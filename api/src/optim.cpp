@@ -1,6 +1,7 @@
 #include "millrace/optim.h"
 
 #include "base/utf8.h"
+#include "checkpoint.h"
 #include "guard.h"
 #include "optim/group.h"
 #include "optim/optimizer.h"
@@ -177,6 +178,81 @@ mill_status mill_optimizer_create_adamw(mill_exec* exec, mill_group* group, doub
   });
 }
 
+mill_status mill_optimizer_create_adam(mill_exec* exec, mill_group* group, double rate,
+                                       double beta1, double beta2, double eps, double weight_decay,
+                                       uint64_t flags, mill_optimizer** out_optimizer,
+                                       mill_error* err) {
+  return guard("mill_optimizer_create_adam", err, [&] {
+    clear_out(out_optimizer, 8, "out_optimizer");
+    constexpr uint64_t kKnown = MILL_ADAM_AMSGRAD | MILL_ADAM_DECOUPLED;
+    if ((flags & ~kKnown) != 0) {
+      fail_argument(MILL_E_ARG, 7, "flags is %llu, only bits in %llu have a meaning",
+                    static_cast<unsigned long long>(flags),
+                    static_cast<unsigned long long>(kKnown));
+    }
+    mill_optimizer::Options options;
+    options.rule = mill_optimizer::Rule::adam;
+    options.rate = rate;
+    options.beta1 = beta1;
+    options.beta2 = beta2;
+    options.eps = eps;
+    options.weight_decay = weight_decay;
+    options.amsgrad = (flags & MILL_ADAM_AMSGRAD) != 0;
+    options.decoupled = (flags & MILL_ADAM_DECOUPLED) != 0;
+    *out_optimizer = create(exec, group, options);
+  });
+}
+
+mill_status mill_optimizer_create_rmsprop(mill_exec* exec, mill_group* group, double rate,
+                                          double alpha, double eps, double momentum,
+                                          double weight_decay, mill_bool centered,
+                                          mill_optimizer** out_optimizer, mill_error* err) {
+  return guard("mill_optimizer_create_rmsprop", err, [&] {
+    clear_out(out_optimizer, 8, "out_optimizer");
+    mill_optimizer::Options options;
+    options.rule = mill_optimizer::Rule::rmsprop;
+    options.rate = rate;
+    options.alpha = alpha;
+    options.eps = eps;
+    options.momentum = momentum;
+    options.weight_decay = weight_decay;
+    options.centered = centered != 0;
+    *out_optimizer = create(exec, group, options);
+  });
+}
+
+mill_status mill_optimizer_create_adagrad(mill_exec* exec, mill_group* group, double rate,
+                                          double rate_decay, double initial, double eps,
+                                          double weight_decay, mill_optimizer** out_optimizer,
+                                          mill_error* err) {
+  return guard("mill_optimizer_create_adagrad", err, [&] {
+    clear_out(out_optimizer, 7, "out_optimizer");
+    mill_optimizer::Options options;
+    options.rule = mill_optimizer::Rule::adagrad;
+    options.rate = rate;
+    options.rate_decay = rate_decay;
+    options.initial = initial;
+    options.eps = eps;
+    options.weight_decay = weight_decay;
+    *out_optimizer = create(exec, group, options);
+  });
+}
+
+mill_status mill_optimizer_create_lion(mill_exec* exec, mill_group* group, double rate,
+                                       double beta1, double beta2, double weight_decay,
+                                       mill_optimizer** out_optimizer, mill_error* err) {
+  return guard("mill_optimizer_create_lion", err, [&] {
+    clear_out(out_optimizer, 6, "out_optimizer");
+    mill_optimizer::Options options;
+    options.rule = mill_optimizer::Rule::lion;
+    options.rate = rate;
+    options.beta1 = beta1;
+    options.beta2 = beta2;
+    options.weight_decay = weight_decay;
+    *out_optimizer = create(exec, group, options);
+  });
+}
+
 void mill_optimizer_retain(mill_optimizer* optimizer) {
   if (valid(optimizer, HandleKind::optimizer)) retain(optimizer);
 }
@@ -207,14 +283,100 @@ mill_status mill_optimizer_set_rate(mill_optimizer* optimizer, mill_exec* exec, 
 
 mill_status mill_optimizer_set_schedule(mill_optimizer* optimizer, int32_t shape, int64_t warmup,
                                         int64_t total, double floor, mill_error* err) {
-  return guard("mill_optimizer_set_schedule", err,
-               [&] { need_optimizer(optimizer).set_schedule(shape, warmup, total, floor); });
+  return guard("mill_optimizer_set_schedule", err, [&] {
+    mill_optimizer& o = need_optimizer(optimizer);
+    if (shape != MILL_SCHEDULE_CONSTANT && shape != MILL_SCHEDULE_COSINE)
+      fail_argument(MILL_E_ARG, 1, "shape is %d, it must be 0 (constant) or 1 (cosine)", shape);
+    mill_optimizer::Schedule schedule;
+    schedule.shape = shape;
+    schedule.warmup = warmup;
+    schedule.total = total;
+    schedule.floor = floor;
+    o.set_schedule(schedule);
+  });
+}
+
+mill_status mill_optimizer_set_schedule_shape(mill_optimizer* optimizer, int32_t shape,
+                                              int64_t warmup, int64_t total, double floor,
+                                              double start, int64_t period, double factor,
+                                              mill_error* err) {
+  return guard("mill_optimizer_set_schedule_shape", err, [&] {
+    mill_optimizer& o = need_optimizer(optimizer);
+    if (shape < MILL_SCHEDULE_CONSTANT || shape > MILL_SCHEDULE_INVERSE_ROOT) {
+      fail_argument(MILL_E_ARG, 1, "shape is %d, shapes are %d to %d", shape,
+                    MILL_SCHEDULE_CONSTANT, MILL_SCHEDULE_INVERSE_ROOT);
+    }
+    o.set_schedule({shape, warmup, total, floor, start, period, factor});
+  });
 }
 
 mill_status mill_optimizer_set_clip_norm(mill_optimizer* optimizer, double max_norm,
                                          mill_error* err) {
   return guard("mill_optimizer_set_clip_norm", err,
                [&] { need_optimizer(optimizer).set_clip_norm(max_norm); });
+}
+
+mill_status mill_optimizer_set_clip_value(mill_optimizer* optimizer, double limit,
+                                          mill_error* err) {
+  return guard("mill_optimizer_set_clip_value", err,
+               [&] { need_optimizer(optimizer).set_clip_value(limit); });
+}
+
+mill_status mill_optimizer_set_gradient_scale(mill_optimizer* optimizer, double scale,
+                                              mill_error* err) {
+  return guard("mill_optimizer_set_gradient_scale", err,
+               [&] { need_optimizer(optimizer).set_gradient_scale(scale); });
+}
+
+mill_status mill_optimizer_set_dampening(mill_optimizer* optimizer, double dampening,
+                                         mill_error* err) {
+  return guard("mill_optimizer_set_dampening", err,
+               [&] { need_optimizer(optimizer).set_dampening(dampening); });
+}
+
+mill_status mill_optimizer_set_param_options(mill_optimizer* optimizer, mill_exec* exec,
+                                             uint32_t index, double rate_factor,
+                                             double weight_decay, mill_error* err) {
+  return guard("mill_optimizer_set_param_options", err, [&] {
+    mill_optimizer& o = need_optimizer(optimizer);
+    mill_exec& e = need(exec, 1, "exec");
+    const ExecGuard entered(e);
+    check_same_device(e, *o.rate, 0, "optimizer");
+    static_cast<void>(need_param(*o.group, index, 2));
+    o.set_param_options(e, index, rate_factor, weight_decay);
+  });
+}
+
+mill_status mill_optimizer_set_ema(mill_optimizer* optimizer, mill_exec* exec, double decay,
+                                   mill_bool warm_up, mill_error* err) {
+  return guard("mill_optimizer_set_ema", err, [&] {
+    mill_optimizer& o = need_optimizer(optimizer);
+    mill_exec& e = need(exec, 1, "exec");
+    const ExecGuard entered(e);
+    check_same_device(e, *o.rate, 0, "optimizer");
+    o.set_ema(e, decay, warm_up != 0);
+  });
+}
+
+mill_status mill_optimizer_ema(mill_optimizer* optimizer, uint32_t index, mill_tensor** out_tensor,
+                               mill_error* err) {
+  return guard("mill_optimizer_ema", err, [&] {
+    clear_out(out_tensor, 2, "out_tensor");
+    const mill_optimizer& o = need_optimizer(optimizer);
+    const mill_group::Param& param = need_param(*o.group, index, 1);
+    if (!o.ema) fail(MILL_E_STATE, "there are no averages, mill_optimizer_set_ema begins them");
+    *out_tensor = state_of(param, o.ema.get()).release();
+  });
+}
+
+mill_status mill_optimizer_swap_ema(mill_optimizer* optimizer, mill_exec* exec, mill_error* err) {
+  return guard("mill_optimizer_swap_ema", err, [&] {
+    mill_optimizer& o = need_optimizer(optimizer);
+    mill_exec& e = need(exec, 1, "exec");
+    const ExecGuard entered(e);
+    check_same_device(e, *o.rate, 0, "optimizer");
+    o.swap_ema(e);
+  });
 }
 
 mill_status mill_optimizer_set_loss_scale(mill_optimizer* optimizer, mill_exec* exec,

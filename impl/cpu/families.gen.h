@@ -15,12 +15,14 @@
   X(matmul)                  \
   X(norm)                    \
   X(optim)                   \
+  X(pool)                    \
   X(random)                  \
   X(reduce)                  \
   X(scan)                    \
   X(softmax)                 \
   X(softplus)                \
-  X(unary)
+  X(unary)                   \
+  X(update)
 
 // The ops with kernels.
 #define MILL_CPU_OPS(X)     \
@@ -67,6 +69,8 @@
   X(MEAN)                   \
   X(MAX)                    \
   X(ARGMAX)                 \
+  X(MIN)                    \
+  X(PROD)                   \
   X(MATMUL)                 \
   X(LINEAR)                 \
   X(SOFTMAX)                \
@@ -89,6 +93,14 @@
   X(ADAMW_MASTER_STEP)      \
   X(SGD_MASTER_STEP)        \
   X(SCALER_UPDATE)          \
+  X(ADAM_STEP)              \
+  X(RMSPROP_STEP)           \
+  X(ADAGRAD_STEP)           \
+  X(LION_STEP)              \
+  X(MOMENTUM_STEP)          \
+  X(CLAMP_GRADIENT)         \
+  X(AVERAGE_STEP)           \
+  X(RATE_SCHEDULE)          \
   X(SIN)                    \
   X(COS)                    \
   X(TAN)                    \
@@ -121,4 +133,8 @@
   X(SCATTER_ELEMENTS)       \
   X(CUMSUM)                 \
   X(ATTENTION)              \
-  X(ATTENTION_BACKWARD)
+  X(ATTENTION_BACKWARD)     \
+  X(MAX_POOL)               \
+  X(MAX_POOL_BACKWARD)      \
+  X(AVG_POOL)               \
+  X(AVG_POOL_BACKWARD)

@@ -1,43 +1,9 @@
 // Optimizer steps as one pass over flat buffers, the norm of a list of gradients, clipping,
 // schedules and counters. Rate, step and clip factor are tensors of one element, read here.
-#include "cpu/rows.h"
+#include "cpu/update_loops.h"
 
 namespace mill::cpu::MILL_TARGET {
 namespace {
-
-template <class T>
-T* data_of(const mill_kernel_tensor* t) {
-  return t == nullptr ? nullptr : static_cast<T*>(t->data);
-}
-
-double stat_or_one(const mill_kernel_tensor* t) {
-  return t == nullptr ? 1 : read_stat(t);
-}
-
-// A task of this many elements: several streams of them fit the second-level cache.
-constexpr int64_t kGrain = 8192;
-
-// body(vector start, Full or Part) over [0, n), ranges cut at whole vectors.
-template <class D, class F>
-MILL_INLINE void each_parallel(const mill_kernel_args* args, D d, int64_t n, F&& body) {
-  constexpr int64_t kGroup = 1024;
-  parallel(args, ceil_div(n, kGroup), kGrain / kGroup, [&](int64_t begin, int64_t end) {
-    const int64_t first = begin * kGroup;
-    each_vector(d, smaller(end * kGroup, n) - first,
-                [&](int64_t i, auto part) MILL_LAMBDA_INLINE { body(first + i, part); });
-  });
-}
-
-// A step whose clip factor is negative is skipped: each output is what its input was.
-bool skips(const mill_kernel_tensor* clip) {
-  return clip != nullptr && read_stat(clip) < 0;
-}
-
-void keep(const mill_kernel_tensor* from, const mill_kernel_tensor* to) {
-  if (from == nullptr || to == nullptr || from->data == to->data) return;
-  std::memcpy(to->data, from->data,
-              static_cast<size_t>(to->numel) * static_cast<size_t>(dtype_bytes(to->dtype)));
-}
 
 // Master: f32 weights beside 16-bit parameters, which become their rounded copy.
 template <class S, bool Master>

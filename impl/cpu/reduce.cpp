@@ -1,4 +1,4 @@
-// sum, mean, max, sum_to and argmax over any axes of an input of any strides.
+// sum, mean, prod, max, min, sum_to and argmax over any axes of an input of any strides.
 //
 // The axes are sorted by stride and merged; the innermost decides. If it is reduced, each output is
 // a sum of rows; if it is kept, whole rows are added to each other, eight at a time. Long
@@ -55,11 +55,11 @@ mill_status reduce_as(const mill_kernel_args* args, Variant variant) {
   const mill_kernel_tensor* out = args->out[0];
   if (out->numel == 0) return MILL_OK;
   if (x->numel == 0) {
-    if constexpr (std::is_same_v<Op, Max>) {
+    if constexpr (std::is_same_v<Op, Max> || std::is_same_v<Op, Min>) {
       return refuse(args, MILL_E_SHAPE, "the reduced axes have no elements and the result has %lld",
                     static_cast<long long>(out->numel));
     }
-    C nothing = 0;
+    C nothing = Op::template identity<C>();
     if (variant == Variant::mean) nothing = static_cast<C>(__builtin_nan(""));
     Axes all = {};
     all.rank = out->rank;
@@ -233,6 +233,8 @@ mill_status argmax(const mill_kernel_args* args) {
   {MILL_OP_SUM, bit(dtype), {reduce<Sum, S, Variant::plain>, reduce_workspace}},          \
       {MILL_OP_SUM_TO, bit(dtype), {reduce<Sum, S, Variant::to_dims>, sum_to_workspace}}, \
       {MILL_OP_MAX, bit(dtype), {reduce<Max, S, Variant::plain>, reduce_workspace}},      \
+      {MILL_OP_MIN, bit(dtype), {reduce<Min, S, Variant::plain>, reduce_workspace}},      \
+      {MILL_OP_PROD, bit(dtype), {reduce<Prod, S, Variant::plain>, reduce_workspace}},    \
       {MILL_OP_ARGMAX, bit(dtype), {argmax<S>, nullptr}},
 #define MILL_MEAN_ENTRY(dtype, S)                     \
   {                                                   \

@@ -1,5 +1,5 @@
-// The loops of a reduction: sums and maxima of rows where the innermost axis is reduced, of columns
-// where it is kept.
+// The loops of a reduction: sums, products and extremes of rows where the innermost axis is
+// reduced, of columns where it is kept.
 #pragma once
 
 #include "cpu/reduce_plan.h"
@@ -80,6 +80,70 @@ struct Max {
   static MILL_INLINE Vec<D> both(D, Vec<D> a, Vec<D> b) {
     return hn::IfThenElse(hn::Or(hn::Gt(b, a), hn::IsNaN(b)), b, a);
   }
+  // Where there is no NaN.
+  template <class V>
+  static MILL_INLINE V pick(V a, V b) {
+    return hn::Max(a, b);
+  }
+  template <class D>
+  static MILL_INLINE Lane<D> across(D d, Vec<D> v) {
+    return lanes_max(d, v);
+  }
+};
+
+struct Min {
+  template <class C>
+  using Total = C;
+  template <class C>
+  static MILL_INLINE C identity() {
+    if constexpr (std::is_same_v<C, int64_t>) {
+      return INT64_MAX;
+    } else {
+      return static_cast<C>(__builtin_huge_val());
+    }
+  }
+  // As Max.
+  template <class C>
+  static MILL_INLINE C both(C a, C b) {
+    if constexpr (std::is_same_v<C, int64_t>) {
+      return b < a ? b : a;
+    } else {
+      return !(b >= a) && a == a ? b : a;
+    }
+  }
+  template <class D>
+  static MILL_INLINE Vec<D> both(D, Vec<D> a, Vec<D> b) {
+    return hn::IfThenElse(hn::Or(hn::Lt(b, a), hn::IsNaN(b)), b, a);
+  }
+  template <class V>
+  static MILL_INLINE V pick(V a, V b) {
+    return hn::Min(a, b);
+  }
+  template <class D>
+  static MILL_INLINE Lane<D> across(D d, Vec<D> v) {
+    return hn::GetLane(hn::MinOfLanes(d, v));
+  }
+};
+
+struct Prod {
+  template <class C>
+  using Total = Wide<C>;
+  template <class C>
+  static MILL_INLINE C identity() {
+    return 1;
+  }
+  template <class C>
+  static MILL_INLINE C both(C a, C b) {
+    if constexpr (std::is_same_v<C, int64_t>) {
+      return static_cast<int64_t>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+    } else {
+      return a * b;
+    }
+  }
+  template <class D>
+  static MILL_INLINE Vec<D> both(D, Vec<D> a, Vec<D> b) {
+    return hn::Mul(a, b);
+  }
 };
 
 template <class Op, class C>
@@ -98,11 +162,21 @@ __attribute__((noinline)) Total<Op, typename Accumulate<S>::type> reduce_run(con
     const Tag<C> d;
     return sum_terms(d, n,
                      [=](int64_t i, auto part) MILL_LAMBDA_INLINE { return get(d, x + i, part); });
+  } else if constexpr (std::is_same_v<Op, Prod>) {
+    // In the wide type: products leave the range of the narrow one early.
+    Wide<C> a = 1;
+    Wide<C> b = 1;
+    int64_t i = 0;
+    for (; i + 2 <= n; i += 2) {
+      a *= static_cast<Wide<C>>(element(x[i]));
+      b *= static_cast<Wide<C>>(element(x[i + 1]));
+    }
+    return i < n ? a * b * static_cast<Wide<C>>(element(x[i])) : a * b;
   } else {
     const Tag<C> d;
     using V = Vec<Tag<C>>;
     constexpr int64_t kStep = kLanes<Tag<C>>;
-    // The plain maximum loses NaN, so those are looked for beside it: that keeps its chain of
+    // The plain comparison loses NaN, so those are looked for beside it: that keeps its chain of
     // dependences short.
     const V low = hn::Set(d, Op::template identity<C>());
     V a = low;
@@ -118,24 +192,24 @@ __attribute__((noinline)) Total<Op, typename Accumulate<S>::type> reduce_run(con
       const V x3 = get(d, x + i + 3 * kStep, Full{});
       nan = hn::Or(
           nan, hn::Or(hn::Or(hn::IsNaN(x0), hn::IsNaN(x1)), hn::Or(hn::IsNaN(x2), hn::IsNaN(x3))));
-      a = hn::Max(a, x0);
-      b = hn::Max(b, x1);
-      c = hn::Max(c, x2);
-      e = hn::Max(e, x3);
+      a = Op::pick(a, x0);
+      b = Op::pick(b, x1);
+      c = Op::pick(c, x2);
+      e = Op::pick(e, x3);
     }
     for (; i + kStep <= n; i += kStep) {
       const V x0 = get(d, x + i, Full{});
       nan = hn::Or(nan, hn::IsNaN(x0));
-      a = hn::Max(a, x0);
+      a = Op::pick(a, x0);
     }
     if (i < n) {
       const Part part{n - i};
       const V x0 = keep(d, get(d, x + i, part), part, low);
       nan = hn::Or(nan, hn::IsNaN(x0));
-      b = hn::Max(b, x0);
+      b = Op::pick(b, x0);
     }
     if (!hn::AllFalse(d, nan)) return static_cast<C>(__builtin_nan(""));
-    return lanes_max(d, hn::Max(hn::Max(a, b), hn::Max(c, e)));
+    return Op::across(d, Op::pick(Op::pick(a, b), Op::pick(c, e)));
   }
 }
 

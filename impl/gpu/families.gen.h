@@ -15,12 +15,14 @@
   X(matmul)                  \
   X(norm)                    \
   X(optim)                   \
+  X(pool)                    \
   X(random)                  \
   X(reduce)                  \
   X(scan)                    \
   X(softmax)                 \
   X(softplus)                \
-  X(unary)
+  X(unary)                   \
+  X(update)
 
 // The ops with kernels: number and name.
 #define MILL_GPU_OPS(X)          \
@@ -67,6 +69,8 @@
   X(81, mean)                    \
   X(82, max)                     \
   X(83, argmax)                  \
+  X(86, min)                     \
+  X(87, prod)                    \
   X(100, matmul)                 \
   X(101, linear)                 \
   X(120, softmax)                \
@@ -89,6 +93,14 @@
   X(166, adamw_master_step)      \
   X(167, sgd_master_step)        \
   X(168, scaler_update)          \
+  X(169, adam_step)              \
+  X(170, rmsprop_step)           \
+  X(171, adagrad_step)           \
+  X(172, lion_step)              \
+  X(173, momentum_step)          \
+  X(174, clamp_gradient)         \
+  X(175, average_step)           \
+  X(176, rate_schedule)          \
   X(200, sin)                    \
   X(201, cos)                    \
   X(202, tan)                    \
@@ -121,4 +133,8 @@
   X(232, scatter_elements)       \
   X(240, cumsum)                 \
   X(270, attention)              \
-  X(271, attention_backward)
+  X(271, attention_backward)     \
+  X(290, max_pool)               \
+  X(291, max_pool_backward)      \
+  X(292, avg_pool)               \
+  X(293, avg_pool_backward)

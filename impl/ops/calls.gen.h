@@ -396,6 +396,24 @@ inline TensorRef argmax(Exec& exec, mill_tensor* x, int64_t axis = -1, bool keep
   return out ? TensorRef::share(out) : TensorRef::adopt(result);
 }
 
+inline TensorRef min(Exec& exec, mill_tensor* x, const int64_t* axes = nullptr, uint32_t n_axes = 0,
+                     bool keepdim = false, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {ints_attr(0, axes, n_axes), int_attr(1, keepdim)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_MIN, in, 1, attrs, 2, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef prod(Exec& exec, mill_tensor* x, const int64_t* axes = nullptr,
+                      uint32_t n_axes = 0, bool keepdim = false, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {ints_attr(0, axes, n_axes), int_attr(1, keepdim)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_PROD, in, 1, attrs, 2, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
 inline TensorRef matmul(Exec& exec, mill_tensor* a, mill_tensor* b, mill_tensor* out = nullptr) {
   mill_tensor* const in[] = {a, b};
   mill_tensor* result = out;
@@ -624,6 +642,107 @@ inline void scaler_update(Exec& exec, mill_tensor* squared_norm, mill_tensor* sc
   for (uint32_t out_k = 0; out_k < 5; ++out_k) {
     if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
   }
+}
+
+inline void adam_step(Exec& exec, mill_tensor* param, mill_tensor* grad, mill_tensor* m,
+                      mill_tensor* v, mill_tensor* v_max, mill_tensor* rate, mill_tensor* step,
+                      mill_tensor* clip, mill_tensor* master, double beta1, double beta2,
+                      double eps, double weight_decay, bool decoupled, TensorRef (&out)[5]) {
+  mill_tensor* const in[] = {param, grad, m, v, v_max, rate, step, clip, master};
+  const mill_attr attrs[] = {float_attr(0, beta1), float_attr(1, beta2), float_attr(2, eps),
+                             float_attr(3, weight_decay), int_attr(4, decoupled)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get(), out[3].get(), out[4].get()};
+  invoke(exec, MILL_OP_ADAM_STEP, in, 9, attrs, 5, raw, 5);
+  for (uint32_t out_k = 0; out_k < 5; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline void rmsprop_step(Exec& exec, mill_tensor* param, mill_tensor* grad, mill_tensor* square,
+                         mill_tensor* mean, mill_tensor* velocity, mill_tensor* rate,
+                         mill_tensor* clip, mill_tensor* master, double alpha, double eps,
+                         double momentum, double weight_decay, TensorRef (&out)[5]) {
+  mill_tensor* const in[] = {param, grad, square, mean, velocity, rate, clip, master};
+  const mill_attr attrs[] = {float_attr(0, alpha), float_attr(1, eps), float_attr(2, momentum),
+                             float_attr(3, weight_decay)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get(), out[3].get(), out[4].get()};
+  invoke(exec, MILL_OP_RMSPROP_STEP, in, 8, attrs, 4, raw, 5);
+  for (uint32_t out_k = 0; out_k < 5; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline void adagrad_step(Exec& exec, mill_tensor* param, mill_tensor* grad, mill_tensor* sum,
+                         mill_tensor* rate, mill_tensor* step, mill_tensor* clip,
+                         mill_tensor* master, double rate_decay, double eps, double weight_decay,
+                         TensorRef (&out)[3]) {
+  mill_tensor* const in[] = {param, grad, sum, rate, step, clip, master};
+  const mill_attr attrs[] = {float_attr(0, rate_decay), float_attr(1, eps),
+                             float_attr(2, weight_decay)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get()};
+  invoke(exec, MILL_OP_ADAGRAD_STEP, in, 7, attrs, 3, raw, 3);
+  for (uint32_t out_k = 0; out_k < 3; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline void lion_step(Exec& exec, mill_tensor* param, mill_tensor* grad, mill_tensor* m,
+                      mill_tensor* rate, mill_tensor* clip, mill_tensor* master, double beta1,
+                      double beta2, double weight_decay, TensorRef (&out)[3]) {
+  mill_tensor* const in[] = {param, grad, m, rate, clip, master};
+  const mill_attr attrs[] = {float_attr(0, beta1), float_attr(1, beta2),
+                             float_attr(2, weight_decay)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get()};
+  invoke(exec, MILL_OP_LION_STEP, in, 6, attrs, 3, raw, 3);
+  for (uint32_t out_k = 0; out_k < 3; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline void momentum_step(Exec& exec, mill_tensor* param, mill_tensor* grad, mill_tensor* velocity,
+                          mill_tensor* rate, mill_tensor* step, mill_tensor* clip,
+                          mill_tensor* master, double momentum, double dampening,
+                          double weight_decay, bool nesterov, TensorRef (&out)[3]) {
+  mill_tensor* const in[] = {param, grad, velocity, rate, step, clip, master};
+  const mill_attr attrs[] = {float_attr(0, momentum), float_attr(1, dampening),
+                             float_attr(2, weight_decay), int_attr(3, nesterov)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get()};
+  invoke(exec, MILL_OP_MOMENTUM_STEP, in, 7, attrs, 4, raw, 3);
+  for (uint32_t out_k = 0; out_k < 3; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline TensorRef clamp_gradient(Exec& exec, mill_tensor* grad, mill_tensor* scale, double limit,
+                                mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {grad, scale};
+  const mill_attr attrs[] = {float_attr(0, limit)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_CLAMP_GRADIENT, in, 2, attrs, 1, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef average_step(Exec& exec, mill_tensor* param, mill_tensor* average,
+                              mill_tensor* step, mill_tensor* clip, double decay = 0.999,
+                              bool warm_up = false, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {param, average, step, clip};
+  const mill_attr attrs[] = {float_attr(0, decay), int_attr(1, warm_up)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_AVERAGE_STEP, in, 4, attrs, 2, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef rate_schedule(Exec& exec, mill_tensor* step, mill_tensor* base, int64_t shape = 0,
+                               int64_t warmup = 0, int64_t total = 0, double floor = 0.0,
+                               double start = 0.0, int64_t period = 1, double factor = 1.0,
+                               mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {step, base};
+  const mill_attr attrs[] = {int_attr(0, shape), int_attr(1, warmup), int_attr(2, total),
+                             float_attr(3, floor), float_attr(4, start), int_attr(5, period),
+                             float_attr(6, factor)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_RATE_SCHEDULE, in, 2, attrs, 7, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
 }
 
 inline TensorRef sin(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {
@@ -889,6 +1008,66 @@ inline void attention_backward(Exec& exec, mill_tensor* g, mill_tensor* q, mill_
   for (uint32_t out_k = 0; out_k < 4; ++out_k) {
     if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
   }
+}
+
+inline void max_pool(Exec& exec, mill_tensor* x, const int64_t* kernel, uint32_t n_kernel,
+                     const int64_t* stride, uint32_t n_stride, const int64_t* padding,
+                     uint32_t n_padding, const int64_t* dilation, uint32_t n_dilation,
+                     bool ceil_mode, TensorRef (&out)[2]) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {ints_attr(0, kernel, n_kernel), ints_attr(1, stride, n_stride),
+                             ints_attr(2, padding, n_padding), ints_attr(3, dilation, n_dilation),
+                             int_attr(4, ceil_mode)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get()};
+  invoke(exec, MILL_OP_MAX_POOL, in, 1, attrs, 5, raw, 2);
+  for (uint32_t out_k = 0; out_k < 2; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline TensorRef max_pool_backward(
+    Exec& exec, mill_tensor* g, mill_tensor* index, const int64_t* dims, uint32_t n_dims,
+    const int64_t* kernel, uint32_t n_kernel, const int64_t* stride = nullptr,
+    uint32_t n_stride = 0, const int64_t* padding = nullptr, uint32_t n_padding = 0,
+    const int64_t* dilation = nullptr, uint32_t n_dilation = 0, bool ceil_mode = false,
+    mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {g, index};
+  const mill_attr attrs[] = {ints_attr(0, dims, n_dims), ints_attr(1, kernel, n_kernel),
+                             ints_attr(2, stride, n_stride), ints_attr(3, padding, n_padding),
+                             ints_attr(4, dilation, n_dilation), int_attr(5, ceil_mode)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_MAX_POOL_BACKWARD, in, 2, attrs, 6, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef avg_pool(
+    Exec& exec, mill_tensor* x, const int64_t* kernel, uint32_t n_kernel,
+    const int64_t* stride = nullptr, uint32_t n_stride = 0, const int64_t* padding = nullptr,
+    uint32_t n_padding = 0, const int64_t* dilation = nullptr, uint32_t n_dilation = 0,
+    bool ceil_mode = false, bool count_padding = false, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {ints_attr(0, kernel, n_kernel), ints_attr(1, stride, n_stride),
+                             ints_attr(2, padding, n_padding), ints_attr(3, dilation, n_dilation),
+                             int_attr(4, ceil_mode), int_attr(5, count_padding)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_AVG_POOL, in, 1, attrs, 6, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef avg_pool_backward(
+    Exec& exec, mill_tensor* g, const int64_t* dims, uint32_t n_dims, const int64_t* kernel,
+    uint32_t n_kernel, const int64_t* stride = nullptr, uint32_t n_stride = 0,
+    const int64_t* padding = nullptr, uint32_t n_padding = 0, const int64_t* dilation = nullptr,
+    uint32_t n_dilation = 0, bool ceil_mode = false, bool count_padding = false,
+    mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {g};
+  const mill_attr attrs[] = {ints_attr(0, dims, n_dims), ints_attr(1, kernel, n_kernel),
+                             ints_attr(2, stride, n_stride), ints_attr(3, padding, n_padding),
+                             ints_attr(4, dilation, n_dilation), int_attr(5, ceil_mode),
+                             int_attr(6, count_padding)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_AVG_POOL_BACKWARD, in, 1, attrs, 7, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
 }
 
 }  // namespace mill::op

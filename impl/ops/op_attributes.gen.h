@@ -122,6 +122,16 @@ inline constexpr AttrRow attr_argmax[] = {
     {"keepdim", MILL_ATTR_INT, false, true, {1, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
 };
 
+inline constexpr AttrRow attr_min[] = {
+    {"axes", MILL_ATTR_INTS, false, false, {0, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"keepdim", MILL_ATTR_INT, false, true, {1, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_prod[] = {
+    {"axes", MILL_ATTR_INTS, false, false, {0, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"keepdim", MILL_ATTR_INT, false, true, {1, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
 inline constexpr AttrRow attr_softmax[] = {
     {"axis", MILL_ATTR_INT, false, false, {0, MILL_ATTR_INT, -1, 0.0, nullptr, 0}},
 };
@@ -212,6 +222,59 @@ inline constexpr AttrRow attr_scaler_update[] = {
     {"max_norm", MILL_ATTR_FLOAT, false, false, {3, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
 };
 
+inline constexpr AttrRow attr_adam_step[] = {
+    {"beta1", MILL_ATTR_FLOAT, false, false, {0, MILL_ATTR_FLOAT, 0, 0.9, nullptr, 0}},
+    {"beta2", MILL_ATTR_FLOAT, false, false, {1, MILL_ATTR_FLOAT, 0, 0.999, nullptr, 0}},
+    {"eps", MILL_ATTR_FLOAT, false, false, {2, MILL_ATTR_FLOAT, 0, 1e-08, nullptr, 0}},
+    {"weight_decay", MILL_ATTR_FLOAT, false, false, {3, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+    {"decoupled", MILL_ATTR_INT, false, true, {4, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_rmsprop_step[] = {
+    {"alpha", MILL_ATTR_FLOAT, false, false, {0, MILL_ATTR_FLOAT, 0, 0.99, nullptr, 0}},
+    {"eps", MILL_ATTR_FLOAT, false, false, {1, MILL_ATTR_FLOAT, 0, 1e-08, nullptr, 0}},
+    {"momentum", MILL_ATTR_FLOAT, false, false, {2, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+    {"weight_decay", MILL_ATTR_FLOAT, false, false, {3, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_adagrad_step[] = {
+    {"rate_decay", MILL_ATTR_FLOAT, false, false, {0, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+    {"eps", MILL_ATTR_FLOAT, false, false, {1, MILL_ATTR_FLOAT, 0, 1e-10, nullptr, 0}},
+    {"weight_decay", MILL_ATTR_FLOAT, false, false, {2, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_lion_step[] = {
+    {"beta1", MILL_ATTR_FLOAT, false, false, {0, MILL_ATTR_FLOAT, 0, 0.9, nullptr, 0}},
+    {"beta2", MILL_ATTR_FLOAT, false, false, {1, MILL_ATTR_FLOAT, 0, 0.99, nullptr, 0}},
+    {"weight_decay", MILL_ATTR_FLOAT, false, false, {2, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_momentum_step[] = {
+    {"momentum", MILL_ATTR_FLOAT, false, false, {0, MILL_ATTR_FLOAT, 0, 0.9, nullptr, 0}},
+    {"dampening", MILL_ATTR_FLOAT, false, false, {1, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+    {"weight_decay", MILL_ATTR_FLOAT, false, false, {2, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+    {"nesterov", MILL_ATTR_INT, false, true, {3, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_clamp_gradient[] = {
+    {"limit", MILL_ATTR_FLOAT, true, false, {0, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_average_step[] = {
+    {"decay", MILL_ATTR_FLOAT, false, false, {0, MILL_ATTR_FLOAT, 0, 0.999, nullptr, 0}},
+    {"warm_up", MILL_ATTR_INT, false, true, {1, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_rate_schedule[] = {
+    {"shape", MILL_ATTR_INT, false, false, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"warmup", MILL_ATTR_INT, false, false, {1, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"total", MILL_ATTR_INT, false, false, {2, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"floor", MILL_ATTR_FLOAT, false, false, {3, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+    {"start", MILL_ATTR_FLOAT, false, false, {4, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+    {"period", MILL_ATTR_INT, false, false, {5, MILL_ATTR_INT, 1, 0.0, nullptr, 0}},
+    {"factor", MILL_ATTR_FLOAT, false, false, {6, MILL_ATTR_FLOAT, 0, 1.0, nullptr, 0}},
+};
+
 inline constexpr AttrRow attr_leaky_relu[] = {
     {"slope", MILL_ATTR_FLOAT, false, false, {0, MILL_ATTR_FLOAT, 0, 0.01, nullptr, 0}},
 };
@@ -268,6 +331,42 @@ inline constexpr AttrRow attr_attention_backward[] = {
     {"offset", MILL_ATTR_INT, false, false, {1, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
     {"scale", MILL_ATTR_FLOAT, false, false, {2, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
     {"bias_gradient", MILL_ATTR_INT, false, true, {3, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_max_pool[] = {
+    {"kernel", MILL_ATTR_INTS, true, false, {0, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"stride", MILL_ATTR_INTS, false, false, {1, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"padding", MILL_ATTR_INTS, false, false, {2, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"dilation", MILL_ATTR_INTS, false, false, {3, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"ceil_mode", MILL_ATTR_INT, false, true, {4, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_max_pool_backward[] = {
+    {"dims", MILL_ATTR_INTS, true, false, {0, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"kernel", MILL_ATTR_INTS, true, false, {1, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"stride", MILL_ATTR_INTS, false, false, {2, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"padding", MILL_ATTR_INTS, false, false, {3, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"dilation", MILL_ATTR_INTS, false, false, {4, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"ceil_mode", MILL_ATTR_INT, false, true, {5, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_avg_pool[] = {
+    {"kernel", MILL_ATTR_INTS, true, false, {0, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"stride", MILL_ATTR_INTS, false, false, {1, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"padding", MILL_ATTR_INTS, false, false, {2, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"dilation", MILL_ATTR_INTS, false, false, {3, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"ceil_mode", MILL_ATTR_INT, false, true, {4, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"count_padding", MILL_ATTR_INT, false, true, {5, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_avg_pool_backward[] = {
+    {"dims", MILL_ATTR_INTS, true, false, {0, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"kernel", MILL_ATTR_INTS, true, false, {1, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"stride", MILL_ATTR_INTS, false, false, {2, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"padding", MILL_ATTR_INTS, false, false, {3, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"dilation", MILL_ATTR_INTS, false, false, {4, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"ceil_mode", MILL_ATTR_INT, false, true, {5, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"count_padding", MILL_ATTR_INT, false, true, {6, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
 };
 
 }  // namespace mill::op_rows

@@ -440,6 +440,20 @@ inline constexpr OutputRow out_argmax[] = {
     {"out", ResultType::i64},
 };
 
+inline constexpr InputRow in_min[] = {
+    {"x", false, false, false, 0x03eacu},
+};
+inline constexpr OutputRow out_min[] = {
+    {"out", ResultType::same},
+};
+
+inline constexpr InputRow in_prod[] = {
+    {"x", false, false, false, 0x03eacu},
+};
+inline constexpr OutputRow out_prod[] = {
+    {"out", ResultType::same},
+};
+
 inline constexpr InputRow in_matmul[] = {
     {"a", false, false, false, 0x03c00u},
     {"b", false, false, true, 0x03c00u},
@@ -708,6 +722,148 @@ inline constexpr InplaceRow inplace_scaler_update[] = {
     {2, 1},
     {3, 2},
     {4, 3},
+};
+
+inline constexpr InputRow in_adam_step[] = {
+    {"param", false, false, false, 0x03c00u},
+    {"grad", false, false, true, 0x03c00u},
+    {"m", false, false, false, 0x03000u},
+    {"v", false, false, false, 0x03000u},
+    {"v_max", true, false, false, 0x03000u},
+    {"rate", false, false, false, 0x03000u},
+    {"step", false, false, false, 0x00200u},
+    {"clip", true, false, false, 0x03000u},
+    {"master", true, false, false, 0x03000u},
+};
+inline constexpr OutputRow out_adam_step[] = {
+    {"param", ResultType::same},
+    {"m", ResultType::stat},
+    {"v", ResultType::stat},
+    {"v_max", ResultType::stat},
+    {"master", ResultType::stat},
+};
+inline constexpr InplaceRow inplace_adam_step[] = {
+    {0, 0},
+    {1, 2},
+    {2, 3},
+    {3, 4},
+    {4, 8},
+};
+
+inline constexpr InputRow in_rmsprop_step[] = {
+    {"param", false, false, false, 0x03c00u},
+    {"grad", false, false, true, 0x03c00u},
+    {"square", false, false, false, 0x03000u},
+    {"mean", true, false, false, 0x03000u},
+    {"velocity", true, false, false, 0x03000u},
+    {"rate", false, false, false, 0x03000u},
+    {"clip", true, false, false, 0x03000u},
+    {"master", true, false, false, 0x03000u},
+};
+inline constexpr OutputRow out_rmsprop_step[] = {
+    {"param", ResultType::same},
+    {"square", ResultType::stat},
+    {"mean", ResultType::stat},
+    {"velocity", ResultType::stat},
+    {"master", ResultType::stat},
+};
+inline constexpr InplaceRow inplace_rmsprop_step[] = {
+    {0, 0},
+    {1, 2},
+    {2, 3},
+    {3, 4},
+    {4, 7},
+};
+
+inline constexpr InputRow in_adagrad_step[] = {
+    {"param", false, false, false, 0x03c00u},
+    {"grad", false, false, true, 0x03c00u},
+    {"sum", false, false, false, 0x03000u},
+    {"rate", false, false, false, 0x03000u},
+    {"step", false, false, false, 0x00200u},
+    {"clip", true, false, false, 0x03000u},
+    {"master", true, false, false, 0x03000u},
+};
+inline constexpr OutputRow out_adagrad_step[] = {
+    {"param", ResultType::same},
+    {"sum", ResultType::stat},
+    {"master", ResultType::stat},
+};
+inline constexpr InplaceRow inplace_adagrad_step[] = {
+    {0, 0},
+    {1, 2},
+    {2, 6},
+};
+
+inline constexpr InputRow in_lion_step[] = {
+    {"param", false, false, false, 0x03c00u},
+    {"grad", false, false, true, 0x03c00u},
+    {"m", false, false, false, 0x03000u},
+    {"rate", false, false, false, 0x03000u},
+    {"clip", true, false, false, 0x03000u},
+    {"master", true, false, false, 0x03000u},
+};
+inline constexpr OutputRow out_lion_step[] = {
+    {"param", ResultType::same},
+    {"m", ResultType::stat},
+    {"master", ResultType::stat},
+};
+inline constexpr InplaceRow inplace_lion_step[] = {
+    {0, 0},
+    {1, 2},
+    {2, 5},
+};
+
+inline constexpr InputRow in_momentum_step[] = {
+    {"param", false, false, false, 0x03c00u},
+    {"grad", false, false, true, 0x03c00u},
+    {"velocity", false, false, false, 0x03000u},
+    {"rate", false, false, false, 0x03000u},
+    {"step", false, false, false, 0x00200u},
+    {"clip", true, false, false, 0x03000u},
+    {"master", true, false, false, 0x03000u},
+};
+inline constexpr OutputRow out_momentum_step[] = {
+    {"param", ResultType::same},
+    {"velocity", ResultType::stat},
+    {"master", ResultType::stat},
+};
+inline constexpr InplaceRow inplace_momentum_step[] = {
+    {0, 0},
+    {1, 2},
+    {2, 6},
+};
+
+inline constexpr InputRow in_clamp_gradient[] = {
+    {"grad", false, false, false, 0x03c00u},
+    {"scale", true, false, false, 0x03000u},
+};
+inline constexpr OutputRow out_clamp_gradient[] = {
+    {"grad", ResultType::same},
+};
+inline constexpr InplaceRow inplace_clamp_gradient[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_average_step[] = {
+    {"param", false, false, false, 0x03c00u},
+    {"average", false, false, false, 0x03000u},
+    {"step", false, false, false, 0x00200u},
+    {"clip", true, false, false, 0x03000u},
+};
+inline constexpr OutputRow out_average_step[] = {
+    {"average", ResultType::stat},
+};
+inline constexpr InplaceRow inplace_average_step[] = {
+    {0, 1},
+};
+
+inline constexpr InputRow in_rate_schedule[] = {
+    {"step", false, false, false, 0x00200u},
+    {"base", false, false, false, 0x03000u},
+};
+inline constexpr OutputRow out_rate_schedule[] = {
+    {"rate", ResultType::second},
 };
 
 inline constexpr InputRow in_sin[] = {
@@ -1056,6 +1212,36 @@ inline constexpr OutputRow out_attention_backward[] = {
     {"dk", ResultType::same},
     {"dv", ResultType::same},
     {"dscores", ResultType::same},
+};
+
+inline constexpr InputRow in_max_pool[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_max_pool[] = {
+    {"out", ResultType::same},
+    {"index", ResultType::i64},
+};
+
+inline constexpr InputRow in_max_pool_backward[] = {
+    {"g", false, false, false, 0x03c00u},
+    {"index", false, false, false, 0x00200u},
+};
+inline constexpr OutputRow out_max_pool_backward[] = {
+    {"out", ResultType::same},
+};
+
+inline constexpr InputRow in_avg_pool[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_avg_pool[] = {
+    {"out", ResultType::same},
+};
+
+inline constexpr InputRow in_avg_pool_backward[] = {
+    {"g", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_avg_pool_backward[] = {
+    {"out", ResultType::same},
 };
 
 }  // namespace mill::op_rows

@@ -57,6 +57,8 @@ extern const OpRules rules_sum;
 extern const OpRules rules_mean;
 extern const OpRules rules_max;
 extern const OpRules rules_argmax;
+extern const OpRules rules_min;
+extern const OpRules rules_prod;
 extern const OpRules rules_matmul;
 extern const OpRules rules_linear;
 extern const OpRules rules_softmax;
@@ -79,6 +81,14 @@ extern const OpRules rules_increment;
 extern const OpRules rules_adamw_master_step;
 extern const OpRules rules_sgd_master_step;
 extern const OpRules rules_scaler_update;
+extern const OpRules rules_adam_step;
+extern const OpRules rules_rmsprop_step;
+extern const OpRules rules_adagrad_step;
+extern const OpRules rules_lion_step;
+extern const OpRules rules_momentum_step;
+extern const OpRules rules_clamp_gradient;
+extern const OpRules rules_average_step;
+extern const OpRules rules_rate_schedule;
 extern const OpRules rules_sin;
 extern const OpRules rules_cos;
 extern const OpRules rules_tan;
@@ -112,6 +122,10 @@ extern const OpRules rules_scatter_elements;
 extern const OpRules rules_cumsum;
 extern const OpRules rules_attention;
 extern const OpRules rules_attention_backward;
+extern const OpRules rules_max_pool;
+extern const OpRules rules_max_pool_backward;
+extern const OpRules rules_avg_pool;
+extern const OpRules rules_avg_pool_backward;
 
 }  // namespace ops
 
@@ -309,6 +323,14 @@ const OpRow rows[] = {
      in_argmax, 1, out_argmax, 1, attr_argmax, 2, nullptr, 0,
      "Index of the first largest value along axis; the first NaN wins.",
      &ops::rules_argmax},
+    {MILL_OP_MIN, 1, "min", "reduce", OpKind::strided, GradientKind::yes, Autocast::keep, false,
+     in_min, 1, out_min, 1, attr_min, 2, nullptr, 0,
+     "Smallest value over `axes` (all when empty), NaN if any is; equal values share the gradient. No elements: MILL_E_SHAPE.",
+     &ops::rules_min},
+    {MILL_OP_PROD, 1, "prod", "reduce", OpKind::strided, GradientKind::yes, Autocast::high, false,
+     in_prod, 1, out_prod, 1, attr_prod, 2, nullptr, 0,
+     "Product over `axes` (all when empty), 1 of no elements; integers wrap. Zeros have their exact gradient; the second one is that of other values only.",
+     &ops::rules_prod},
     {MILL_OP_MATMUL, 1, "matmul", "matmul", OpKind::strided, GradientKind::yes, Autocast::low, false,
      in_matmul, 2, out_matmul, 1, nullptr, 0, nullptr, 0,
      "Matrix product over the last two axes, leading axes broadcast; a vector is a row on the left, a column on the right (numpy's rule). Any strides: a transposed view costs no copy.",
@@ -397,6 +419,38 @@ const OpRow rows[] = {
      in_scaler_update, 4, out_scaler_update, 5, attr_scaler_update, 4, inplace_scaler_update, 3,
      "Dynamic loss scaling (Micikevicius et al., 2018) after a backward whose loss was multiplied by scale: norm = sqrt(squared_norm) / scale; factor = 1 / scale, times min(1, max_norm / (norm + 1e-6)) if max_norm > 0; step + 1; streak + 1, and at `interval` scale *= growth (at most 2^24) and streak = 0. Where squared_norm is not finite: factor = -1, scale *= backoff (at least 2^-24), streak = 0, step as it was.",
      &ops::rules_scaler_update},
+    {MILL_OP_ADAM_STEP, 1, "adam_step", "update", OpKind::dense, GradientKind::no, Autocast::keep, false,
+     in_adam_step, 9, out_adam_step, 5, attr_adam_step, 5, inplace_adam_step, 5,
+     "Adam (Kingma and Ba, 2015) as PyTorch computes it: g = grad * clip + weight_decay * param, or, if decoupled, weight_decay as adamw_step applies it; with v_max the largest v so far is divided by (AMSGrad: Reddi et al., 2018). With master, weights in f32 (f64 for f64), param becomes master's new value, rounded, and its old value does not matter. rate, step (1 at the first update) and clip are read from device memory; a negative clip leaves everything as it is.",
+     &ops::rules_adam_step},
+    {MILL_OP_RMSPROP_STEP, 1, "rmsprop_step", "update", OpKind::dense, GradientKind::no, Autocast::keep, false,
+     in_rmsprop_step, 8, out_rmsprop_step, 5, attr_rmsprop_step, 4, inplace_rmsprop_step, 5,
+     "PyTorch's RMSprop: g = grad * clip + weight_decay * param; square = alpha * square + (1 - alpha) * g^2; with mean (centered: Graves, 2013) mean = alpha * mean + (1 - alpha) * g, which is squared and taken off square, never below 0, before the root; d = g / (sqrt(square) + eps); with velocity d = velocity = momentum * velocity + d; param -= rate * d. master, rate and clip as for adam_step.",
+     &ops::rules_rmsprop_step},
+    {MILL_OP_ADAGRAD_STEP, 1, "adagrad_step", "update", OpKind::dense, GradientKind::no, Autocast::keep, false,
+     in_adagrad_step, 7, out_adagrad_step, 3, attr_adagrad_step, 3, inplace_adagrad_step, 3,
+     "Adagrad (Duchi et al., 2011) as PyTorch computes it: g = grad * clip + weight_decay * param; sum += g^2; param -= rate / (1 + (step - 1) * rate_decay) * g / (sqrt(sum) + eps). master, rate, step and clip as for adam_step.",
+     &ops::rules_adagrad_step},
+    {MILL_OP_LION_STEP, 1, "lion_step", "update", OpKind::dense, GradientKind::no, Autocast::keep, false,
+     in_lion_step, 6, out_lion_step, 3, attr_lion_step, 3, inplace_lion_step, 3,
+     "Lion (Chen et al., 2023): g = grad * clip; param -= rate * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * param); m = beta2 * m + (1 - beta2) * g. The sign of 0 is 0. master, rate and clip as for adam_step.",
+     &ops::rules_lion_step},
+    {MILL_OP_MOMENTUM_STEP, 1, "momentum_step", "update", OpKind::dense, GradientKind::no, Autocast::keep, false,
+     in_momentum_step, 7, out_momentum_step, 3, attr_momentum_step, 4, inplace_momentum_step, 3,
+     "sgd_step with dampening, as PyTorch's SGD: g = grad * clip + weight_decay * param; velocity = g at step 1 and momentum * velocity + (1 - dampening) * g later; param -= rate * (g + momentum * velocity if nesterov, else velocity). master, rate, step and clip as for adam_step.",
+     &ops::rules_momentum_step},
+    {MILL_OP_CLAMP_GRADIENT, 1, "clamp_gradient", "update", OpKind::dense, GradientKind::no, Autocast::keep, false,
+     in_clamp_gradient, 2, out_clamp_gradient, 1, attr_clamp_gradient, 1, inplace_clamp_gradient, 1,
+     "grad with every element brought into [-limit * scale, limit * scale], as torch.nn.utils.clip_grad_value_; scale is 1 where absent. NaN stays NaN, and with scale infinity stays infinite, so that scaler_update sees it.",
+     &ops::rules_clamp_gradient},
+    {MILL_OP_AVERAGE_STEP, 1, "average_step", "update", OpKind::dense, GradientKind::no, Autocast::keep, false,
+     in_average_step, 4, out_average_step, 1, attr_average_step, 2, inplace_average_step, 1,
+     "Exponential moving average: average = d * average + (1 - d) * param with d = decay, and with warm_up at most (1 + step) / (10 + step), as tf.train.ExponentialMovingAverage with num_updates. A negative clip leaves it as it is.",
+     &ops::rules_average_step},
+    {MILL_OP_RATE_SCHEDULE, 1, "rate_schedule", "update", OpKind::dense, GradientKind::no, Autocast::keep, false,
+     in_rate_schedule, 2, out_rate_schedule, 1, attr_rate_schedule, 7, nullptr, 0,
+     "Learning rate for `step` (1 at the first update), one of mill_schedule_shapes: base times what mill_optimizer_set_schedule_shape says.",
+     &ops::rules_rate_schedule},
     {MILL_OP_SIN, 1, "sin", "elementary", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
      in_sin, 1, out_sin, 1, nullptr, 0, inplace_sin, 1,
      "Sine of x in radians; NaN for infinities.",
@@ -529,13 +583,29 @@ const OpRow rows[] = {
      in_attention_backward, 10, out_attention_backward, 4, attr_attention_backward, 4, nullptr, 0,
      "Gradients of attention by q, k and v from its results y and logsumexp, the scores computed anew in tiles: g and g_logsumexp arrive at out and logsumexp. With bias_gradient also that by the scores before they are scaled to probabilities, [batch, heads, queries, keys], whose sum over what bias broadcasts along is the gradient by bias.",
      &ops::rules_attention_backward},
+    {MILL_OP_MAX_POOL, 1, "max_pool", "pool", OpKind::strided, GradientKind::yes, Autocast::keep, false,
+     in_max_pool, 1, out_max_pool, 2, attr_max_pool, 5, nullptr, 0,
+     "The largest of each window of x [batch, channels, 1 to 3 spatial axes], and which it was: index is its place in the row-major order of x's spatial axes, the first of equals. kernel, stride (none: the kernel's size) and dilation (none: 1) hold a value per spatial axis; padding (none: 0) one, or all before and then all behind. ceil_mode adds a last window that starts inside x or its padding before but reaches beyond. A window that lies in the padding alone is refused. The result has the order of x's strides. NaN wins.",
+     &ops::rules_max_pool},
+    {MILL_OP_MAX_POOL_BACKWARD, 1, "max_pool_backward", "pool", OpKind::strided, GradientKind::no, Autocast::keep, false,
+     in_max_pool_backward, 2, out_max_pool_backward, 1, attr_max_pool_backward, 6, nullptr, 0,
+     "Gradient of max_pool by x of `dims`: sums of g by index over the windows. An index outside its own window counts for nothing.",
+     &ops::rules_max_pool_backward},
+    {MILL_OP_AVG_POOL, 1, "avg_pool", "pool", OpKind::strided, GradientKind::yes, Autocast::keep, false,
+     in_avg_pool, 1, out_avg_pool, 1, attr_avg_pool, 6, nullptr, 0,
+     "Means of windows as max_pool takes them: over what lies in x, or with count_padding in x and its padding, whose values are 0.",
+     &ops::rules_avg_pool},
+    {MILL_OP_AVG_POOL_BACKWARD, 1, "avg_pool_backward", "pool", OpKind::strided, GradientKind::yes, Autocast::keep, false,
+     in_avg_pool_backward, 1, out_avg_pool_backward, 1, attr_avg_pool_backward, 7, nullptr, 0,
+     "Gradient of avg_pool by x of `dims`.",
+     &ops::rules_avg_pool_backward},
 };
 
 }  // namespace
 
 const OpRow* op_table() { return rows; }
-uint32_t op_table_size() { return 102; }
-static_assert(sizeof(rows) / sizeof(rows[0]) == 102);
+uint32_t op_table_size() { return 116; }
+static_assert(sizeof(rows) / sizeof(rows[0]) == 116);
 
 }  // namespace mill
 // clang-format on

@@ -3,24 +3,12 @@
 #include <cmath>
 
 #include "millrace/ops.h"
+#include "ops/hyperparameters.h"
 #include "ops/rules.h"
 
 namespace mill::ops {
 
 namespace {
-
-void expect_fraction(const OpCall& call, uint32_t k) {
-  const double value = call.real(k);
-  if (!(value >= 0 && value < 1))
-    fail(MILL_E_ARG, "%s is %g, it must be in [0, 1)", call.row.attrs[k].name, value);
-}
-
-void expect_not_negative(const OpCall& call, uint32_t k) {
-  const double value = call.real(k);
-  if (!(value >= 0) || !std::isfinite(value)) {
-    fail(MILL_E_ARG, "%s is %g, it must be finite and not negative", call.row.attrs[k].name, value);
-  }
-}
 
 void infer_sgd(OpCall& call) {
   expect_like(call, 1, 0);

@@ -30,9 +30,8 @@ void infer_max(OpCall& call) {
   for (uint32_t j = 0; j < call.n_ints(0); ++j) {
     const int64_t axis = call.ints(0)[j];
     if (x.dims[axis] == 0) {
-      fail_argument(MILL_E_SHAPE, 0,
-                    "x is %s, the largest of no elements along axis %lld does not exist",
-                    format_dims(*call.in[0]).text, static_cast<long long>(axis));
+      fail_argument(MILL_E_SHAPE, 0, "x is %s, %s of no elements along axis %lld does not exist",
+                    format_dims(*call.in[0]).text, call.row.name, static_cast<long long>(axis));
     }
   }
 }
@@ -42,9 +41,8 @@ void infer_argmax(OpCall& call) {
   const int64_t axis = normal_axis(call.integer(0), x.rank, "axis");
   call.attr[0].i = axis;
   if (x.rank > 0 && x.dims[axis] == 0) {
-    fail_argument(MILL_E_SHAPE, 0,
-                  "x is %s, the largest of no elements along axis %lld does not exist",
-                  format_dims(*call.in[0]).text, static_cast<long long>(axis));
+    fail_argument(MILL_E_SHAPE, 0, "x is %s, %s of no elements along axis %lld does not exist",
+                  format_dims(*call.in[0]).text, call.row.name, static_cast<long long>(axis));
   }
   reduced_dims(call, &axis, x.rank > 0 ? 1 : 0, call.integer(1) != 0);
 }
@@ -98,6 +96,30 @@ void gradient_max(GradCall& c) {
   c.set(0, op::mul(c.exec, g.get(), share_of.get()));
 }
 
+// Of the product of all others. One 0 leaves the product of the rest to itself and nothing to them,
+// two leave nothing at all.
+void gradient_prod(GradCall& c) {
+  Exec& exec = c.exec;
+  mill_tensor* x = c.in(0);
+  const auto* axes = static_cast<const int64_t*>(c.attr[0].p);
+  const auto n = static_cast<uint32_t>(c.attr[0].n);
+  const int32_t dtype = x->dtype();
+  const TensorRef zero = scalar(exec, dtype, 0);
+  const TensorRef one = scalar(exec, dtype, 1);
+  const TensorRef is_zero = compare(exec, x, zero.get(), MILL_COMPARE_EQ, MILL_BOOL);
+  const TensorRef filled = op::where(exec, is_zero.get(), one.get(), x);
+  const TensorRef rest = op::prod(exec, filled.get(), axes, n, true);
+  const TensorRef zeros = cast(exec, is_zero.get(), dtype);
+  const TensorRef count = op::sum(exec, zeros.get(), axes, n, true);
+  // Zeros among the others of each element.
+  const TensorRef others = op::sub(exec, count.get(), zeros.get());
+  const TensorRef none = compare(exec, others.get(), zero.get(), MILL_COMPARE_EQ, MILL_BOOL);
+  const TensorRef share_of = op::div(exec, rest.get(), filled.get());
+  const TensorRef slope = op::where(exec, none.get(), share_of.get(), zero.get());
+  const TensorRef g = spread(c, c.gradient());
+  c.set(0, op::mul(exec, g.get(), slope.get()));
+}
+
 void infer_sum_to(OpCall& call) {
   const mill_kernel_tensor& x = call.shape(0);
   set_dims_from_attr(call, 0, 0);
@@ -132,6 +154,13 @@ extern const OpRules rules_max = {.infer = infer_max,
                                   .flops = flops_reduce,
                                   .saved_inputs = 1,
                                   .saved_outputs = 1};
+extern const OpRules rules_min = {.infer = infer_max,
+                                  .gradient = gradient_max,
+                                  .flops = flops_reduce,
+                                  .saved_inputs = 1,
+                                  .saved_outputs = 1};
+extern const OpRules rules_prod = {
+    .infer = infer_reduce, .gradient = gradient_prod, .flops = flops_reduce, .saved_inputs = 1};
 extern const OpRules rules_argmax = {.infer = infer_argmax, .flops = flops_reduce};
 extern const OpRules rules_sum_to = {
     .infer = infer_sum_to, .gradient = gradient_sum_to, .flops = flops_reduce};

@@ -37,22 +37,20 @@ struct mill_group : mill::Handle {
   void clear_gradients();
 
   // Half-open ranges of the flat buffers that hold fresh gradients, joined where only a gap lies
-  // between them. Returns how many there are; calls `use` for each.
-  template <class Use>
-  uint32_t fresh_ranges(Use&& use) const {
-    uint32_t count = 0;
+  // between them and alike(first, k) says that parameter k may go with the first of a range. Calls
+  // use(first, begin, end) for each.
+  template <class Alike, class Use>
+  void fresh_ranges(Alike&& alike, Use&& use) const {
     size_t k = 0;
     while (k < params.size()) {
       if (!params[k].fresh) {
         ++k;
         continue;
       }
-      const int64_t begin = params[k].offset;
-      while (k < params.size() && params[k].fresh) ++k;
-      use(begin, k < params.size() ? params[k].offset : total);
-      ++count;
+      const size_t first = k;
+      while (k < params.size() && params[k].fresh && alike(first, k)) ++k;
+      use(first, params[first].offset, k < params.size() ? params[k].offset : total);
     }
-    return count;
   }
 
   // One backward or update at a time.

@@ -11,6 +11,8 @@
 int32_t mill_abs(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_acos(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_acosh(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_adagrad_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_adam_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_adamw_master_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_adamw_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_add(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
@@ -25,6 +27,9 @@ int32_t mill_atan(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, 
 int32_t mill_atanh(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_attention(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, uint32_t, int64_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_attention_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, uint32_t, int64_t, double, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_average_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_avg_pool(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_avg_pool_backward(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 const char*mill_build_info(void);
 void mill_call_release(struct mill_call*);
 void mill_call_retain(struct mill_call*);
@@ -35,6 +40,7 @@ int32_t mill_checkpoint_load(struct mill_exec*, const char*, uint64_t, struct mi
 int32_t mill_checkpoint_save(struct mill_exec*, const char*, uint64_t, struct mill_group*, struct mill_optimizer*, struct mill_generator*, struct mill_loader*, struct mill_error*);
 int32_t mill_clamp(struct mill_exec*, struct mill_tensor*, double, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_clamp_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, double, struct mill_tensor**, struct mill_error*);
+int32_t mill_clamp_gradient(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_clip_factor(struct mill_exec*, struct mill_tensor*, double, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_compare(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_concat(struct mill_exec*, struct mill_tensor*const *, uint32_t, int64_t, struct mill_tensor**, struct mill_error*);
@@ -152,6 +158,7 @@ int32_t mill_layer_norm_backward(struct mill_exec*, struct mill_tensor*, struct 
 int32_t mill_leaky_relu(struct mill_exec*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_leaky_relu_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_linear(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_lion_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_loader_batches(struct mill_loader*, int64_t*, struct mill_error*);
 int32_t mill_loader_create(struct mill_context*, struct mill_tensor*const *, uint32_t, const struct mill_loader_opts*, struct mill_loader**, struct mill_error*);
 int32_t mill_loader_get_position(struct mill_loader*, uint64_t*, uint64_t*, int64_t*, struct mill_error*);
@@ -170,6 +177,8 @@ int32_t mill_log_softmax(struct mill_exec*, struct mill_tensor*, int64_t, struct
 int32_t mill_log_softmax_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_matmul(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_max(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_max_pool(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_max_pool_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_maximum(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_mean(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_memory_fail_at(struct mill_context*, uint32_t, uint64_t, struct mill_error*);
@@ -178,7 +187,9 @@ int32_t mill_memory_set_limit(struct mill_context*, uint32_t, uint64_t, struct m
 int32_t mill_memory_stats_query(struct mill_context*, uint32_t, struct mill_memory_stats*, struct mill_error*);
 int32_t mill_memory_tag_query(struct mill_context*, uint32_t, const char*, uint64_t*, struct mill_error*);
 int32_t mill_memory_trim(struct mill_context*, uint32_t, uint64_t*, struct mill_error*);
+int32_t mill_min(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_minimum(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_momentum_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_mul(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_neg(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_normal(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, int32_t, double, double, struct mill_tensor**, struct mill_error*);
@@ -192,24 +203,37 @@ int32_t mill_op_query_input(struct mill_context*, int32_t, uint32_t, struct mill
 int32_t mill_op_query_output(struct mill_context*, int32_t, uint32_t, struct mill_attr_schema*, struct mill_error*);
 int32_t mill_op_register(struct mill_context*, const struct mill_custom_op*, int32_t*, struct mill_error*);
 int32_t mill_op_supports(struct mill_context*, uint32_t, int32_t, int32_t, struct mill_error*);
+int32_t mill_optimizer_create_adagrad(struct mill_exec*, struct mill_group*, double, double, double, double, double, struct mill_optimizer**, struct mill_error*);
+int32_t mill_optimizer_create_adam(struct mill_exec*, struct mill_group*, double, double, double, double, double, uint64_t, struct mill_optimizer**, struct mill_error*);
 int32_t mill_optimizer_create_adamw(struct mill_exec*, struct mill_group*, double, double, double, double, double, struct mill_optimizer**, struct mill_error*);
+int32_t mill_optimizer_create_lion(struct mill_exec*, struct mill_group*, double, double, double, double, struct mill_optimizer**, struct mill_error*);
+int32_t mill_optimizer_create_rmsprop(struct mill_exec*, struct mill_group*, double, double, double, double, double, uint32_t, struct mill_optimizer**, struct mill_error*);
 int32_t mill_optimizer_create_sgd(struct mill_exec*, struct mill_group*, double, double, double, uint32_t, struct mill_optimizer**, struct mill_error*);
+int32_t mill_optimizer_ema(struct mill_optimizer*, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_optimizer_loss_scale(struct mill_optimizer*, struct mill_tensor**, struct mill_error*);
 int32_t mill_optimizer_norm(struct mill_optimizer*, struct mill_tensor**, struct mill_error*);
 int32_t mill_optimizer_rate(struct mill_optimizer*, struct mill_tensor**, struct mill_error*);
 void mill_optimizer_release(struct mill_optimizer*);
 void mill_optimizer_retain(struct mill_optimizer*);
 int32_t mill_optimizer_set_clip_norm(struct mill_optimizer*, double, struct mill_error*);
+int32_t mill_optimizer_set_clip_value(struct mill_optimizer*, double, struct mill_error*);
+int32_t mill_optimizer_set_dampening(struct mill_optimizer*, double, struct mill_error*);
+int32_t mill_optimizer_set_ema(struct mill_optimizer*, struct mill_exec*, double, uint32_t, struct mill_error*);
+int32_t mill_optimizer_set_gradient_scale(struct mill_optimizer*, double, struct mill_error*);
 int32_t mill_optimizer_set_loss_scale(struct mill_optimizer*, struct mill_exec*, double, double, double, int64_t, struct mill_error*);
+int32_t mill_optimizer_set_param_options(struct mill_optimizer*, struct mill_exec*, uint32_t, double, double, struct mill_error*);
 int32_t mill_optimizer_set_rate(struct mill_optimizer*, struct mill_exec*, double, struct mill_error*);
 int32_t mill_optimizer_set_schedule(struct mill_optimizer*, int32_t, int64_t, int64_t, double, struct mill_error*);
+int32_t mill_optimizer_set_schedule_shape(struct mill_optimizer*, int32_t, int64_t, int64_t, double, double, int64_t, double, struct mill_error*);
 int32_t mill_optimizer_step(struct mill_optimizer*, struct mill_exec*, struct mill_error*);
 int32_t mill_optimizer_steps(struct mill_optimizer*, int64_t*, struct mill_error*);
+int32_t mill_optimizer_swap_ema(struct mill_optimizer*, struct mill_exec*, struct mill_error*);
 int32_t mill_pad(struct mill_exec*, struct mill_tensor*, int64_t, int64_t, int64_t, int64_t, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_permute(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_plugin_count(struct mill_context*, uint32_t*, struct mill_error*);
 int32_t mill_plugin_query(struct mill_context*, uint32_t, struct mill_plugin_info*, struct mill_error*);
 int32_t mill_pow(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_prod(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_prof_capability_count(struct mill_context*, uint32_t*, struct mill_error*);
 int32_t mill_prof_capability_query(struct mill_context*, uint32_t, struct mill_prof_capability*, struct mill_error*);
 int32_t mill_prof_create(struct mill_context*, const struct mill_prof_opts*, struct mill_prof**, struct mill_error*);
@@ -241,10 +265,12 @@ void mill_prof_view_release(struct mill_prof_view*);
 void mill_prof_view_retain(struct mill_prof_view*);
 int32_t mill_prof_view_summary(struct mill_prof_view*, struct mill_prof_summary*, struct mill_error*);
 int32_t mill_prof_whatif(struct mill_prof_view*, const struct mill_prof_change*, struct mill_prof_prediction*, struct mill_error*);
+int32_t mill_rate_schedule(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, int64_t, int64_t, double, double, int64_t, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_reciprocal(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_relu(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_relu_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_reshape(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_rmsprop_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_rng_next(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_round(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_rsqrt(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
@@ -342,6 +368,8 @@ static any_function volatile functions[] = {
     (any_function)mill_abs,
     (any_function)mill_acos,
     (any_function)mill_acosh,
+    (any_function)mill_adagrad_step,
+    (any_function)mill_adam_step,
     (any_function)mill_adamw_master_step,
     (any_function)mill_adamw_step,
     (any_function)mill_add,
@@ -356,6 +384,9 @@ static any_function volatile functions[] = {
     (any_function)mill_atanh,
     (any_function)mill_attention,
     (any_function)mill_attention_backward,
+    (any_function)mill_average_step,
+    (any_function)mill_avg_pool,
+    (any_function)mill_avg_pool_backward,
     (any_function)mill_build_info,
     (any_function)mill_call_release,
     (any_function)mill_call_retain,
@@ -366,6 +397,7 @@ static any_function volatile functions[] = {
     (any_function)mill_checkpoint_save,
     (any_function)mill_clamp,
     (any_function)mill_clamp_backward,
+    (any_function)mill_clamp_gradient,
     (any_function)mill_clip_factor,
     (any_function)mill_compare,
     (any_function)mill_concat,
@@ -483,6 +515,7 @@ static any_function volatile functions[] = {
     (any_function)mill_leaky_relu,
     (any_function)mill_leaky_relu_backward,
     (any_function)mill_linear,
+    (any_function)mill_lion_step,
     (any_function)mill_loader_batches,
     (any_function)mill_loader_create,
     (any_function)mill_loader_get_position,
@@ -501,6 +534,8 @@ static any_function volatile functions[] = {
     (any_function)mill_log_softmax_backward,
     (any_function)mill_matmul,
     (any_function)mill_max,
+    (any_function)mill_max_pool,
+    (any_function)mill_max_pool_backward,
     (any_function)mill_maximum,
     (any_function)mill_mean,
     (any_function)mill_memory_fail_at,
@@ -509,7 +544,9 @@ static any_function volatile functions[] = {
     (any_function)mill_memory_stats_query,
     (any_function)mill_memory_tag_query,
     (any_function)mill_memory_trim,
+    (any_function)mill_min,
     (any_function)mill_minimum,
+    (any_function)mill_momentum_step,
     (any_function)mill_mul,
     (any_function)mill_neg,
     (any_function)mill_normal,
@@ -523,24 +560,37 @@ static any_function volatile functions[] = {
     (any_function)mill_op_query_output,
     (any_function)mill_op_register,
     (any_function)mill_op_supports,
+    (any_function)mill_optimizer_create_adagrad,
+    (any_function)mill_optimizer_create_adam,
     (any_function)mill_optimizer_create_adamw,
+    (any_function)mill_optimizer_create_lion,
+    (any_function)mill_optimizer_create_rmsprop,
     (any_function)mill_optimizer_create_sgd,
+    (any_function)mill_optimizer_ema,
     (any_function)mill_optimizer_loss_scale,
     (any_function)mill_optimizer_norm,
     (any_function)mill_optimizer_rate,
     (any_function)mill_optimizer_release,
     (any_function)mill_optimizer_retain,
     (any_function)mill_optimizer_set_clip_norm,
+    (any_function)mill_optimizer_set_clip_value,
+    (any_function)mill_optimizer_set_dampening,
+    (any_function)mill_optimizer_set_ema,
+    (any_function)mill_optimizer_set_gradient_scale,
     (any_function)mill_optimizer_set_loss_scale,
+    (any_function)mill_optimizer_set_param_options,
     (any_function)mill_optimizer_set_rate,
     (any_function)mill_optimizer_set_schedule,
+    (any_function)mill_optimizer_set_schedule_shape,
     (any_function)mill_optimizer_step,
     (any_function)mill_optimizer_steps,
+    (any_function)mill_optimizer_swap_ema,
     (any_function)mill_pad,
     (any_function)mill_permute,
     (any_function)mill_plugin_count,
     (any_function)mill_plugin_query,
     (any_function)mill_pow,
+    (any_function)mill_prod,
     (any_function)mill_prof_capability_count,
     (any_function)mill_prof_capability_query,
     (any_function)mill_prof_create,
@@ -572,10 +622,12 @@ static any_function volatile functions[] = {
     (any_function)mill_prof_view_retain,
     (any_function)mill_prof_view_summary,
     (any_function)mill_prof_whatif,
+    (any_function)mill_rate_schedule,
     (any_function)mill_reciprocal,
     (any_function)mill_relu,
     (any_function)mill_relu_backward,
     (any_function)mill_reshape,
+    (any_function)mill_rmsprop_step,
     (any_function)mill_rng_next,
     (any_function)mill_round,
     (any_function)mill_rsqrt,

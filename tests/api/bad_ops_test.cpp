@@ -53,6 +53,44 @@ TEST_F(BadOps, AttentionOfShapesThatDoNotFit) {
   EXPECT_EQ(lse, nullptr);
 }
 
+TEST_F(BadOps, WindowsThatDoNotFit) {
+  mill_tensor* const x = f.tensor({1, 2, 5, 6});
+  const auto pool = [&](std::vector<int64_t> kernel, std::vector<int64_t> stride,
+                        std::vector<int64_t> padding, std::vector<int64_t> dilation, auto out) {
+    return mill_avg_pool(f.exec(), x, kernel.data(), static_cast<uint32_t>(kernel.size()),
+                         stride.data(), static_cast<uint32_t>(stride.size()), padding.data(),
+                         static_cast<uint32_t>(padding.size()), dilation.data(),
+                         static_cast<uint32_t>(dilation.size()), 0, 0, out, f.err());
+  };
+  const auto expect = [&](mill_status status, std::initializer_list<const char*> words,
+                          const std::vector<int64_t>& kernel, const std::vector<int64_t>& stride,
+                          const std::vector<int64_t>& padding,
+                          const std::vector<int64_t>& dilation) {
+    refuse(status, words, [&](auto out) { return pool(kernel, stride, padding, dilation, out); });
+  };
+  expect(MILL_E_SHAPE, {"avg_pool", "6", "5"}, {6, 1}, {}, {}, {});
+  expect(MILL_E_SHAPE, {"avg_pool", "7", "6"}, {1, 4}, {}, {}, {1, 2});
+  expect(MILL_E_ARG, {"avg_pool", "kernel", "3", "2"}, {1, 1, 1}, {}, {}, {});
+  expect(MILL_E_ARG, {"avg_pool", "kernel", "no values"}, {}, {}, {}, {});
+  expect(MILL_E_ARG, {"avg_pool", "kernel[1]", "0", "1"}, {1, 0}, {}, {}, {});
+  expect(MILL_E_ARG, {"avg_pool", "stride[0]", "0", "1"}, {1, 1}, {0, 1}, {}, {});
+  expect(MILL_E_ARG, {"avg_pool", "padding", "3 values", "2 or 4"}, {1, 1}, {}, {0, 0, 0}, {});
+  expect(MILL_E_ARG, {"avg_pool", "padding[0]", "-1"}, {1, 1}, {}, {-1, 0}, {});
+  expect(MILL_E_ARG, {"avg_pool", "dilation[0]", "-2", "1"}, {1, 1}, {}, {}, {-2, 1});
+  expect(MILL_E_SHAPE, {"avg_pool", "window 0", "padding alone"}, {2, 1}, {1, 1}, {2, 0}, {});
+  refuse(MILL_E_SHAPE, {"avg_pool", "rank 2", "3 to 5"}, [&](auto out) {
+    const int64_t one[1] = {1};
+    return mill_avg_pool(f.exec(), f.tensor({2, 3}), one, 1, nullptr, 0, nullptr, 0, nullptr, 0, 0,
+                         0, out, f.err());
+  });
+  refuse(MILL_E_SHAPE, {"avg_pool_backward", "g", "3"}, [&](auto out) {
+    const int64_t dims[4] = {1, 2, 5, 6};
+    const int64_t kernel[2] = {2, 2};
+    return mill_avg_pool_backward(f.exec(), f.tensor({1, 2, 3, 3}), dims, 4, kernel, 2, nullptr, 0,
+                                  nullptr, 0, nullptr, 0, 0, 0, out, f.err());
+  });
+}
+
 TEST_F(BadOps, ShapesThatDoNotFit) {
   mill_tensor* const a = f.tensor({2, 3});
   mill_tensor* const b = f.tensor({4, 3});

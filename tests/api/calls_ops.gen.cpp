@@ -91,6 +91,10 @@ void add_op_entries(Entries& to) {
   MILL_ENTRY(mill_max, f.exec(), f.tensor({4, 3, 5}), f.array<int64_t>({1}), 1, 0,
              f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_argmax, f.exec(), f.tensor({2, 3}), -1, 0, f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_min, f.exec(), f.tensor({4, 3, 5}), f.array<int64_t>({1}), 1, 0,
+             f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_prod, f.recording_exec(), f.watched(f.tensor({4, 3, 5})), f.array<int64_t>({1}),
+             1, 0, f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_matmul, f.exec(), f.tensor({2, 3}), f.tensor({3, 4}), f.slot<mill_tensor>(),
              f.err());
   MILL_ENTRY(mill_linear, f.recording_exec(), f.watched(f.tensor({2, 3})),
@@ -146,6 +150,31 @@ void add_op_entries(Entries& to) {
   MILL_ENTRY(mill_scaler_update, f.exec(), f.tensor({1}), f.tensor({}), f.ids({1}), f.ids({1}), 2.0,
              0.5, 2000, 0.0, f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.slot<mill_tensor>(),
              f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_adam_step, f.exec(), f.tensor({4}), f.tensor({4}), f.tensor({4}), f.tensor({4}),
+             f.tensor({4}), f.tensor({1}), f.ids({1}), f.tensor({1}), f.tensor({4}), 0.9, 0.999,
+             1e-08, 0.1, 1, f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.slot<mill_tensor>(),
+             f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.err()).null({5, 8, 9});
+  MILL_ENTRY(mill_rmsprop_step, f.exec(), f.tensor({4}), f.tensor({4}), f.tensor({4}),
+             f.tensor({4}), f.tensor({4}), f.tensor({1}), f.tensor({1}), f.tensor({4}), 0.9, 1e-08,
+             0.5, 0.0, f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.slot<mill_tensor>(),
+             f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.err()).null({4, 5, 7, 8});
+  MILL_ENTRY(mill_adagrad_step, f.exec(), f.tensor({4}), f.tensor({4}), f.tensor({4}),
+             f.tensor({1}), f.ids({1}), f.tensor({1}), f.tensor({4}), 0.0, 0.001, 0.0,
+             f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.slot<mill_tensor>(),
+             f.err()).null({6, 7});
+  MILL_ENTRY(mill_lion_step, f.exec(), f.tensor({4}), f.tensor({4}), f.tensor({4}), f.tensor({1}),
+             f.tensor({1}), f.tensor({4}), 0.9, 0.99, 0.0, f.slot<mill_tensor>(),
+             f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.err()).null({5, 6});
+  MILL_ENTRY(mill_momentum_step, f.exec(), f.tensor({4}), f.tensor({4}), f.tensor({4}),
+             f.tensor({1}), f.ids({1}), f.tensor({1}), f.tensor({4}), 0.9, 0.0, 0.0, 1,
+             f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.slot<mill_tensor>(),
+             f.err()).null({6, 7});
+  MILL_ENTRY(mill_clamp_gradient, f.exec(), f.tensor({2, 3}), f.tensor({1}), 1.5,
+             f.slot<mill_tensor>(), f.err()).null({2});
+  MILL_ENTRY(mill_average_step, f.exec(), f.tensor({5}), f.tensor({5}), f.ids({1}), f.tensor({1}),
+             0.999, 0, f.slot<mill_tensor>(), f.err()).null({4});
+  MILL_ENTRY(mill_rate_schedule, f.exec(), f.ids({1}), f.tensor({1}), 0, 10, 0, 0.0, 0.5, 1, 1.0,
+             f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_sin, f.exec(), f.tensor({2, 3}), f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_cos, f.recording_exec(), f.watched(f.tensor({2, 3})), f.slot<mill_tensor>(),
              f.err());
@@ -201,6 +230,18 @@ void add_op_entries(Entries& to) {
              f.tensor({2, 5, 7}), f.ids({1}), 1, 1, 0.3, 1, f.slot<mill_tensor>(),
              f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.slot<mill_tensor>(),
              f.err()).null({7, 8, 9, 10});
+  MILL_ENTRY(mill_max_pool, f.exec(), f.tensor({2, 3, 7}), f.array<int64_t>({3}), 1,
+             f.array<int64_t>({2}), 1, nullptr, 0, nullptr, 0, 0, f.slot<mill_tensor>(),
+             f.slot<mill_tensor>(), f.err()).null({6, 8});
+  MILL_ENTRY(mill_max_pool_backward, f.exec(), f.tensor({2, 3, 3}), f.ids({2, 3, 3}),
+             f.array<int64_t>({2, 3, 7}), 3, f.array<int64_t>({3}), 1, f.array<int64_t>({2}), 1,
+             nullptr, 0, nullptr, 0, 0, f.slot<mill_tensor>(), f.err()).null({9, 11});
+  MILL_ENTRY(mill_avg_pool, f.exec(), f.tensor({2, 3, 7}), f.array<int64_t>({3}), 1,
+             f.array<int64_t>({2}), 1, nullptr, 0, nullptr, 0, 0, 0, f.slot<mill_tensor>(),
+             f.err()).null({6, 8});
+  MILL_ENTRY(mill_avg_pool_backward, f.recording_exec(), f.watched(f.tensor({2, 3, 3})),
+             f.array<int64_t>({2, 3, 7}), 3, f.array<int64_t>({3}), 1, f.array<int64_t>({2}), 1,
+             nullptr, 0, nullptr, 0, 0, 0, f.slot<mill_tensor>(), f.err()).null({8, 10});
   for (size_t k = first; k < to.size(); ++k) to[k].op = true;
 }
 

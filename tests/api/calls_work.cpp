@@ -112,6 +112,18 @@ mill_optimizer* clipping(Fixture& f) {
   return optimizer;
 }
 
+mill_optimizer* sgd(Fixture& f) {
+  mill_optimizer* out = nullptr;
+  mill_optimizer_create_sgd(f.exec(), f.built_group(), 0.1, 0.9, 0.0, 0, &out, nullptr);
+  return f.own(out);
+}
+
+mill_optimizer* averaging(Fixture& f) {
+  mill_optimizer* optimizer = f.made<mill_optimizer>();
+  mill_optimizer_set_ema(optimizer, f.exec(), 0.9, 0, nullptr);
+  return optimizer;
+}
+
 mill_optimizer* scaling(Fixture& f) {
   mill_optimizer* optimizer = f.made<mill_optimizer>();
   mill_optimizer_set_loss_scale(optimizer, f.exec(), 65536, 2, 0.5, 2000, nullptr);
@@ -174,10 +186,28 @@ void add_group(Entries& to) {
              f.slot<mill_optimizer>(), f.err());
   MILL_ENTRY(mill_optimizer_create_adamw, f.exec(), f.built_group(), 0.1, 0.9, 0.999, 1e-8, 0.01,
              f.slot<mill_optimizer>(), f.err());
+  MILL_ENTRY(mill_optimizer_create_adam, f.exec(), f.built_group(), 0.1, 0.9, 0.999, 1e-8, 0.01,
+             MILL_ADAM_AMSGRAD, f.slot<mill_optimizer>(), f.err());
+  MILL_ENTRY(mill_optimizer_create_rmsprop, f.exec(), f.built_group(), 0.1, 0.99, 1e-8, 0.9, 0.01,
+             1, f.slot<mill_optimizer>(), f.err());
+  MILL_ENTRY(mill_optimizer_create_adagrad, f.exec(), f.built_group(), 0.1, 0.0, 0.1, 1e-10, 0.01,
+             f.slot<mill_optimizer>(), f.err());
+  MILL_ENTRY(mill_optimizer_create_lion, f.exec(), f.built_group(), 0.1, 0.9, 0.99, 0.01,
+             f.slot<mill_optimizer>(), f.err());
   MILL_ENTRY(mill_optimizer_step, clipping(f), f.exec(), f.err());
   MILL_ENTRY(mill_optimizer_set_rate, f.made<mill_optimizer>(), f.exec(), 0.2, f.err());
   MILL_ENTRY(mill_optimizer_set_schedule, f.made<mill_optimizer>(), MILL_SCHEDULE_COSINE, 2, 10,
              0.1, f.err());
+  MILL_ENTRY(mill_optimizer_set_schedule_shape, f.made<mill_optimizer>(), MILL_SCHEDULE_STEPS, 2, 0,
+             0.0, 0.1, 5, 0.5, f.err());
+  MILL_ENTRY(mill_optimizer_set_dampening, sgd(f), 0.1, f.err());
+  MILL_ENTRY(mill_optimizer_set_param_options, f.made<mill_optimizer>(), f.exec(), 0, 0.5, 0.0,
+             f.err());
+  MILL_ENTRY(mill_optimizer_set_gradient_scale, f.made<mill_optimizer>(), 0.5, f.err());
+  MILL_ENTRY(mill_optimizer_set_clip_value, f.made<mill_optimizer>(), 1.0, f.err());
+  MILL_ENTRY(mill_optimizer_set_ema, f.made<mill_optimizer>(), f.exec(), 0.9, 1, f.err());
+  MILL_ENTRY(mill_optimizer_ema, averaging(f), 0, f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_optimizer_swap_ema, averaging(f), f.exec(), f.err());
   MILL_ENTRY(mill_optimizer_set_clip_norm, f.made<mill_optimizer>(), 1.0, f.err());
   MILL_ENTRY(mill_optimizer_set_loss_scale, f.made<mill_optimizer>(), f.exec(), 65536.0, 2.0, 0.5,
              2000, f.err());

@@ -15,7 +15,9 @@ inline std::string gradcheck_obstacle(const mill_cases::Case& c, Layout layout) 
   if (c.op->number == MILL_OP_CAST && c.attrs[0].i != MILL_F64) return "the result is not f64";
   // Of n > 2 equal values each gets 1/n of the gradient; central differences see 1/2 for any n.
   const bool repeats = layout == Layout::broadcast || layout == Layout::mixed;
-  if (c.op->number == MILL_OP_MAX && repeats && c.sample == 2) return "more than two equal values";
+  const bool extreme = c.op->number == MILL_OP_MAX || c.op->number == MILL_OP_MIN;
+  if (extreme && repeats && c.sample == 2) return "more than two equal values";
+  if (c.op->number == MILL_OP_MAX_POOL && repeats) return "equal values in a window";
   return "";
 }
 

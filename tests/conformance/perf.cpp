@@ -181,6 +181,18 @@ int print_performance() {
   print_row(w, "sgd_step", {MILL_OP_SGD_STEP, {x, x, x, scalar, absent}, {real(0, 0.9)}, 2, 6 * n});
   print_row(w, "adamw_step",
             {MILL_OP_ADAMW_STEP, {x, x, x, x, scalar, count, absent}, {}, 3, 14 * n});
+  print_row(
+      w, "adam_step",
+      {MILL_OP_ADAM_STEP, {x, x, x, x, absent, scalar, count, absent, absent}, {}, 5, 16 * n});
+  print_row(w, "rmsprop_step",
+            {MILL_OP_RMSPROP_STEP, {x, x, x, x, x, scalar, absent, absent}, {}, 5, 16 * n});
+  print_row(w, "adagrad_step",
+            {MILL_OP_ADAGRAD_STEP, {x, x, x, scalar, count, absent, absent}, {}, 3, 9 * n});
+  print_row(w, "lion_step", {MILL_OP_LION_STEP, {x, x, x, scalar, absent, absent}, {}, 3, 11 * n});
+  print_row(w, "momentum_step",
+            {MILL_OP_MOMENTUM_STEP, {x, x, x, scalar, count, absent, absent}, {}, 3, 9 * n});
+  print_row(w, "clamp_gradient", {MILL_OP_CLAMP_GRADIENT, {x, absent}, {real(0, 0.5)}, 1, 2 * n});
+  print_row(w, "average_step", {MILL_OP_AVERAGE_STEP, {x, x, count, absent}, {}, 1, 3 * n});
   print_row(w, "squared_norm", {MILL_OP_SQUARED_NORM, {x}, {}, 1, 2 * n});
   return 0;
 }

@@ -173,6 +173,8 @@ bool sizes_in_attributes(int32_t op) {
     case MILL_OP_RESHAPE:
     case MILL_OP_EXPAND:
     case MILL_OP_SLICE_BACKWARD:
+    case MILL_OP_MAX_POOL_BACKWARD:
+    case MILL_OP_AVG_POOL_BACKWARD:
     case MILL_OP_SUM_TO:
     case MILL_OP_EMBEDDING_BACKWARD: return true;
     default: return false;

@@ -221,6 +221,19 @@ TEST_P(Specials, ReductionsSeeNanAndInfinityAtEveryPosition) {
     }
   }
   EXPECT_EQ(unary(MILL_OP_MAX, {-kInf, -kInf})[0], -kInf);
+  for (const size_t n : {1u, 5u, 8u, 33u, 200u}) {
+    std::vector<double> x(n, 1.5);
+    x[n / 2] = -2;
+    EXPECT_EQ(unary(MILL_OP_MIN, x)[0], -2) << n;
+    x[n - 1] = kNan;
+    EXPECT_TRUE(std::isnan(unary(MILL_OP_MIN, x)[0])) << n;
+    if (n == 1) continue;
+    x[0] = -kInf;
+    EXPECT_TRUE(std::isnan(unary(MILL_OP_MIN, x)[0])) << n;
+  }
+  EXPECT_EQ(unary(MILL_OP_MIN, {kInf, kInf})[0], kInf);
+  EXPECT_EQ(unary(MILL_OP_PROD, {0, -2, 3})[0], 0);
+  EXPECT_TRUE(std::isnan(unary(MILL_OP_PROD, {0, kInf, 3})[0]));
   EXPECT_EQ(unary(MILL_OP_ARGMAX, {-kInf, -kInf})[0], 0);
 }
 

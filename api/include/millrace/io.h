@@ -112,7 +112,8 @@ MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
 /* Saves everything a training run needs to go on bit for bit, as a safetensors file that other
  * programs can read:
  *   param.<name>          each parameter of the group
- *   optim.<name>.<state>  each state of the optimizer (m, v, velocity, master) of each parameter
+ *   optim.<name>.<state>  each state of the optimizer (m, v, v_max, velocity, square, mean, sum,
+ *                         master, ema) of each parameter
  *   optim.step            i64, the steps taken
  *   optim.scale           the loss scale, and optim.streak, i64, the good steps since it changed,
  *                         where the optimizer scales the loss
@@ -120,8 +121,8 @@ MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
  *   loader                u64 {seed, epoch, batch, rows of the dataset, batch size}
  * and "format" = "millrace-checkpoint-1" in the metadata. optimizer, generator and loader may be
  * NULL: their keys are then left out. Blocks for the values and the file.
- * Errors: MILL_E_STATE (the group is not built), MILL_E_DEVICE (a part of another context).
- * Since: 1 */
+ * Errors: MILL_E_STATE (the group is not built, the optimizer's averages are swapped in),
+ * MILL_E_DEVICE (a part of another context). Since: 1 */
 MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
     mill_checkpoint_save(mill_exec* exec, const char* path, uint64_t path_len, mill_group* group,
                          mill_optimizer* optimizer, mill_generator* generator, mill_loader* loader,
@@ -132,7 +133,8 @@ MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
  * and dims are checked before anything is changed. Blocks for the file.
  * Errors: MILL_E_FORMAT (no checkpoint, or a key missing: names it), MILL_E_SHAPE, MILL_E_DTYPE (a
  * parameter differs: names both), MILL_E_ARG (the loader's dataset or batch size differs: names
- * both), MILL_E_STATE (the group is not built), MILL_E_DEVICE. Since: 1 */
+ * both), MILL_E_STATE (the group is not built, averages are swapped in), MILL_E_DEVICE.
+ * Since: 1 */
 MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
     mill_checkpoint_load(mill_exec* exec, const char* path, uint64_t path_len, mill_group* group,
                          mill_optimizer* optimizer, mill_generator* generator, mill_loader* loader,

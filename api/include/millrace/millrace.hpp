@@ -605,32 +605,69 @@ class Optimizer
                                        nesterov ? 1u : 0u, out, e);
     }));
   }
-  void step(const Exec& exec) {
-    detail::check([&](mill_error* e) { return mill_optimizer_step(get(), exec.get(), e); });
+  // flags: bits of mill_adam_flags.
+  static Optimizer adam(const Exec& exec, const Group& group, double rate, double beta1 = 0.9,
+                        double beta2 = 0.999, double eps = 1e-8, double weight_decay = 0,
+                        uint64_t flags = 0) {
+    return adopt(detail::made<mill_optimizer>([&](mill_optimizer** out, mill_error* e) {
+      return mill_optimizer_create_adam(exec.get(), group.get(), rate, beta1, beta2, eps,
+                                        weight_decay, flags, out, e);
+    }));
   }
-  void set_rate(const Exec& exec, double rate) {
-    detail::check(
-        [&](mill_error* e) { return mill_optimizer_set_rate(get(), exec.get(), rate, e); });
+  static Optimizer rmsprop(const Exec& exec, const Group& group, double rate, double alpha = 0.99,
+                           double eps = 1e-8, double momentum = 0, double weight_decay = 0,
+                           bool centered = false) {
+    return adopt(detail::made<mill_optimizer>([&](mill_optimizer** out, mill_error* e) {
+      return mill_optimizer_create_rmsprop(exec.get(), group.get(), rate, alpha, eps, momentum,
+                                           weight_decay, centered ? 1u : 0u, out, e);
+    }));
   }
+  static Optimizer adagrad(const Exec& exec, const Group& group, double rate, double rate_decay = 0,
+                           double initial = 0, double eps = 1e-10, double weight_decay = 0) {
+    return adopt(detail::made<mill_optimizer>([&](mill_optimizer** out, mill_error* e) {
+      return mill_optimizer_create_adagrad(exec.get(), group.get(), rate, rate_decay, initial, eps,
+                                           weight_decay, out, e);
+    }));
+  }
+  static Optimizer lion(const Exec& exec, const Group& group, double rate, double beta1 = 0.9,
+                        double beta2 = 0.99, double weight_decay = 0) {
+    return adopt(detail::made<mill_optimizer>([&](mill_optimizer** out, mill_error* e) {
+      return mill_optimizer_create_lion(exec.get(), group.get(), rate, beta1, beta2, weight_decay,
+                                        out, e);
+    }));
+  }
+  void step(const Exec& exec) { set<mill_optimizer_step>(exec.get()); }
+  void set_rate(const Exec& exec, double rate) { set<mill_optimizer_set_rate>(exec.get(), rate); }
   void set_cosine(int64_t warmup, int64_t total, double floor = 0) {
-    detail::check([&](mill_error* e) {
-      return mill_optimizer_set_schedule(get(), MILL_SCHEDULE_COSINE, warmup, total, floor, e);
-    });
+    set<mill_optimizer_set_schedule>(MILL_SCHEDULE_COSINE, warmup, total, floor);
   }
   void set_constant(int64_t warmup = 0) {
-    detail::check([&](mill_error* e) {
-      return mill_optimizer_set_schedule(get(), MILL_SCHEDULE_CONSTANT, warmup, 0, 0, e);
-    });
+    set<mill_optimizer_set_schedule>(MILL_SCHEDULE_CONSTANT, warmup, 0, 0);
   }
-  void set_clip_norm(double max_norm) {
-    detail::check([&](mill_error* e) { return mill_optimizer_set_clip_norm(get(), max_norm, e); });
+  void set_schedule(int32_t shape, int64_t warmup, int64_t total = 0, double floor = 0,
+                    double start = 0, int64_t period = 1, double factor = 1) {
+    set<mill_optimizer_set_schedule_shape>(shape, warmup, total, floor, start, period, factor);
+  }
+  void set_dampening(double dampening) { set<mill_optimizer_set_dampening>(dampening); }
+  void set_param_options(const Exec& exec, uint32_t index, double rate_factor,
+                         double weight_decay) {
+    set<mill_optimizer_set_param_options>(exec.get(), index, rate_factor, weight_decay);
+  }
+  void set_gradient_scale(double scale) { set<mill_optimizer_set_gradient_scale>(scale); }
+  void set_clip_value(double limit) { set<mill_optimizer_set_clip_value>(limit); }
+  void set_clip_norm(double max_norm) { set<mill_optimizer_set_clip_norm>(max_norm); }
+  void set_ema(const Exec& exec, double decay, bool warm_up = false) {
+    set<mill_optimizer_set_ema>(exec.get(), decay, warm_up ? 1u : 0u);
+  }
+  void swap_ema(const Exec& exec) { set<mill_optimizer_swap_ema>(exec.get()); }
+  Tensor ema(uint32_t index) const {
+    return Tensor::adopt(detail::made<mill_tensor>([&](mill_tensor** out, mill_error* e) {
+      return mill_optimizer_ema(get(), index, out, e);
+    }));
   }
   void set_loss_scale(const Exec& exec, double initial = 65536, double growth = 2,
                       double backoff = 0.5, int64_t interval = 2000) {
-    detail::check([&](mill_error* e) {
-      return mill_optimizer_set_loss_scale(get(), exec.get(), initial, growth, backoff, interval,
-                                           e);
-    });
+    set<mill_optimizer_set_loss_scale>(exec.get(), initial, growth, backoff, interval);
   }
   Tensor loss_scale() const {
     return Tensor::adopt(detail::made<mill_tensor>([&](mill_tensor** out, mill_error* e) {
@@ -641,6 +678,12 @@ class Optimizer
     int64_t n = 0;
     detail::check([&](mill_error* e) { return mill_optimizer_steps(get(), &n, e); });
     return n;
+  }
+
+ private:
+  template <auto kFunction, class... A>
+  void set(A... values) {
+    detail::check([&](mill_error* e) { return kFunction(get(), values..., e); });
   }
 };
 

@@ -62,8 +62,19 @@ enum mill_scatter_reductions {
 /* What a loss does with the losses of the single labels. */
 enum mill_reductions { MILL_REDUCE_MEAN = 0, MILL_REDUCE_SUM = 1, MILL_REDUCE_NONE = 2 };
 
-/* The shape of a learning rate schedule after its warm-up. */
-enum mill_schedule_shapes { MILL_SCHEDULE_CONSTANT = 0, MILL_SCHEDULE_COSINE = 1 };
+/* The shape of a learning rate schedule after its warm-up: mill_optimizer_set_schedule_shape has the
+ * formulas. */
+enum mill_schedule_shapes {
+  MILL_SCHEDULE_CONSTANT = 0,
+  MILL_SCHEDULE_COSINE = 1,
+  MILL_SCHEDULE_LINEAR = 2,
+  MILL_SCHEDULE_RESTARTS = 3,
+  MILL_SCHEDULE_STEPS = 4,
+  MILL_SCHEDULE_EXPONENTIAL = 5,
+  MILL_SCHEDULE_POLYNOMIAL = 6,
+  MILL_SCHEDULE_ONE_CYCLE = 7,
+  MILL_SCHEDULE_INVERSE_ROOT = 8
+};
 
 /* clang-format off */
 /* ---- create ---------------------------------------------------------------------------------- */
@@ -407,6 +418,22 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_argmax(mill_exec* exec, mill_t
                                                          int64_t axis, mill_bool keepdim,
                                                          mill_tensor** out, mill_error* err);
 
+/* Smallest value over `axes` (all when empty), NaN if any is; equal values share the gradient.
+ * No elements: MILL_E_SHAPE.
+ * Dtypes: x numeric; out as x. Usual: axes none, keepdim false.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_min(
+    mill_exec* exec, mill_tensor* x, const int64_t* axes, uint32_t n_axes, mill_bool keepdim,
+    mill_tensor** out, mill_error* err);
+
+/* Product over `axes` (all when empty), 1 of no elements; integers wrap. Zeros have their exact
+ * gradient; the second one is that of other values only.
+ * Dtypes: x numeric; out as x. Usual: axes none, keepdim false.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_prod(
+    mill_exec* exec, mill_tensor* x, const int64_t* axes, uint32_t n_axes, mill_bool keepdim,
+    mill_tensor** out, mill_error* err);
+
 /* ---- matmul ---------------------------------------------------------------------------------- */
 
 /* Matrix product over the last two axes, leading axes broadcast; a vector is a row on the left,
@@ -619,6 +646,116 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_scaler_update(
     mill_tensor* step, double growth, double backoff, int64_t interval, double max_norm,
     mill_tensor** out_factor, mill_tensor** out_norm, mill_tensor** out_scale,
     mill_tensor** out_streak, mill_tensor** out_step, mill_error* err);
+
+/* ---- update ---------------------------------------------------------------------------------- */
+
+/* Adam (Kingma and Ba, 2015) as PyTorch computes it: g = grad * clip + weight_decay * param, or,
+ * if decoupled, weight_decay as adamw_step applies it; with v_max the largest v so far is
+ * divided by (AMSGrad: Reddi et al., 2018). With master, weights in f32 (f64 for f64), param
+ * becomes master's new value, rounded, and its old value does not matter. rate, step (1 at the
+ * first update) and clip are read from device memory; a negative clip leaves everything as it
+ * is.
+ * Dtypes: param float, grad same as param, m stat, v stat, v_max stat, rate stat, step i64, clip
+ * stat, master stat; out_param as param, out_m stat, out_v stat, out_v_max stat, out_master
+ * stat. May be NULL: v_max, clip, master. Usual: beta1 0.9, beta2 0.999, eps 1e-8, weight_decay
+ * 0, decoupled false. May share memory: out_param with param, out_m with m, out_v with v,
+ * out_v_max with v_max, out_master with master.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_adam_step(
+    mill_exec* exec, mill_tensor* param, mill_tensor* grad, mill_tensor* m, mill_tensor* v,
+    mill_tensor* v_max, mill_tensor* rate, mill_tensor* step, mill_tensor* clip,
+    mill_tensor* master, double beta1, double beta2, double eps, double weight_decay,
+    mill_bool decoupled, mill_tensor** out_param, mill_tensor** out_m, mill_tensor** out_v,
+    mill_tensor** out_v_max, mill_tensor** out_master, mill_error* err);
+
+/* PyTorch's RMSprop: g = grad * clip + weight_decay * param; square = alpha * square + (1 -
+ * alpha) * g^2; with mean (centered: Graves, 2013) mean = alpha * mean + (1 - alpha) * g, which
+ * is squared and taken off square, never below 0, before the root; d = g / (sqrt(square) + eps);
+ * with velocity d = velocity = momentum * velocity + d; param -= rate * d. master, rate and clip
+ * as for adam_step.
+ * Dtypes: param float, grad same as param, square stat, mean stat, velocity stat, rate stat,
+ * clip stat, master stat; out_param as param, out_square stat, out_mean stat, out_velocity stat,
+ * out_master stat. May be NULL: mean, velocity, clip, master. Usual: alpha 0.99, eps 1e-8,
+ * momentum 0, weight_decay 0. May share memory: out_param with param, out_square with square,
+ * out_mean with mean, out_velocity with velocity, out_master with master.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_rmsprop_step(
+    mill_exec* exec, mill_tensor* param, mill_tensor* grad, mill_tensor* square, mill_tensor* mean,
+    mill_tensor* velocity, mill_tensor* rate, mill_tensor* clip, mill_tensor* master, double alpha,
+    double eps, double momentum, double weight_decay, mill_tensor** out_param,
+    mill_tensor** out_square, mill_tensor** out_mean, mill_tensor** out_velocity,
+    mill_tensor** out_master, mill_error* err);
+
+/* Adagrad (Duchi et al., 2011) as PyTorch computes it: g = grad * clip + weight_decay * param;
+ * sum += g^2; param -= rate / (1 + (step - 1) * rate_decay) * g / (sqrt(sum) + eps). master,
+ * rate, step and clip as for adam_step.
+ * Dtypes: param float, grad same as param, sum stat, rate stat, step i64, clip stat, master
+ * stat; out_param as param, out_sum stat, out_master stat. May be NULL: clip, master. Usual:
+ * rate_decay 0, eps 1e-10, weight_decay 0. May share memory: out_param with param, out_sum with
+ * sum, out_master with master.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_adagrad_step(
+    mill_exec* exec, mill_tensor* param, mill_tensor* grad, mill_tensor* sum, mill_tensor* rate,
+    mill_tensor* step, mill_tensor* clip, mill_tensor* master, double rate_decay, double eps,
+    double weight_decay, mill_tensor** out_param, mill_tensor** out_sum, mill_tensor** out_master,
+    mill_error* err);
+
+/* Lion (Chen et al., 2023): g = grad * clip; param -= rate * (sign(beta1 * m + (1 - beta1) * g)
+ * + weight_decay * param); m = beta2 * m + (1 - beta2) * g. The sign of 0 is 0. master, rate and
+ * clip as for adam_step.
+ * Dtypes: param float, grad same as param, m stat, rate stat, clip stat, master stat; out_param
+ * as param, out_m stat, out_master stat. May be NULL: clip, master. Usual: beta1 0.9, beta2
+ * 0.99, weight_decay 0. May share memory: out_param with param, out_m with m, out_master with
+ * master.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_lion_step(
+    mill_exec* exec, mill_tensor* param, mill_tensor* grad, mill_tensor* m, mill_tensor* rate,
+    mill_tensor* clip, mill_tensor* master, double beta1, double beta2, double weight_decay,
+    mill_tensor** out_param, mill_tensor** out_m, mill_tensor** out_master, mill_error* err);
+
+/* sgd_step with dampening, as PyTorch's SGD: g = grad * clip + weight_decay * param; velocity =
+ * g at step 1 and momentum * velocity + (1 - dampening) * g later; param -= rate * (g + momentum
+ * * velocity if nesterov, else velocity). master, rate, step and clip as for adam_step.
+ * Dtypes: param float, grad same as param, velocity stat, rate stat, step i64, clip stat, master
+ * stat; out_param as param, out_velocity stat, out_master stat. May be NULL: clip, master.
+ * Usual: momentum 0.9, dampening 0, weight_decay 0, nesterov false. May share memory: out_param
+ * with param, out_velocity with velocity, out_master with master.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_momentum_step(
+    mill_exec* exec, mill_tensor* param, mill_tensor* grad, mill_tensor* velocity,
+    mill_tensor* rate, mill_tensor* step, mill_tensor* clip, mill_tensor* master, double momentum,
+    double dampening, double weight_decay, mill_bool nesterov, mill_tensor** out_param,
+    mill_tensor** out_velocity, mill_tensor** out_master, mill_error* err);
+
+/* grad with every element brought into [-limit * scale, limit * scale], as
+ * torch.nn.utils.clip_grad_value_; scale is 1 where absent. NaN stays NaN, and with scale
+ * infinity stays infinite, so that scaler_update sees it.
+ * Dtypes: grad float, scale stat; out as grad. May be NULL: scale. May share memory: out with
+ * grad.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_clamp_gradient(
+    mill_exec* exec, mill_tensor* grad, mill_tensor* scale, double limit, mill_tensor** out,
+    mill_error* err);
+
+/* Exponential moving average: average = d * average + (1 - d) * param with d = decay, and with
+ * warm_up at most (1 + step) / (10 + step), as tf.train.ExponentialMovingAverage with
+ * num_updates. A negative clip leaves it as it is.
+ * Dtypes: param float, average stat, step i64, clip stat; out stat. May be NULL: clip. Usual:
+ * decay 0.999, warm_up false. May share memory: out with average.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_average_step(
+    mill_exec* exec, mill_tensor* param, mill_tensor* average, mill_tensor* step, mill_tensor* clip,
+    double decay, mill_bool warm_up, mill_tensor** out, mill_error* err);
+
+/* Learning rate for `step` (1 at the first update), one of mill_schedule_shapes: base times what
+ * mill_optimizer_set_schedule_shape says.
+ * Dtypes: step i64, base stat; out as base. Usual: shape 0, warmup 0, total 0, floor 0, start 0,
+ * period 1, factor 1.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_rate_schedule(
+    mill_exec* exec, mill_tensor* step, mill_tensor* base, int64_t shape, int64_t warmup,
+    int64_t total, double floor, double start, int64_t period, double factor, mill_tensor** out,
+    mill_error* err);
 
 /* ---- elementary ------------------------------------------------------------------------------ */
 
@@ -870,6 +1007,55 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_attention_backward(
     mill_tensor* lengths, mill_bool causal, int64_t offset, double scale, mill_bool bias_gradient,
     mill_tensor** out_dq, mill_tensor** out_dk, mill_tensor** out_dv, mill_tensor** out_dscores,
     mill_error* err);
+
+/* ---- pool ------------------------------------------------------------------------------------ */
+
+/* The largest of each window of x [batch, channels, 1 to 3 spatial axes], and which it was:
+ * index is its place in the row-major order of x's spatial axes, the first of equals. kernel,
+ * stride (none: the kernel's size) and dilation (none: 1) hold a value per spatial axis; padding
+ * (none: 0) one, or all before and then all behind. ceil_mode adds a last window that starts
+ * inside x or its padding before but reaches beyond. A window that lies in the padding alone is
+ * refused. The result has the order of x's strides. NaN wins.
+ * Dtypes: x float; out as x, out_index i64. Usual: stride none, padding none, dilation none,
+ * ceil_mode false.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_max_pool(
+    mill_exec* exec, mill_tensor* x, const int64_t* kernel, uint32_t n_kernel,
+    const int64_t* stride, uint32_t n_stride, const int64_t* padding, uint32_t n_padding,
+    const int64_t* dilation, uint32_t n_dilation, mill_bool ceil_mode, mill_tensor** out,
+    mill_tensor** out_index, mill_error* err);
+
+/* Gradient of max_pool by x of `dims`: sums of g by index over the windows. An index outside its
+ * own window counts for nothing.
+ * Dtypes: g float, index i64; out as g. Usual: stride none, padding none, dilation none,
+ * ceil_mode false.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_max_pool_backward(
+    mill_exec* exec, mill_tensor* g, mill_tensor* index, const int64_t* dims, uint32_t n_dims,
+    const int64_t* kernel, uint32_t n_kernel, const int64_t* stride, uint32_t n_stride,
+    const int64_t* padding, uint32_t n_padding, const int64_t* dilation, uint32_t n_dilation,
+    mill_bool ceil_mode, mill_tensor** out, mill_error* err);
+
+/* Means of windows as max_pool takes them: over what lies in x, or with count_padding in x and
+ * its padding, whose values are 0.
+ * Dtypes: x float; out as x. Usual: stride none, padding none, dilation none, ceil_mode false,
+ * count_padding false.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_avg_pool(
+    mill_exec* exec, mill_tensor* x, const int64_t* kernel, uint32_t n_kernel,
+    const int64_t* stride, uint32_t n_stride, const int64_t* padding, uint32_t n_padding,
+    const int64_t* dilation, uint32_t n_dilation, mill_bool ceil_mode, mill_bool count_padding,
+    mill_tensor** out, mill_error* err);
+
+/* Gradient of avg_pool by x of `dims`.
+ * Dtypes: g float; out as g. Usual: stride none, padding none, dilation none, ceil_mode false,
+ * count_padding false.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_avg_pool_backward(
+    mill_exec* exec, mill_tensor* g, const int64_t* dims, uint32_t n_dims, const int64_t* kernel,
+    uint32_t n_kernel, const int64_t* stride, uint32_t n_stride, const int64_t* padding,
+    uint32_t n_padding, const int64_t* dilation, uint32_t n_dilation, mill_bool ceil_mode,
+    mill_bool count_padding, mill_tensor** out, mill_error* err);
 
 /* clang-format on */
 

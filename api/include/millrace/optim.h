@@ -1,6 +1,10 @@
-/* Millrace: parameter groups, optimizers, clipping and schedules. A group keeps all its parameters,
- * their gradients and the optimizer's state in flat buffers, so that an update is one pass over
- * memory. */
+/* Millrace: parameter groups, optimizers, clipping, schedules and averages of the parameters. A
+ * group keeps all its parameters, their gradients and the optimizer's state in flat buffers, so
+ * that an update is one pass over memory.
+ *
+ * Several backwards before a step add up their gradients. For the gradient of their mean, tell the
+ * optimizer how many there are (mill_optimizer_set_gradient_scale with 1 / n), or hand 1 / n to
+ * mill_tape_backward as seed. To maximise, negate the loss. */
 #ifndef MILL_OPTIM_H
 #define MILL_OPTIM_H
 
@@ -106,6 +110,55 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_optimizer_create_adamw(mill_exec* exec, mill_group* group, double rate, double beta1,
                                 double beta2, double eps, double weight_decay,
                                 mill_optimizer** out_optimizer, mill_error* err);
+
+/* What mill_optimizer_create_adam may be asked for. */
+enum mill_adam_flags {
+  MILL_ADAM_AMSGRAD = 1,  /* divide by the largest v so far: Reddi et al., 2018 */
+  MILL_ADAM_DECOUPLED = 2 /* weight decay as AdamW's, not added to the gradient */
+};
+
+/* Adam (Kingma and Ba, 2015) as PyTorch's, weight decay added to the gradient: see adam_step in
+ * docs/ops.md. State: m and v, v_max with MILL_ADAM_AMSGRAD, and master as for SGD. flags are bits
+ * of mill_adam_flags. Without flags and decay it is AdamW without decay.
+ * Errors: MILL_E_ARG (NaN or negative rate, betas outside [0, 1), eps not positive, negative decay,
+ * an unknown flag), and as mill_optimizer_create_sgd. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_optimizer_create_adam(mill_exec* exec, mill_group* group, double rate, double beta1,
+                               double beta2, double eps, double weight_decay, uint64_t flags,
+                               mill_optimizer** out_optimizer, mill_error* err);
+
+/* RMSprop (Tieleman and Hinton, 2012; centered: Graves, 2013) as PyTorch's: see rmsprop_step in
+ * docs/ops.md. State: square, mean if centered, velocity if momentum > 0, and master as for SGD.
+ * Usual: rate 0.01, alpha 0.99, eps 1e-8. Unlike PyTorch's, a centered variance that rounding makes
+ * negative counts as 0.
+ * Errors: MILL_E_ARG (NaN or negative rate, alpha or momentum outside [0, 1), eps not positive,
+ * negative decay), and as mill_optimizer_create_sgd. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_optimizer_create_rmsprop(mill_exec* exec, mill_group* group, double rate, double alpha,
+                                  double eps, double momentum, double weight_decay,
+                                  mill_bool centered, mill_optimizer** out_optimizer,
+                                  mill_error* err);
+
+/* Adagrad (Duchi et al., 2011) as PyTorch's: see adagrad_step in docs/ops.md. State: sum, which
+ * begins as `initial` everywhere, and master as for SGD. Step t divides the rate by
+ * 1 + (t - 1) * rate_decay. Usual: rate 0.01, rate_decay 0, initial 0, eps 1e-10.
+ * Errors: MILL_E_ARG (NaN or negative rate, rate_decay, initial or decay, eps not positive), and as
+ * mill_optimizer_create_sgd. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_optimizer_create_adagrad(mill_exec* exec, mill_group* group, double rate,
+                                  double rate_decay, double initial, double eps,
+                                  double weight_decay, mill_optimizer** out_optimizer,
+                                  mill_error* err);
+
+/* Lion (Chen et al., 2023): see lion_step in docs/ops.md. State: m, and master as for SGD. Usual:
+ * a third to a tenth of AdamW's rate with as many times its decay, beta1 0.9, beta2 0.99.
+ * Errors: MILL_E_ARG (NaN or negative rate, betas outside [0, 1), negative decay), and as
+ * mill_optimizer_create_sgd. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_optimizer_create_lion(mill_exec* exec, mill_group* group, double rate, double beta1,
+                               double beta2, double weight_decay, mill_optimizer** out_optimizer,
+                               mill_error* err);
+
 /* Since: 1 */
 MILL_API MILL_SINCE(1) void mill_optimizer_retain(mill_optimizer* optimizer);
 /* Since: 1 */
@@ -113,8 +166,9 @@ MILL_API MILL_SINCE(1) void mill_optimizer_release(mill_optimizer* optimizer);
 
 /* Updates every parameter that has a fresh gradient, in one fused pass; one without is skipped (no
  * decay, no moments). Learning rate, step and clip factor are read from device memory. Afterwards
- * no gradient is fresh. Errors: MILL_E_ARG, MILL_E_BUSY (exec, or the group is in a backward),
- * MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_MEMORY; nothing was updated then. When the device itself
+ * no gradient is fresh. Errors: MILL_E_ARG, MILL_E_STATE (the averages are swapped in), MILL_E_BUSY
+ * (exec, or the group is in a backward), MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_MEMORY; nothing
+ * was updated then. When the device itself
  * fails in the middle (MILL_E_DEVICE_LOST, MILL_E_INTERNAL), some parameters are updated and others
  * are not, no gradient is fresh, and a checkpoint is the way back. Since: 1 */
 MILL_API MILL_SINCE(1) mill_status
@@ -133,6 +187,68 @@ MILL_API MILL_SINCE(1) mill_status
 MILL_API MILL_SINCE(1) mill_status
     mill_optimizer_set_schedule(mill_optimizer* optimizer, int32_t shape, int64_t warmup,
                                 int64_t total, double floor, mill_error* err);
+
+/* As mill_optimizer_set_schedule, with every shape. The rate of step t (1 at the first update) is
+ * the base rate times
+ *   while t <= warmup  start + (1 - start) * t / warmup, and afterwards, with n = t - warmup,
+ *                      p = min(1, n / (total - warmup)) and wave(x) = (1 + cos(pi x)) / 2,
+ *   CONSTANT           1
+ *   COSINE             floor + (1 - floor) * wave(p): Loshchilov and Hutter, 2017
+ *   LINEAR             1 - (1 - floor) * p
+ *   RESTARTS           floor + (1 - floor) * wave(position in the cycle), where the first cycle
+ *                      takes `period` steps and each later one `factor` times as many as the one
+ *                      before (a whole number): SGDR, Loshchilov and Hutter, 2017
+ *   STEPS              factor ^ (n / period rounded down), and at least floor
+ *   EXPONENTIAL        factor ^ (n / period), and at least floor
+ *   POLYNOMIAL         floor + (1 - floor) * (1 - p) ^ factor
+ *   ONE_CYCLE          as COSINE, but up to step warmup, too, a wave: from `start` at step 1 to 1.
+ *                      PyTorch's OneCycleLR with pct_start = warmup / total, div_factor = 1 / start
+ *                      and final_div_factor = start / floor: Smith and Topin, 2018
+ *   INVERSE_ROOT       sqrt(max(warmup, 1) / t), and at least floor: Vaswani et al., 2017
+ * What a shape does not use may have any allowed value (total 0, floor 0, start 0, period 1, factor
+ * 1). The device computes it from its step count, so that a captured step can be replayed. Errors:
+ * MILL_E_ARG (shape, negative counts, total <= warmup where the shape has an end, floor or start
+ * outside [0, 1], period below 1, factor not finite and above 0 or, for RESTARTS, no whole number
+ * up to 2^31), MILL_E_BAD_HANDLE, MILL_E_BUSY (the group is in use). Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_optimizer_set_schedule_shape(mill_optimizer* optimizer, int32_t shape, int64_t warmup,
+                                      int64_t total, double floor, double start, int64_t period,
+                                      double factor, mill_error* err);
+
+/* Dampening of SGD's momentum, 0 unless set, as PyTorch's: see momentum_step in docs/ops.md. At
+ * step 1 the velocity becomes the gradient; a parameter whose first gradient comes later begins
+ * with a velocity of 0. Errors: MILL_E_ARG (outside [0, 1]), MILL_E_STATE (above 0, and the
+ * optimizer is not SGD, has no momentum or is nesterov), MILL_E_BAD_HANDLE, MILL_E_BUSY (the group
+ * is in use). Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_optimizer_set_dampening(mill_optimizer* optimizer, double dampening, mill_error* err);
+
+/* Rate and weight decay of parameter `index` of the group: its rate is the optimizer's times
+ * rate_factor (0: it does not move), its decay weight_decay in place of the optimizer's. Unless set
+ * they are 1 and what the optimizer was created with. Parameters beside one another with the same
+ * options are still updated in one pass, so add those that have no decay one after the other.
+ * Checkpoints do not hold them. Errors: MILL_E_ARG (index, NaN or negative factor or decay),
+ * MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_BUSY (exec, or the group is in use), MILL_E_MEMORY.
+ * Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_optimizer_set_param_options(mill_optimizer* optimizer, mill_exec* exec, uint32_t index,
+                                     double rate_factor, double weight_decay, mill_error* err);
+
+/* What each step multiplies all fresh gradients by before anything else, 1 unless set: 1 / n for
+ * the mean of n accumulated backwards. It multiplies them beside the loss scale, costs no pass over
+ * memory and does not change what mill_group_gradient shows. Errors: MILL_E_ARG (outside 2^-24 to
+ * 2^24), MILL_E_BAD_HANDLE, MILL_E_BUSY (the group is in use). Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_optimizer_set_gradient_scale(mill_optimizer* optimizer, double scale, mill_error* err);
+
+/* Each step first brings every element of the fresh gradients into [-limit, limit], in place and in
+ * one pass over them; 0 turns it off. The limit is for what the step uses: gradients without the
+ * loss scale and times the gradient scale. With clipping by norm, too, this comes first, and the
+ * norm is that of the clipped values. NaN stays NaN; while the loss is scaled an infinity stays,
+ * and the step is skipped. A step that is refused may have clipped. Errors: MILL_E_ARG (NaN,
+ * negative, infinite), MILL_E_BAD_HANDLE, MILL_E_BUSY (the group is in use). Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_optimizer_set_clip_value(mill_optimizer* optimizer, double limit, mill_error* err);
 
 /* Each step first scales all fresh gradients so that their joint 2-norm is at most max_norm; 0
  * turns it off. Errors: MILL_E_ARG (NaN, negative), MILL_E_BAD_HANDLE, MILL_E_BUSY (the group is in
@@ -160,10 +276,38 @@ MILL_API MILL_SINCE(1) mill_status
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_optimizer_loss_scale(mill_optimizer* optimizer, mill_tensor** out_scale, mill_error* err);
 
-/* Device-side scalars, one element each: the learning rate and the gradient norm (before clipping,
- * without the loss scale) of the last step. The norm is MILL_E_STATE while clipping and loss
- * scaling are off. Read them with mill_tensor_read_async. Errors: MILL_E_ARG, MILL_E_STATE,
- * MILL_E_BAD_HANDLE. Since: 1 */
+/* An exponential moving average of the weights: it begins as they are now, and each step ends with
+ * ema = d * ema + (1 - d) * weights for all parameters of the group, with d = decay, or, with
+ * warm_up, min(decay, (1 + t) / (10 + t)) at step t, as tf.train.ExponentialMovingAverage. A step
+ * that the loss scaler skips leaves it. State: ema, in f32 (f64 for f64 parameters), of the master
+ * weights where there are some; a checkpoint has it while it is on. decay 0 turns it off and
+ * forgets it; another decay goes on with the average there is. Errors: MILL_E_ARG (outside [0, 1)),
+ * MILL_E_STATE (the averages are swapped in), MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_BUSY (exec,
+ * or the group is in use), MILL_E_MEMORY. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_optimizer_set_ema(mill_optimizer* optimizer, mill_exec* exec, double decay,
+                           mill_bool warm_up, mill_error* err);
+
+/* The average of parameter `index`, with its dims, in f32 (f64 for f64 parameters): a view that
+ * later steps change. While the averages are swapped in it holds the weights. Errors: MILL_E_ARG,
+ * MILL_E_STATE (there are no averages), MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_optimizer_ema(mill_optimizer* optimizer, uint32_t index, mill_tensor** out_tensor,
+                       mill_error* err);
+
+/* Weights and averages change places: the group's parameters become the averages (rounded, where
+ * they have 16 bits), for evaluation. A second call brings the weights back, bit for bit. In
+ * between steps and checkpoints with this optimizer are refused with MILL_E_STATE; gradients that a
+ * backward leaves there stay for the next step (mill_group_clear_gradients forgets them). Needs the
+ * memory of the weights for its time. Errors: MILL_E_STATE (there are no averages), MILL_E_DEVICE,
+ * MILL_E_BAD_HANDLE, MILL_E_BUSY (exec, or the group is in use), MILL_E_MEMORY. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_optimizer_swap_ema(mill_optimizer* optimizer, mill_exec* exec, mill_error* err);
+
+/* Device-side scalars, one element each: the learning rate and the gradient norm (before clipping
+ * by norm, without the loss scale, times the gradient scale) of the last step. The norm is
+ * MILL_E_STATE while clipping and loss scaling are off. Read them with mill_tensor_read_async.
+ * Errors: MILL_E_ARG, MILL_E_STATE, MILL_E_BAD_HANDLE. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_optimizer_rate(mill_optimizer* optimizer, mill_tensor** out_rate, mill_error* err);
 /* Since: 1 */

@@ -1,4 +1,4 @@
-// sum, mean, max, sum_to and argmax over any axes of an input of any strides.
+// sum, mean, prod, max, min, sum_to and argmax over any axes of an input of any strides.
 //
 // The axes are sorted by stride and merged; the innermost decides which kernel runs. Few outputs of
 // many elements are cut into parts, whose number follows from the shape alone.
@@ -238,7 +238,7 @@ mill_status reduce_as(const mill_kernel_args* args, Variant variant) {
   const mill_kernel_tensor* out = args->out[0];
   if (out->numel == 0) return MILL_OK;
   if (x->numel == 0) {
-    if constexpr (!std::is_same_v<Op, sum_of<S>>) {
+    if constexpr (!std::is_same_v<Op, sum_of<S>> && !std::is_same_v<Op, prod_of<S>>) {
       if (variant == Variant::one_axis) {
         return refuse(args, MILL_E_SHAPE, "axis %d has no elements and the result has %lld",
                       static_cast<int>(args->attr[0].i), static_cast<long long>(out->numel));
@@ -296,6 +296,8 @@ constexpr KernelEntry kEntries[] = {
     {MILL_OP_SUM_TO, kNumericBits, kernel_of<sum_of, Variant::to_dims>()},
     {MILL_OP_MEAN, kFloatBits, kernel_of<sum_of, Variant::mean>()},
     {MILL_OP_MAX, kNumericBits, kernel_of<max_of, Variant::plain>()},
+    {MILL_OP_MIN, kNumericBits, kernel_of<min_of, Variant::plain>()},
+    {MILL_OP_PROD, kNumericBits, kernel_of<prod_of, Variant::plain>()},
     {MILL_OP_ARGMAX, kNumericBits, kernel_of<argmax_of, Variant::one_axis>()},
 };
 

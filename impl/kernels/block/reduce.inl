@@ -40,6 +40,34 @@ struct sum_of {
   }
 };
 
+template <class S>
+struct prod_of {
+  using Part = element_t<S>;
+  using Total = wide_t<Part>;
+  using Out = S;
+  using Parts = prod_of<Total>;
+
+  MILL_DEVICE static Part part() { return 1; }
+  MILL_DEVICE static Total total() { return 1; }
+  MILL_DEVICE static Part lift(S x, int64_t) { return static_cast<Part>(up(x)); }
+  template <class V>
+  MILL_DEVICE static V both(V a, V b) {
+    if constexpr (std::is_integral_v<V>) {
+      return static_cast<V>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+    } else {
+      return a * b;
+    }
+  }
+  MILL_DEVICE static Total widen(Part a) { return static_cast<Total>(a); }
+  MILL_DEVICE static S finish(Total a, double) {
+    if constexpr (std::is_integral_v<S>) {
+      return static_cast<S>(a);
+    } else {
+      return down<S>(static_cast<Part>(a));
+    }
+  }
+};
+
 template <class V>
 MILL_DEVICE V lowest_of() {
   if constexpr (std::is_integral_v<V>) {
@@ -61,6 +89,31 @@ struct max_of {
   MILL_DEVICE static Total total() { return lowest_of<Part>(); }
   MILL_DEVICE static Part lift(S x, int64_t) { return static_cast<Part>(up(x)); }
   MILL_DEVICE static Part both(Part a, Part b) { return b > a || b != b ? b : a; }
+  MILL_DEVICE static Total widen(Part a) { return a; }
+  MILL_DEVICE static S finish(Total a, double) { return down<S>(a); }
+};
+
+template <class V>
+MILL_DEVICE V highest_of() {
+  if constexpr (std::is_integral_v<V>) {
+    return static_cast<V>(INT64_MAX);
+  } else {
+    return -kLowest<V>;
+  }
+}
+
+// As max_of.
+template <class S>
+struct min_of {
+  using Part = element_t<S>;
+  using Total = Part;
+  using Out = S;
+  using Parts = min_of<Part>;
+
+  MILL_DEVICE static Part part() { return highest_of<Part>(); }
+  MILL_DEVICE static Total total() { return highest_of<Part>(); }
+  MILL_DEVICE static Part lift(S x, int64_t) { return static_cast<Part>(up(x)); }
+  MILL_DEVICE static Part both(Part a, Part b) { return b < a || b != b ? b : a; }
   MILL_DEVICE static Total widen(Part a) { return a; }
   MILL_DEVICE static S finish(Total a, double) { return down<S>(a); }
 };

@@ -34,9 +34,12 @@ reduction("ReduceLogSum")(lambda node, x, over: node.op("log", node.op("sum", x,
 
 @reduction("ReduceMin")
 def reduce_min(node, x, over):
-    if x.dtype.kind == "u":
-        raise NotMapped("ReduceMin: there is no min, and the negative of unsigned numbers has another order")
-    return node.op("neg", node.op("max", node.op("neg", x), **over))
+    return node.op("min", x, **over)
+
+
+@reduction("ReduceProd")
+def reduce_prod(node, x, over):
+    return node.op("prod", x, **over)
 
 
 @reduction("ReduceLogSumExp")

@@ -27,7 +27,9 @@ import cases
 import map_control  # noqa: F401  (each registers its handlers)
 import map_index  # noqa: F401
 import map_loss  # noqa: F401
+import map_optim  # noqa: F401
 import map_pointwise  # noqa: F401
+import map_pool  # noqa: F401
 import map_reduce  # noqa: F401
 import map_shape  # noqa: F401
 from graph import NotMapped, run

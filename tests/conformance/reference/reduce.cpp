@@ -58,6 +58,29 @@ void ref_max(RefCall<A>& c) {
 }
 
 template <class A>
+void ref_min(RefCall<A>& c) {
+  const Reduction r = reduction_of(c.in[0].dims, c.ints(0), c.integer(1) != 0);
+  std::vector<A>& out = c.make(0, r.out);
+  std::vector<bool> seen(out.size(), false);
+  each_position(c.in[0].dims, [&](const Dims& at, size_t i) {
+    const size_t to = broadcast_index(at, r.inner);
+    if (!seen[to] || c.in[0].v[i] < out[to]) out[to] = c.in[0].v[i];
+    seen[to] = true;
+  });
+}
+
+template <class A>
+void ref_prod(RefCall<A>& c) {
+  const Reduction r = reduction_of(c.in[0].dims, c.ints(0), c.integer(1) != 0);
+  std::vector<A>& out = c.make(0, r.out);
+  std::fill(out.begin(), out.end(), A(1));
+  each_position(c.in[0].dims, [&](const Dims& at, size_t i) {
+    const size_t to = broadcast_index(at, r.inner);
+    out[to] = out[to] * c.in[0].v[i];
+  });
+}
+
+template <class A>
 void ref_argmax(RefCall<A>& c) {
   const Dims& dims = c.in[0].dims;
   const size_t axis = axis_of(c.integer(0), dims.size());
@@ -86,6 +109,8 @@ void ref_sum_to(RefCall<A>& c) {
 MILL_INSTANTIATE_REFERENCE(sum)
 MILL_INSTANTIATE_REFERENCE(mean)
 MILL_INSTANTIATE_REFERENCE(max)
+MILL_INSTANTIATE_REFERENCE(min)
+MILL_INSTANTIATE_REFERENCE(prod)
 MILL_INSTANTIATE_REFERENCE(argmax)
 MILL_INSTANTIATE_REFERENCE(sum_to)
 
