@@ -881,6 +881,60 @@ mill_status mill_cumsum(mill_exec* exec, mill_tensor* x, int64_t axis, mill_bool
   return mill::api::invoke_op(exec, MILL_OP_CUMSUM, in, 1, attrs, 3, out_pointers, 1, err);
 }
 
+mill_status mill_conv(mill_exec* exec, mill_tensor* x, mill_tensor* weight, mill_tensor* bias,
+                      const int64_t* stride, uint32_t n_stride, const int64_t* padding,
+                      uint32_t n_padding, const int64_t* dilation, uint32_t n_dilation,
+                      int64_t groups, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x, weight, bias};
+  const mill_attr attrs[] = {mill::ints_attr(0, stride, n_stride),
+                             mill::ints_attr(1, padding, n_padding),
+                             mill::ints_attr(2, dilation, n_dilation), mill::int_attr(3, groups)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_CONV, in, 3, attrs, 4, out_pointers, 1, err);
+}
+
+mill_status mill_conv_input_gradient(mill_exec* exec, mill_tensor* g, mill_tensor* weight,
+                                     const int64_t* dims, uint32_t n_dims, const int64_t* stride,
+                                     uint32_t n_stride, const int64_t* padding, uint32_t n_padding,
+                                     const int64_t* dilation, uint32_t n_dilation, int64_t groups,
+                                     mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {g, weight};
+  const mill_attr attrs[] = {mill::ints_attr(0, dims, n_dims), mill::ints_attr(1, stride, n_stride),
+                             mill::ints_attr(2, padding, n_padding),
+                             mill::ints_attr(3, dilation, n_dilation), mill::int_attr(4, groups)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_CONV_INPUT_GRADIENT, in, 2, attrs, 5, out_pointers, 1,
+                              err);
+}
+
+mill_status mill_conv_weight_gradient(mill_exec* exec, mill_tensor* g, mill_tensor* x,
+                                      const int64_t* dims, uint32_t n_dims, const int64_t* stride,
+                                      uint32_t n_stride, const int64_t* padding, uint32_t n_padding,
+                                      const int64_t* dilation, uint32_t n_dilation, int64_t groups,
+                                      mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {g, x};
+  const mill_attr attrs[] = {mill::ints_attr(0, dims, n_dims), mill::ints_attr(1, stride, n_stride),
+                             mill::ints_attr(2, padding, n_padding),
+                             mill::ints_attr(3, dilation, n_dilation), mill::int_attr(4, groups)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_CONV_WEIGHT_GRADIENT, in, 2, attrs, 5, out_pointers, 1,
+                              err);
+}
+
+mill_status mill_conv_transpose(mill_exec* exec, mill_tensor* x, mill_tensor* weight,
+                                mill_tensor* bias, const int64_t* stride, uint32_t n_stride,
+                                const int64_t* padding, uint32_t n_padding, const int64_t* dilation,
+                                uint32_t n_dilation, int64_t groups, const int64_t* output_padding,
+                                uint32_t n_output_padding, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x, weight, bias};
+  const mill_attr attrs[] = {mill::ints_attr(0, stride, n_stride),
+                             mill::ints_attr(1, padding, n_padding),
+                             mill::ints_attr(2, dilation, n_dilation), mill::int_attr(3, groups),
+                             mill::ints_attr(4, output_padding, n_output_padding)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_CONV_TRANSPOSE, in, 3, attrs, 5, out_pointers, 1, err);
+}
+
 mill_status mill_attention(mill_exec* exec, mill_tensor* q, mill_tensor* k, mill_tensor* v,
                            mill_tensor* mask, mill_tensor* bias, mill_tensor* lengths,
                            mill_bool causal, int64_t offset, double scale, mill_tensor** out,

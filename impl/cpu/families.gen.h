@@ -6,6 +6,7 @@
   X(activation)              \
   X(attention)               \
   X(binary)                  \
+  X(conv)                    \
   X(create)                  \
   X(elementary)              \
   X(embedding)               \
@@ -132,6 +133,10 @@
   X(GATHER_ELEMENTS)        \
   X(SCATTER_ELEMENTS)       \
   X(CUMSUM)                 \
+  X(CONV)                   \
+  X(CONV_INPUT_GRADIENT)    \
+  X(CONV_WEIGHT_GRADIENT)   \
+  X(CONV_TRANSPOSE)         \
   X(ATTENTION)              \
   X(ATTENTION_BACKWARD)     \
   X(MAX_POOL)               \

@@ -6,6 +6,7 @@
   X(activation)              \
   X(attention)               \
   X(binary)                  \
+  X(conv)                    \
   X(create)                  \
   X(elementary)              \
   X(embedding)               \
@@ -132,6 +133,10 @@
   X(231, gather_elements)        \
   X(232, scatter_elements)       \
   X(240, cumsum)                 \
+  X(250, conv)                   \
+  X(251, conv_input_gradient)    \
+  X(252, conv_weight_gradient)   \
+  X(253, conv_transpose)         \
   X(270, attention)              \
   X(271, attention_backward)     \
   X(290, max_pool)               \

@@ -983,6 +983,62 @@ inline TensorRef cumsum(Exec& exec, mill_tensor* x, int64_t axis, bool exclusive
   return out ? TensorRef::share(out) : TensorRef::adopt(result);
 }
 
+inline TensorRef conv(Exec& exec, mill_tensor* x, mill_tensor* weight, mill_tensor* bias,
+                      const int64_t* stride = nullptr, uint32_t n_stride = 0,
+                      const int64_t* padding = nullptr, uint32_t n_padding = 0,
+                      const int64_t* dilation = nullptr, uint32_t n_dilation = 0,
+                      int64_t groups = 1, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x, weight, bias};
+  const mill_attr attrs[] = {ints_attr(0, stride, n_stride), ints_attr(1, padding, n_padding),
+                             ints_attr(2, dilation, n_dilation), int_attr(3, groups)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_CONV, in, 3, attrs, 4, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef conv_input_gradient(
+    Exec& exec, mill_tensor* g, mill_tensor* weight, const int64_t* dims, uint32_t n_dims,
+    const int64_t* stride = nullptr, uint32_t n_stride = 0, const int64_t* padding = nullptr,
+    uint32_t n_padding = 0, const int64_t* dilation = nullptr, uint32_t n_dilation = 0,
+    int64_t groups = 1, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {g, weight};
+  const mill_attr attrs[] = {ints_attr(0, dims, n_dims), ints_attr(1, stride, n_stride),
+                             ints_attr(2, padding, n_padding), ints_attr(3, dilation, n_dilation),
+                             int_attr(4, groups)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_CONV_INPUT_GRADIENT, in, 2, attrs, 5, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef conv_weight_gradient(
+    Exec& exec, mill_tensor* g, mill_tensor* x, const int64_t* dims, uint32_t n_dims,
+    const int64_t* stride = nullptr, uint32_t n_stride = 0, const int64_t* padding = nullptr,
+    uint32_t n_padding = 0, const int64_t* dilation = nullptr, uint32_t n_dilation = 0,
+    int64_t groups = 1, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {g, x};
+  const mill_attr attrs[] = {ints_attr(0, dims, n_dims), ints_attr(1, stride, n_stride),
+                             ints_attr(2, padding, n_padding), ints_attr(3, dilation, n_dilation),
+                             int_attr(4, groups)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_CONV_WEIGHT_GRADIENT, in, 2, attrs, 5, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef conv_transpose(Exec& exec, mill_tensor* x, mill_tensor* weight, mill_tensor* bias,
+                                const int64_t* stride = nullptr, uint32_t n_stride = 0,
+                                const int64_t* padding = nullptr, uint32_t n_padding = 0,
+                                const int64_t* dilation = nullptr, uint32_t n_dilation = 0,
+                                int64_t groups = 1, const int64_t* output_padding = nullptr,
+                                uint32_t n_output_padding = 0, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x, weight, bias};
+  const mill_attr attrs[] = {ints_attr(0, stride, n_stride), ints_attr(1, padding, n_padding),
+                             ints_attr(2, dilation, n_dilation), int_attr(3, groups),
+                             ints_attr(4, output_padding, n_output_padding)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_CONV_TRANSPOSE, in, 3, attrs, 5, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
 inline void attention(Exec& exec, mill_tensor* q, mill_tensor* k, mill_tensor* v, mill_tensor* mask,
                       mill_tensor* bias, mill_tensor* lengths, bool causal, int64_t offset,
                       double scale, TensorRef (&out)[2]) {

@@ -320,6 +320,37 @@ inline constexpr AttrRow attr_cumsum[] = {
     {"reverse", MILL_ATTR_INT, false, true, {2, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
 };
 
+inline constexpr AttrRow attr_conv[] = {
+    {"stride", MILL_ATTR_INTS, false, false, {0, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"padding", MILL_ATTR_INTS, false, false, {1, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"dilation", MILL_ATTR_INTS, false, false, {2, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"groups", MILL_ATTR_INT, false, false, {3, MILL_ATTR_INT, 1, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_conv_input_gradient[] = {
+    {"dims", MILL_ATTR_INTS, true, false, {0, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"stride", MILL_ATTR_INTS, false, false, {1, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"padding", MILL_ATTR_INTS, false, false, {2, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"dilation", MILL_ATTR_INTS, false, false, {3, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"groups", MILL_ATTR_INT, false, false, {4, MILL_ATTR_INT, 1, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_conv_weight_gradient[] = {
+    {"dims", MILL_ATTR_INTS, true, false, {0, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"stride", MILL_ATTR_INTS, false, false, {1, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"padding", MILL_ATTR_INTS, false, false, {2, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"dilation", MILL_ATTR_INTS, false, false, {3, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"groups", MILL_ATTR_INT, false, false, {4, MILL_ATTR_INT, 1, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_conv_transpose[] = {
+    {"stride", MILL_ATTR_INTS, false, false, {0, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"padding", MILL_ATTR_INTS, false, false, {1, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"dilation", MILL_ATTR_INTS, false, false, {2, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"groups", MILL_ATTR_INT, false, false, {3, MILL_ATTR_INT, 1, 0.0, nullptr, 0}},
+    {"output_padding", MILL_ATTR_INTS, false, false, {4, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+};
+
 inline constexpr AttrRow attr_attention[] = {
     {"causal", MILL_ATTR_INT, false, true, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
     {"offset", MILL_ATTR_INT, false, false, {1, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},

@@ -1182,6 +1182,40 @@ inline constexpr InplaceRow inplace_cumsum[] = {
     {0, 0},
 };
 
+inline constexpr InputRow in_conv[] = {
+    {"x", false, false, false, 0x03c00u},
+    {"weight", false, false, true, 0x03c00u},
+    {"bias", true, false, true, 0x03c00u},
+};
+inline constexpr OutputRow out_conv[] = {
+    {"out", ResultType::same},
+};
+
+inline constexpr InputRow in_conv_input_gradient[] = {
+    {"g", false, false, false, 0x03c00u},
+    {"weight", false, false, true, 0x03c00u},
+};
+inline constexpr OutputRow out_conv_input_gradient[] = {
+    {"out", ResultType::same},
+};
+
+inline constexpr InputRow in_conv_weight_gradient[] = {
+    {"g", false, false, false, 0x03c00u},
+    {"x", false, false, true, 0x03c00u},
+};
+inline constexpr OutputRow out_conv_weight_gradient[] = {
+    {"out", ResultType::same},
+};
+
+inline constexpr InputRow in_conv_transpose[] = {
+    {"x", false, false, false, 0x03c00u},
+    {"weight", false, false, true, 0x03c00u},
+    {"bias", true, false, true, 0x03c00u},
+};
+inline constexpr OutputRow out_conv_transpose[] = {
+    {"out", ResultType::same},
+};
+
 inline constexpr InputRow in_attention[] = {
     {"q", false, false, false, 0x03c00u},
     {"k", false, false, true, 0x03c00u},

@@ -120,6 +120,10 @@ extern const OpRules rules_gather;
 extern const OpRules rules_gather_elements;
 extern const OpRules rules_scatter_elements;
 extern const OpRules rules_cumsum;
+extern const OpRules rules_conv;
+extern const OpRules rules_conv_input_gradient;
+extern const OpRules rules_conv_weight_gradient;
+extern const OpRules rules_conv_transpose;
 extern const OpRules rules_attention;
 extern const OpRules rules_attention_backward;
 extern const OpRules rules_max_pool;
@@ -575,6 +579,22 @@ const OpRow rows[] = {
      in_cumsum, 1, out_cumsum, 1, attr_cumsum, 3, inplace_cumsum, 1,
      "Sums of x along axis up to each element, without it if exclusive, from the end if reverse. 16-bit floats are summed in f32.",
      &ops::rules_cumsum},
+    {MILL_OP_CONV, 1, "conv", "conv", OpKind::strided, GradientKind::yes, Autocast::low, false,
+     in_conv, 3, out_conv, 1, attr_conv, 4, nullptr, 0,
+     "Convolution, as every framework has it (a cross-correlation): x [batch, C, 1 to 3 spatial axes], weight [K, C / groups, kernel], bias [K] -> [batch, K, ...]. stride (none: 1) and dilation (none: 1) hold a value per spatial axis; padding (none: 0) one, or all before and then all behind. groups divides C and K. Any strides; the result has the order of x's, so channels-last stays so.",
+     &ops::rules_conv},
+    {MILL_OP_CONV_INPUT_GRADIENT, 1, "conv_input_gradient", "conv", OpKind::strided, GradientKind::yes, Autocast::low, false,
+     in_conv_input_gradient, 2, out_conv_input_gradient, 1, attr_conv_input_gradient, 5, nullptr, 0,
+     "Gradient of conv by x of `dims`, from the gradient g of its result and the weight.",
+     &ops::rules_conv_input_gradient},
+    {MILL_OP_CONV_WEIGHT_GRADIENT, 1, "conv_weight_gradient", "conv", OpKind::strided, GradientKind::yes, Autocast::low, false,
+     in_conv_weight_gradient, 2, out_conv_weight_gradient, 1, attr_conv_weight_gradient, 5, nullptr, 0,
+     "Gradient of conv by the weight of `dims`, from the gradient g of its result and x; the order of its sums depends on sizes, device and thread count alone.",
+     &ops::rules_conv_weight_gradient},
+    {MILL_OP_CONV_TRANSPOSE, 1, "conv_transpose", "conv", OpKind::strided, GradientKind::yes, Autocast::low, false,
+     in_conv_transpose, 3, out_conv_transpose, 1, attr_conv_transpose, 5, nullptr, 0,
+     "Transposed convolution: conv_input_gradient of x [batch, C, ...] by weight [C, K / groups, kernel], plus bias [K], for the smallest input of such a conv, larger by output_padding (none: 0, less than stride) at its end: (n - 1) stride - padding + dilation (kernel - 1) + 1 + output_padding.",
+     &ops::rules_conv_transpose},
     {MILL_OP_ATTENTION, 1, "attention", "attention", OpKind::strided, GradientKind::yes, Autocast::low, false,
      in_attention, 6, out_attention, 2, attr_attention, 3, nullptr, 0,
      "softmax(scale q k^T + bias) v without the matrix of scores in memory (Vaswani et al., 2017; the tiles and the running softmax of Dao et al., 2022): q [batch, heads, queries, width], k [batch, key heads, keys, width], v [batch, key heads, keys, value width], out [batch, heads, queries, value width] in the order of q's strides. heads is a multiple of key heads, and neighbouring heads share one (grouped heads). mask (false: this key counts for nothing) and bias (added to the scaled scores) broadcast to [batch, heads, queries, keys]; of sequence b only the first lengths[b] keys count, 0 to keys; causal lets query i see keys up to i + offset alone. scale 0 stands for 1 / sqrt(width). logsumexp [batch, heads, queries] is that of the scores, kept for backward and for joining results over parts of the keys. A query that sees no key gives 0 and -infinity. A length outside [0, keys]: MILL_E_INDEX.",
@@ -604,8 +624,8 @@ const OpRow rows[] = {
 }  // namespace
 
 const OpRow* op_table() { return rows; }
-uint32_t op_table_size() { return 116; }
-static_assert(sizeof(rows) / sizeof(rows[0]) == 116);
+uint32_t op_table_size() { return 120; }
+static_assert(sizeof(rows) / sizeof(rows[0]) == 120);
 
 }  // namespace mill
 // clang-format on

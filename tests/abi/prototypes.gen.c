@@ -48,6 +48,10 @@ int32_t mill_context_create(const struct mill_context_opts*, struct mill_context
 void mill_context_release(struct mill_context*);
 void mill_context_retain(struct mill_context*);
 int32_t mill_contiguous(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_conv(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, int64_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_conv_input_gradient(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, int64_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_conv_transpose(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, int64_t, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_conv_weight_gradient(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_copy(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_cos(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_cosh(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
@@ -405,6 +409,10 @@ static any_function volatile functions[] = {
     (any_function)mill_context_release,
     (any_function)mill_context_retain,
     (any_function)mill_contiguous,
+    (any_function)mill_conv,
+    (any_function)mill_conv_input_gradient,
+    (any_function)mill_conv_transpose,
+    (any_function)mill_conv_weight_gradient,
     (any_function)mill_copy,
     (any_function)mill_cos,
     (any_function)mill_cosh,

@@ -91,6 +91,57 @@ TEST_F(BadOps, WindowsThatDoNotFit) {
   });
 }
 
+TEST_F(BadOps, KernelsThatDoNotFit) {
+  mill_tensor* const x = f.tensor({1, 4, 5, 6});
+  struct Given {
+    std::vector<int64_t> stride, padding, dilation;
+    int64_t groups = 1;
+    mill_tensor* bias = nullptr;
+  };
+  const auto expect = [&](mill_status status, std::initializer_list<const char*> words,
+                          mill_tensor* weight, const Given& g) {
+    refuse(status, words, [&](auto out) {
+      return mill_conv(f.exec(), x, weight, g.bias, g.stride.data(),
+                       static_cast<uint32_t>(g.stride.size()), g.padding.data(),
+                       static_cast<uint32_t>(g.padding.size()), g.dilation.data(),
+                       static_cast<uint32_t>(g.dilation.size()), g.groups, out, f.err());
+    });
+  };
+  mill_tensor* const w = f.tensor({3, 4, 3, 3});
+  expect(MILL_E_SHAPE, {"conv", "axis 0", "kernel", "6", "5"}, f.tensor({3, 4, 6, 1}), {});
+  expect(MILL_E_SHAPE, {"conv", "axis 1", "kernel", "7", "6"}, w, {{}, {}, {1, 3}});
+  expect(MILL_E_SHAPE, {"conv", "weight", "second size", "4"}, f.tensor({3, 2, 3, 3}), {});
+  expect(MILL_E_SHAPE, {"conv", "groups is 3", "4 channels of the input"}, w, {{}, {}, {}, 3});
+  expect(MILL_E_SHAPE, {"conv", "groups is 2", "3 channels of the output"}, f.tensor({3, 2, 3, 3}),
+         {{}, {}, {}, 2});
+  expect(MILL_E_ARG, {"conv", "groups is 0", "1"}, w, {{}, {}, {}, 0});
+  expect(MILL_E_SHAPE, {"conv", "weight", "rank", "4"}, f.tensor({3, 4, 3}), {});
+  expect(MILL_E_SHAPE, {"conv", "bias", "[4]", "[3]"}, w, {{}, {}, {}, 1, f.tensor({4})});
+  expect(MILL_E_ARG, {"conv", "stride", "3 values"}, w, {{1, 1, 1}, {}, {}});
+  expect(MILL_E_ARG, {"conv", "stride[0]", "0", "1"}, w, {{0, 1}, {}, {}});
+  expect(MILL_E_ARG, {"conv", "padding", "3 values", "2 or 4"}, w, {{}, {0, 0, 0}, {}});
+  expect(MILL_E_ARG, {"conv", "padding[1]", "-1"}, w, {{}, {0, -1}, {}});
+  expect(MILL_E_ARG, {"conv", "dilation[0]", "0", "1"}, w, {{}, {}, {0, 1}});
+  refuse(MILL_E_SHAPE, {"conv", "[2, 3]", "3 to 5"}, [&](auto out) {
+    return mill_conv(f.exec(), f.tensor({2, 3}), w, nullptr, nullptr, 0, nullptr, 0, nullptr, 0, 1,
+                     out, f.err());
+  });
+  refuse(MILL_E_ARG, {"conv_transpose", "output_padding[0]", "1", "stride"}, [&](auto out) {
+    const int64_t extra[2] = {1, 0};
+    return mill_conv_transpose(f.exec(), x, f.tensor({4, 3, 3, 3}), nullptr, nullptr, 0, nullptr, 0,
+                               nullptr, 0, 1, extra, 2, out, f.err());
+  });
+  refuse(MILL_E_SHAPE, {"conv_transpose", "4", "3"}, [&](auto out) {
+    return mill_conv_transpose(f.exec(), x, f.tensor({3, 4, 3, 3}), nullptr, nullptr, 0, nullptr, 0,
+                               nullptr, 0, 1, nullptr, 0, out, f.err());
+  });
+  refuse(MILL_E_SHAPE, {"conv_input_gradient", "[1, 4, 5, 6]"}, [&](auto out) {
+    const int64_t dims[4] = {1, 4, 9, 6};
+    return mill_conv_input_gradient(f.exec(), x, f.tensor({4, 4, 3, 3}), dims, 4, nullptr, 0,
+                                    nullptr, 0, nullptr, 0, 1, out, f.err());
+  });
+}
+
 TEST_F(BadOps, ShapesThatDoNotFit) {
   mill_tensor* const a = f.tensor({2, 3});
   mill_tensor* const b = f.tensor({4, 3});

@@ -220,6 +220,17 @@ void add_op_entries(Entries& to) {
   MILL_ENTRY(mill_scatter_elements, f.exec(), f.tensor({4, 3}), f.ids({5, 3}), f.tensor({5, 3}), 0,
              0, f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_cumsum, f.exec(), f.tensor({2, 3}), 1, 0, 0, f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_conv, f.exec(), f.tensor({2, 3, 7}), f.tensor({4, 3, 3}), f.tensor({4}), nullptr,
+             0, nullptr, 0, nullptr, 0, 1, f.slot<mill_tensor>(), f.err()).null({3, 4, 6, 8});
+  MILL_ENTRY(mill_conv_input_gradient, f.recording_exec(), f.watched(f.tensor({2, 4, 5})),
+             f.watched(f.tensor({4, 3, 3})), f.array<int64_t>({2, 3, 7}), 3, nullptr, 0, nullptr, 0,
+             nullptr, 0, 1, f.slot<mill_tensor>(), f.err()).null({5, 7, 9});
+  MILL_ENTRY(mill_conv_weight_gradient, f.exec(), f.tensor({2, 4, 5}), f.tensor({2, 3, 7}),
+             f.array<int64_t>({4, 3, 3}), 3, nullptr, 0, nullptr, 0, nullptr, 0, 1,
+             f.slot<mill_tensor>(), f.err()).null({5, 7, 9});
+  MILL_ENTRY(mill_conv_transpose, f.recording_exec(), f.watched(f.tensor({2, 4, 5})),
+             f.watched(f.tensor({4, 3, 3})), f.watched(f.tensor({3})), nullptr, 0, nullptr, 0,
+             nullptr, 0, 1, nullptr, 0, f.slot<mill_tensor>(), f.err()).null({3, 4, 6, 8, 11});
   MILL_ENTRY(mill_attention, f.exec(), f.tensor({1, 2, 5, 3}), f.tensor({1, 1, 7, 3}),
              f.tensor({1, 1, 7, 3}), f.tensor({1, 1, 5, 7}, MILL_BOOL, 1), f.tensor({2, 5, 7}),
              f.ids({1}), 1, 1, 0.3, f.slot<mill_tensor>(), f.slot<mill_tensor>(),

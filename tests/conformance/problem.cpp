@@ -176,7 +176,12 @@ bool sizes_in_attributes(int32_t op) {
     case MILL_OP_MAX_POOL_BACKWARD:
     case MILL_OP_AVG_POOL_BACKWARD:
     case MILL_OP_SUM_TO:
-    case MILL_OP_EMBEDDING_BACKWARD: return true;
+    case MILL_OP_EMBEDDING_BACKWARD:
+    // Channels that are no multiple of the groups, kernels beyond the input.
+    case MILL_OP_CONV:
+    case MILL_OP_CONV_INPUT_GRADIENT:
+    case MILL_OP_CONV_WEIGHT_GRADIENT:
+    case MILL_OP_CONV_TRANSPOSE: return true;
     default: return false;
   }
 }

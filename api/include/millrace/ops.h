@@ -972,6 +972,55 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_cumsum(
     mill_exec* exec, mill_tensor* x, int64_t axis, mill_bool exclusive, mill_bool reverse,
     mill_tensor** out, mill_error* err);
 
+/* ---- conv ------------------------------------------------------------------------------------ */
+
+/* Convolution, as every framework has it (a cross-correlation): x [batch, C, 1 to 3 spatial
+ * axes], weight [K, C / groups, kernel], bias [K] -> [batch, K, ...]. stride (none: 1) and
+ * dilation (none: 1) hold a value per spatial axis; padding (none: 0) one, or all before and
+ * then all behind. groups divides C and K. Any strides; the result has the order of x's, so
+ * channels-last stays so.
+ * Dtypes: x float, weight same as x, bias same as x; out as x. May be NULL: bias. Usual: stride
+ * none, padding none, dilation none, groups 1.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_conv(
+    mill_exec* exec, mill_tensor* x, mill_tensor* weight, mill_tensor* bias, const int64_t* stride,
+    uint32_t n_stride, const int64_t* padding, uint32_t n_padding, const int64_t* dilation,
+    uint32_t n_dilation, int64_t groups, mill_tensor** out, mill_error* err);
+
+/* Gradient of conv by x of `dims`, from the gradient g of its result and the weight.
+ * Dtypes: g float, weight same as g; out as g. Usual: stride none, padding none, dilation none,
+ * groups 1.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_conv_input_gradient(
+    mill_exec* exec, mill_tensor* g, mill_tensor* weight, const int64_t* dims, uint32_t n_dims,
+    const int64_t* stride, uint32_t n_stride, const int64_t* padding, uint32_t n_padding,
+    const int64_t* dilation, uint32_t n_dilation, int64_t groups, mill_tensor** out,
+    mill_error* err);
+
+/* Gradient of conv by the weight of `dims`, from the gradient g of its result and x; the order
+ * of its sums depends on sizes, device and thread count alone.
+ * Dtypes: g float, x same as g; out as g. Usual: stride none, padding none, dilation none,
+ * groups 1.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_conv_weight_gradient(
+    mill_exec* exec, mill_tensor* g, mill_tensor* x, const int64_t* dims, uint32_t n_dims,
+    const int64_t* stride, uint32_t n_stride, const int64_t* padding, uint32_t n_padding,
+    const int64_t* dilation, uint32_t n_dilation, int64_t groups, mill_tensor** out,
+    mill_error* err);
+
+/* Transposed convolution: conv_input_gradient of x [batch, C, ...] by weight [C, K / groups,
+ * kernel], plus bias [K], for the smallest input of such a conv, larger by output_padding (none:
+ * 0, less than stride) at its end: (n - 1) stride - padding + dilation (kernel - 1) + 1 +
+ * output_padding.
+ * Dtypes: x float, weight same as x, bias same as x; out as x. May be NULL: bias. Usual: stride
+ * none, padding none, dilation none, groups 1, output_padding none.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_conv_transpose(
+    mill_exec* exec, mill_tensor* x, mill_tensor* weight, mill_tensor* bias, const int64_t* stride,
+    uint32_t n_stride, const int64_t* padding, uint32_t n_padding, const int64_t* dilation,
+    uint32_t n_dilation, int64_t groups, const int64_t* output_padding, uint32_t n_output_padding,
+    mill_tensor** out, mill_error* err);
+
 /* ---- attention ------------------------------------------------------------------------------- */
 
 /* softmax(scale q k^T + bias) v without the matrix of scores in memory (Vaswani et al., 2017;

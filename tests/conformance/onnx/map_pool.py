@@ -5,10 +5,10 @@ from graph import NotMapped
 from mapping import ints, maps, scalar
 
 
-def windows(node, sizes):
+def windows(node, sizes, kernel=None):
     """Kernel, stride, padding and dilation of a node over spatial axes of these sizes."""
     n = len(sizes)
-    kernel = list(node.get("kernel_shape"))
+    kernel = list(node.get("kernel_shape", kernel))
     stride = list(node.get("strides", [1] * n))
     dilation = list(node.get("dilations", [1] * n))
     padding = list(node.get("pads", [0] * 2 * n))

@@ -25,6 +25,7 @@ except ImportError as missing:
 
 import cases
 import map_control  # noqa: F401  (each registers its handlers)
+import map_conv  # noqa: F401
 import map_index  # noqa: F401
 import map_loss  # noqa: F401
 import map_optim  # noqa: F401
