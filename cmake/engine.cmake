@@ -50,6 +50,10 @@ set(mill_kernel_optimize -O2)
 if(MILL_QUICK_BUILD)
   set(mill_kernel_optimize -O1)
 endif()
+# Written as plain loops, which only -O3 turns into vectors.
+if(NOT MILL_QUICK_BUILD)
+  set_source_files_properties("${PROJECT_SOURCE_DIR}/impl/cpu/pool.cpp" PROPERTIES COMPILE_OPTIONS -O3)
+endif()
 set(mill_hwy_definitions HWY_IS_DEBUG_BUILD=0)  # its debug checks live in libhwy, which is never linked
 string(REPLACE ";" " " mill_target_text "${MILL_CPU_TARGETS}")
 target_compile_definitions(mill_private INTERFACE "MILL_CPU_TARGETS_TEXT=\"${mill_target_text}\"")

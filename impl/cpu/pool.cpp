@@ -52,7 +52,8 @@ MILL_INLINE int64_t offset(const PoolStrides& s, int64_t z, int64_t y, int64_t x
 template <class F>
 MILL_INLINE void each_line(const mill_kernel_args* args, const PoolWindow& w, bool of_input,
                            F&& body) {
-  const bool together = w.in.channel == 1 && w.out.channel == 1 && w.channels > 1;
+  const bool together =
+      w.in.channel == 1 && w.channels > 1 && (w.out.channel == 1 || w.index.channel == 1);
   const int64_t lanes = together ? smaller(kMostLanes, w.channels) : 1;
   const int64_t blocks = ceil_div(w.channels, lanes);
   const int64_t depth = of_input ? w.axis[0].in : w.axis[0].out;
@@ -88,6 +89,73 @@ MILL_INLINE void each_tap(const PoolWindow& w, const Taps& z, const Taps& y, con
   }
 }
 
+// The tap of each lane's largest value so far, and the value. NaN beats everything, the first of
+// equals stays.
+template <class T>
+MILL_INLINE void keep_largest(const T* v, int64_t n, int32_t tap, T* best, int32_t* taps) {
+  if (tap == 0) {
+    for (int64_t i = 0; i < n; ++i) {
+      best[i] = v[i];
+      taps[i] = 0;
+    }
+    return;
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    const bool wins = (v[i] > best[i]) | ((v[i] != v[i]) & (best[i] == best[i]));
+    best[i] = wins ? v[i] : best[i];
+    taps[i] = wins ? tap : taps[i];
+  }
+}
+
+// n lanes, `step` apart in memory.
+template <class S, class T>
+MILL_INLINE void read_lanes(const S* from, int64_t step, int64_t n, T* to) {
+  if (step == 1) {
+    for (int64_t i = 0; i < n; ++i) to[i] = element(from[i]);
+  } else if (step == 2) {
+    for (int64_t i = 0; i < n; ++i) to[i] = element(from[2 * i]);
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i] = element(from[i * step]);
+  }
+}
+
+template <class S, class V>
+MILL_INLINE void write_lanes(const V* values, int64_t n, S* to, int64_t step) {
+  if (step == 1) {
+    for (int64_t i = 0; i < n; ++i) to[i] = stored<S>(values[i]);
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i * step] = stored<S>(values[i]);
+  }
+}
+
+// Outputs whose windows lie alike in the input: n of them, `step` apart there, with window `first`
+// of the line along the last axis; lanes are channels, or neighbouring windows (`move` elements of
+// the plane apart).
+struct Lanes {
+  int64_t n, step, move;
+};
+
+// Largest values and their places of some lanes. at: of the lanes' first element in the plane.
+template <class S, class T>
+MILL_INLINE void largest_of(const PoolWindow& w, const Taps& z, const Taps& y, const Taps& x,
+                            const S* plane, const Lanes& lanes, T* best, int64_t* places) {
+  int32_t taps[kMostLanes];
+  T v[kMostLanes];
+  int32_t tap = 0;
+  each_tap(w, z, y, x, [&](int64_t at, int64_t) MILL_LAMBDA_INLINE {
+    read_lanes(plane + at, lanes.step, lanes.n, v);
+    keep_largest(v, lanes.n, tap++, best, taps);
+  });
+  if (places == nullptr) return;
+  tap = 0;
+  each_tap(w, z, y, x, [&](int64_t, int64_t position) MILL_LAMBDA_INLINE {
+    for (int64_t i = 0; i < lanes.n; ++i) {
+      places[i] = taps[i] == tap ? position + i * lanes.move : places[i];
+    }
+    ++tap;
+  });
+}
+
 template <class S>
 mill_status max_pool(const mill_kernel_args* args) {
   using T = Compute<S>;
@@ -105,29 +173,33 @@ mill_status max_pool(const mill_kernel_args* args) {
     const S* plane = from + batch * w.in.batch + channel * w.in.channel;
     const Taps tz = taps_of(w.axis[0], z);
     const Taps ty = taps_of(w.axis[1], y);
-    for (int64_t column = 0; column < w.axis[2].out; ++column) {
+    const PoolAxis& a = w.axis[2];
+    for (int64_t column = 0; column < a.out;) {
+      const Taps tx = taps_of(a, column);
+      Lanes lanes{n, w.in.channel, 0};
+      int64_t windows = 1;
+      if (n == 1 && tx.begin == 0 && tx.end == a.kernel) {
+        // Neighbouring windows, as long as all their taps meet the input.
+        const int64_t last = (a.in - 1 - (a.kernel - 1) * a.dilation + a.low) / a.stride;
+        windows = smaller(kMostLanes, smaller(a.out, last + 1) - column);
+        lanes = {windows, a.stride * w.in.space[2], a.stride};
+      }
       T best[kMostLanes];
       int64_t place[kMostLanes];
-      for (int64_t c = 0; c < n; ++c) place[c] = -1;
-      each_tap(w, tz, ty, taps_of(w.axis[2], column),
-               [&](int64_t at, int64_t position) MILL_LAMBDA_INLINE {
-                 for (int64_t c = 0; c < n; ++c) {
-                   const T v = element(plane[at + c * w.in.channel]);
-                   // NaN beats everything, the first one stays.
-                   const bool wins = place[c] < 0 || v > best[c] || (v != v && best[c] == best[c]);
-                   if (!wins) continue;
-                   best[c] = v;
-                   place[c] = position;
-                 }
-               });
+      largest_of(w, tz, ty, tx, plane, lanes, best, places == nullptr ? nullptr : place);
       if (to != nullptr) {
-        S* cell = to + batch * w.out.batch + channel * w.out.channel + offset(w.out, z, y, column);
-        for (int64_t c = 0; c < n; ++c) cell[c * w.out.channel] = stored<S>(best[c]);
+        write_lanes(
+            best, lanes.n,
+            to + batch * w.out.batch + channel * w.out.channel + offset(w.out, z, y, column),
+            n == 1 ? w.out.space[2] : w.out.channel);
       }
-      if (places == nullptr) continue;
-      int64_t* cell = places + batch * w.index.batch + channel * w.index.channel +
-                      offset(w.index, z, y, column);
-      for (int64_t c = 0; c < n; ++c) cell[c * w.index.channel] = place[c];
+      if (places != nullptr) {
+        write_lanes(place, lanes.n,
+                    places + batch * w.index.batch + channel * w.index.channel +
+                        offset(w.index, z, y, column),
+                    n == 1 ? w.index.space[2] : w.index.channel);
+      }
+      column += windows;
     }
   });
   return MILL_OK;
@@ -207,6 +279,80 @@ MILL_INLINE void scatter_back(const mill_kernel_args* args, const PoolWindow& w,
   });
 }
 
+// No element lies in two windows.
+MILL_INLINE bool windows_are_apart(const PoolWindow& w) {
+  for (const PoolAxis& a : w.axis) {
+    if (a.out > 1 && a.stride < (a.kernel - 1) * a.dilation + 1) return false;
+  }
+  return true;
+}
+
+// Every element lies in a window.
+MILL_INLINE bool windows_cover(const PoolWindow& w) {
+  for (const PoolAxis& a : w.axis) {
+    if (a.dilation != 1 || (a.out > 1 && a.stride > a.kernel) || a.low >= a.kernel) return false;
+    if ((a.out - 1) * a.stride - a.low + a.kernel < a.in) return false;
+  }
+  return true;
+}
+
+// to[i] = from[i] where index[i] is the place, else 0.
+template <class S>
+MILL_INLINE void pick(const S* __restrict from, const int64_t* __restrict index, int64_t place,
+                      int64_t n, S* __restrict to) {
+  for (int64_t i = 0; i < n; ++i) {
+    const S value = from[i];  // read in any case, so that vectors can be
+    to[i] = index[i] == place ? value : S{};
+  }
+}
+
+// Windows that lie apart write what they meet: each element at most once.
+template <class S>
+void write_back(const mill_kernel_args* args, const PoolWindow& w, const S* from,
+                const int64_t* places, S* to) {
+  const bool zero_first = !windows_cover(w);
+  if (zero_first) {
+    each_line(args, w, true, [=](int64_t batch, int64_t channel, int64_t n, int64_t z, int64_t y) {
+      S* line = to + batch * w.in.batch + channel * w.in.channel + offset(w.in, z, y, 0);
+      for (int64_t x = 0; x < w.axis[2].in; ++x) {
+        for (int64_t c = 0; c < n; ++c) line[x * w.in.space[2] + c * w.in.channel] = S{};
+      }
+    });
+  }
+  each_line(args, w, false, [=](int64_t batch, int64_t channel, int64_t n, int64_t z, int64_t y) {
+    S* plane = to + batch * w.in.batch + channel * w.in.channel;
+    const S* cell = from + batch * w.out.batch + channel * w.out.channel + offset(w.out, z, y, 0);
+    const int64_t* index =
+        places + batch * w.index.batch + channel * w.index.channel + offset(w.index, z, y, 0);
+    const Taps tz = taps_of(w.axis[0], z);
+    const Taps ty = taps_of(w.axis[1], y);
+    const bool together = n > 1 && w.in.channel == 1;
+    S values[kMostLanes];
+    int64_t found[kMostLanes];
+    for (int64_t column = 0; column < w.axis[2].out;
+         ++column, cell += w.out.space[2], index += w.index.space[2]) {
+      const S* lanes = cell;
+      const int64_t* at_lanes = index;
+      if (together && w.out.channel != 1) {
+        for (int64_t c = 0; c < n; ++c) values[c] = cell[c * w.out.channel];
+        lanes = values;
+      }
+      if (together && w.index.channel != 1) {
+        for (int64_t c = 0; c < n; ++c) found[c] = index[c * w.index.channel];
+        at_lanes = found;
+      }
+      each_tap(w, tz, ty, taps_of(w.axis[2], column),
+               [&](int64_t at, int64_t position) MILL_LAMBDA_INLINE {
+                 if (together) {
+                   pick(lanes, at_lanes, position, n, plane + at);
+                 } else {
+                   plane[at] = *index == position ? *cell : S{};
+                 }
+               });
+    }
+  });
+}
+
 template <class S>
 mill_status max_pool_backward(const mill_kernel_args* args) {
   using T = Compute<S>;
@@ -218,6 +364,10 @@ mill_status max_pool_backward(const mill_kernel_args* args) {
   w.index = kernels::pool_strides(&index);
   const S* from = static_cast<const S*>(g.data);
   const int64_t* places = static_cast<const int64_t*>(index.data);
+  if (windows_are_apart(w)) {
+    write_back(args, w, from, places, static_cast<S*>(out.data));
+    return MILL_OK;
+  }
   scatter_back(args, w, static_cast<S*>(out.data),
                [=](int64_t batch, int64_t channel, int64_t i, int64_t j, int64_t k, int64_t place,
                    int64_t n, T* sum) MILL_LAMBDA_INLINE {
@@ -225,6 +375,12 @@ mill_status max_pool_backward(const mill_kernel_args* args) {
                      from + batch * w.out.batch + channel * w.out.channel + offset(w.out, i, j, k);
                  const int64_t* at = places + batch * w.index.batch + channel * w.index.channel +
                                      offset(w.index, i, j, k);
+                 if (w.out.channel == 1 && w.index.channel == 1) {
+                   for (int64_t c = 0; c < n; ++c) {
+                     sum[c] += at[c] == place ? element(cell[c]) : T{0};
+                   }
+                   return;
+                 }
                  for (int64_t c = 0; c < n; ++c) {
                    if (at[c * w.index.channel] == place) sum[c] += element(cell[c * w.out.channel]);
                  }

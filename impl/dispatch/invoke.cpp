@@ -239,8 +239,12 @@ int32_t result_dtype(const OpCall& call, ResultType type) {
 void strides_like(OutputSpec& spec, const mill_kernel_tensor& model) {
   int32_t order[MILL_MAX_RANK];
   for (int32_t i = 0; i < spec.rank; ++i) order[i] = i;
-  std::stable_sort(order, order + spec.rank,
-                   [&](int32_t a, int32_t b) { return model.strides[a] > model.strides[b]; });
+  // Of two equal strides the one of an axis with one element is the inner: channels that were last
+  // stay last where there is one.
+  std::stable_sort(order, order + spec.rank, [&](int32_t a, int32_t b) {
+    if (model.strides[a] != model.strides[b]) return model.strides[a] > model.strides[b];
+    return model.dims[a] != 1 && model.dims[b] == 1;
+  });
   int64_t stride = 1;
   for (int32_t i = spec.rank - 1; i >= 0; --i) {
     spec.strides[order[i]] = stride;

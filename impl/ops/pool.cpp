@@ -146,6 +146,8 @@ void infer_backward(OpCall& call) {
 void infer_max_pool_backward(OpCall& call) {
   expect_like(call, 1, 0);
   infer_backward(call);
+  // As x was: g may come from where the order of axes was lost.
+  strides_like(call.out[0], call.shape(1));
 }
 
 // ---- gradients ----------------------------------------------------------------------------------

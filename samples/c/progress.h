@@ -1,5 +1,5 @@
-// What char_mlp.c shows of a run: a progress line, a loss curve, the table of ops. Needs nothing
-// but the trace's clock and totals, so it serves any training loop.
+// What the larger samples show of a run: a progress line, a loss curve, the table of ops. Needs
+// nothing but the trace's clock and totals, so it serves any training loop.
 #ifndef SAMPLES_PROGRESS_H
 #define SAMPLES_PROGRESS_H
 
@@ -21,7 +21,8 @@ static mill_status check(mill_status status) {
 typedef struct {
   mill_context* context;
   int64_t first, total;  // steps
-  int64_t batch;         // characters learned from in one step
+  int64_t batch;         // units learned from in one step
+  const char* unit;      // what is learned from: characters, if nothing is set
   uint64_t start_ns, shown_ns;
   int terminal, quiet;
 } progress;
@@ -32,6 +33,7 @@ static void progress_start(progress* p, mill_context* context, int64_t first, in
   p->first = first;
   p->total = total;
   p->batch = batch;
+  p->unit = "chars";
   p->quiet = quiet;
   p->terminal = isatty(STDOUT_FILENO);
   check(mill_trace_clock(context, &p->start_ns, err));
@@ -58,8 +60,8 @@ static void progress_show(progress* p, int64_t step, double loss) {
   char bar[21];
   for (int i = 0; i < 20; i++) bar[i] = i < (int)(20 * step / p->total) ? '#' : '.';
   bar[20] = 0;
-  printf("%s[%s] step %lld/%lld  loss %.3f  %.0f chars/s  %d:%02d %s%s", p->terminal ? "\r" : "",
-         bar, (long long)step, (long long)p->total, loss, rate * (double)p->batch, shown / 60,
+  printf("%s[%s] step %lld/%lld  loss %.3f  %.0f %s/s  %d:%02d %s%s", p->terminal ? "\r" : "", bar,
+         (long long)step, (long long)p->total, loss, rate * (double)p->batch, p->unit, shown / 60,
          shown % 60, done ? "in all" : "left  ", p->terminal && !done ? "" : "\n");
   fflush(stdout);
 }

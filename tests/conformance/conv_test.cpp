@@ -191,6 +191,25 @@ TEST_F(Conv, LayersOfKnownNetworks) {
   }
 }
 
+// Where there is one channel, both orders have the same values; the result keeps to what was meant.
+TEST_F(Conv, OneChannelThatWasLastStaysLast) {
+  const Tensor image = make<float>(w_, {2, 5, 4, 1}, draw({2, 5, 4, 1}));
+  const Tensor w = make<float>(w_, {3, 1, 3, 3}, draw({3, 1, 3, 3}));
+  const int64_t last[4] = {0, 3, 1, 2};
+  Tensor x, y;
+  w_.ok(mill_permute(w_.exec(), image.get(), last, 4, x.out(), w_.error()));
+  int64_t strides[4] = {};
+  uint32_t rank = 0;
+  const auto stride_of_channels = [&](const Tensor& from) {
+    w_.ok(mill_conv(w_.exec(), from.get(), w.get(), nullptr, nullptr, 0, nullptr, 0, nullptr, 0, 1,
+                    y.out(), w_.error()));
+    w_.ok(mill_tensor_shape(y.get(), nullptr, strides, 4, &rank, w_.error()));
+    return strides[1];
+  };
+  EXPECT_EQ(stride_of_channels(x), 1);
+  EXPECT_EQ(stride_of_channels(make<float>(w_, {2, 1, 5, 4}, draw({2, 1, 5, 4}))), 3 * 2);
+}
+
 TEST_F(Conv, LayersDrawnAtRandom) {
   for (int i = 0; i < 60; ++i) {
     Layer l{};
