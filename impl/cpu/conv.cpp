@@ -7,6 +7,8 @@
 
 #include "cpu/conv_lanes.h"
 #include "cpu/conv_panels.h"
+#include "cpu/conv_patches.h"
+#include "cpu/conv_planes.h"
 #include "cpu/gemm_block.h"
 #include "cpu/kernels.h"
 #include "millrace/op_numbers.h"
@@ -143,6 +145,10 @@ MILL_INLINE void with_pass(const ConvPass& p, int64_t threads, Use&& use) {
     use(LanePass<S>(p, threads));
     return;
   }
+  if (planes_pay<gemm::Sum<S>>(p)) {
+    use(PlanePass<S>(p, threads));
+    return;
+  }
   const TapPass<S> tap(p, threads);
   if (tap.pays()) {
     use(tap);
@@ -257,6 +263,11 @@ MILL_INLINE void with_weights(const mill_kernel_args* args, Use&& use) {
   const ConvPass p = conv_forward(conv_shape(*args->in[1], g, out, args->attr + 1));
   if (lanes_pay<gemm::Sum<S>>(p)) {
     use(LaneWeights<S>(p, thread_count(args)));
+    return;
+  }
+  const PatchWeights<S> patches(p, thread_count(args));
+  if (patches.pays()) {
+    use(patches);
   } else {
     use(PanelWeights<S>(p, thread_count(args)));
   }

@@ -104,6 +104,18 @@ static inline Cut cut_fields(const ConvPass& p, int64_t width, int64_t elements,
   }
 }
 
+// The result itself as an operand that is met element by element.
+static inline ConvPass result_pass(const ConvPass& p) {
+  ConvPass result = p;
+  result.from = p.to;
+  for (ConvWalk& w : result.axis) {
+    w.size = w.n;
+    w.taps = w.delta = w.step = w.unit = 1;
+    w.first = 0;
+  }
+  return result;
+}
+
 // ---- fields -------------------------------------------------------------------------------------
 
 template <class T>
@@ -257,6 +269,30 @@ MILL_INLINE Destination<S> destination(const ConvPass& p, S* data, int64_t chann
   return d;
 }
 
+// The first position of a box, and its runs of positions at one distance.
+template <class S>
+struct Lines {
+  S* first;
+  int64_t length, step;
+  int64_t n[kConvAxes];  // runs along the batch and the first two axes
+};
+
+template <class S>
+MILL_INLINE Lines<S> lines_of(const Box& box, const Destination<S>& d) {
+  Lines<S> l{d.data + box.at[0] * d.step[0] + box.at[1] * d.step[1] + box.at[2] * d.step[2] +
+                 box.at[3] * d.step[3],
+             box.n[3],
+             d.step[3],
+             {box.n[0], box.n[1], box.n[2]}};
+  for (int i = kConvAxes - 1; i >= 0; --i) {
+    if (l.length == 1) l.step = d.step[i];
+    if (l.n[i] != 1 && d.step[i] != l.length * l.step) break;
+    l.length *= l.n[i];
+    l.n[i] = 1;
+  }
+  return l;
+}
+
 // n positions with adjacent channels, bias added. bias holds whole vectors.
 template <class S, class T>
 void store_rows(const T* sums, int64_t pitch, int64_t n, int64_t width, const T* bias, S* to,
@@ -298,22 +334,13 @@ void store_columns(const T* sums, int64_t pitch, int64_t n, int64_t width, const
 template <class S, class T>
 void store_box(const Box& box, const T* sums, int64_t pitch, int64_t width, const T* bias,
                const Destination<S>& d) {
-  int64_t n[1 + kConvAxes];
-  for (int i = 0; i <= kConvAxes; ++i) n[i] = box.n[i];
-  int64_t step = d.step[3];
-  int64_t length = n[3];
-  for (int i = kConvAxes - 1; i >= 0; --i) {
-    if (length == 1) step = d.step[i];
-    if (n[i] != 1 && d.step[i] != length * step) break;
-    length *= n[i];
-    n[i] = 1;
-  }
-  S* const origin = d.data + box.at[0] * d.step[0] + box.at[1] * d.step[1] + box.at[2] * d.step[2] +
-                    box.at[3] * d.step[3];
-  for (int64_t i = 0; i < n[0]; ++i) {
-    for (int64_t j = 0; j < n[1]; ++j) {
-      for (int64_t k = 0; k < n[2]; ++k, sums += length * pitch) {
-        S* to = origin + i * d.step[0] + j * d.step[1] + k * d.step[2];
+  const Lines<S> l = lines_of(box, d);
+  const int64_t length = l.length;
+  const int64_t step = l.step;
+  for (int64_t i = 0; i < l.n[0]; ++i) {
+    for (int64_t j = 0; j < l.n[1]; ++j) {
+      for (int64_t k = 0; k < l.n[2]; ++k, sums += length * pitch) {
+        S* to = l.first + i * d.step[0] + j * d.step[1] + k * d.step[2];
         if (d.channel == 1) {
           store_rows(sums, pitch, length, width, bias, to, step);
         } else if (step == 1) {

@@ -162,20 +162,13 @@ class LaneWeights {
   static constexpr int64_t kLane = kVector<T>;
 
  public:
-  LaneWeights(const ConvPass& p, int64_t threads) : p_(p), result_(p) {
+  LaneWeights(const ConvPass& p, int64_t threads) : p_(p), result_(result_pass(p)) {
     blocks_ = ceil_div(p.groups, kLane);
     taps_ = p.axis[0].taps * p.axis[1].taps * p.axis[2].taps;
     cut_ = cut_fields(p, (p.channels + p.outputs) * kLane, kLaneElements,
                       ceil_div(threads, blocks_), 1);
     parts_ = smaller(cut_.boxes(), ceil_div(threads, blocks_));
     slots_ = smaller(threads, blocks_ * parts_);
-    // y itself as an operand that is met element by element.
-    result_.from = p.to;
-    for (ConvWalk& w : result_.axis) {
-      w.size = w.n;
-      w.taps = w.delta = w.step = w.unit = 1;
-      w.first = 0;
-    }
   }
 
   struct Memory {

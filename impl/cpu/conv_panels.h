@@ -32,6 +32,8 @@ struct Depths {
   }
   int64_t all_taps() const { return taps[0] * taps[1] * taps[2]; }
   int64_t stretches() const { return taps[0] * taps[1] * (joined ? 1 : taps[2]); }
+  // Of one block of all channels.
+  int64_t stretch() const { return channels * (joined ? taps[2] : 1); }
   MILL_INLINE int64_t width(int64_t b) const { return smaller(block, channels - b * block); }
 };
 
@@ -47,6 +49,18 @@ MILL_INLINE int64_t stretch_cell(const ConvPass& p, const Depths& d, const Reach
   return (z * r.n[1] + y) * r.n[2] + x;
 }
 
+// Whether products by single stretches are so short that copies of all that a position meets pay
+// (conv_patches.h).
+inline constexpr int64_t kMostStretches = 64;
+template <class T>
+MILL_INLINE bool fits_patch(const Depths& d) {
+  constexpr int64_t kMostDepth = 384;
+  return d.blocks == 1 && d.stretches() <= kMostStretches && d.stretch() <= 3 * kVector<T> &&
+         d.stretches() * d.stretch() <= kMostDepth;
+}
+template <class T>
+void make_patches(const ConvPass& p, const Depths& depths, const Box& box, const T* field, T* to);
+
 // ---- the pass -----------------------------------------------------------------------------------
 
 template <class S>
@@ -56,23 +70,26 @@ class PanelPass {
  public:
   PanelPass(const ConvPass& p, int64_t threads) : p_(p), depths_(p) {
     panels_ = ceil_div(p.outputs, kPanel<T>);
-    cut_ = cut_fields(p, larger<int64_t>(1, p.channels), kFieldElements,
+    depth_ = depths_.all_taps() * p.channels;
+    patched_ = depth_ > 0 && depths_.stretches() > 1 && fits_patch<T>(depths_);
+    cut_ = cut_fields(p, larger<int64_t>(1, p.channels + (patched_ ? depth_ : 0)), kFieldElements,
                       ceil_div(threads, p.groups), gemm::kRows);
     // Where there are fewer boxes than threads, the panels are dealt out too.
     parts_ = smaller(panels_, ceil_div(threads, larger<int64_t>(1, p.groups * cut_.boxes())));
     items_ = p.groups * cut_.boxes() * parts_;
     slots_ = smaller(threads, items_);
-    depth_ = depths_.all_taps() * p.channels;
   }
 
   struct Memory {
     T* weights;
     T* fields;
+    T* patches;
     T* sums;
   };
   Memory carve(Carver* from) const {
     return {from->take<T>(p_.groups * panels_ * depth_ * kPanel<T>),
-            from->take<T>(slots_ * field_elements()), from->take<T>(slots_ * sum_elements())};
+            from->take<T>(slots_ * field_elements()), from->take<T>(slots_ * patch_elements()),
+            from->take<T>(slots_ * sum_elements())};
   }
 
   void run(const mill_kernel_args* args, Carver* memory, const S* from, const S* w, const S* bias,
@@ -89,7 +106,7 @@ class PanelPass {
         const Span items = span_of(items_, slots_, slot);
         for (int64_t item = items.begin; item < items.end; ++item) {
           compute(item, from, m.weights, bias, bias_step, to, m.fields + slot * field_elements(),
-                  m.sums + slot * sum_elements());
+                  m.patches + slot * patch_elements(), m.sums + slot * sum_elements());
         }
       }
     });
@@ -97,6 +114,7 @@ class PanelPass {
 
  private:
   int64_t field_elements() const { return cut_.field_cells(p_) * p_.channels + kSlack<T>; }
+  int64_t patch_elements() const { return patched_ ? cut_.cells() * depth_ + kSlack<T> : 0; }
   int64_t sum_elements() const { return cut_.cells() * kPanel<T>; }
 
   // Weights of one panel of outputs: block by block, tap by tap, a row of kPanel for each channel.
@@ -146,7 +164,7 @@ class PanelPass {
   }
 
   void compute(int64_t item, const S* from, const T* weights, const S* bias, int64_t bias_step,
-               S* to, T* field, T* sums) const {
+               S* to, T* field, T* patches, T* sums) const {
     const Span panels = span_of(panels_, parts_, item % parts_);
     const int64_t group = item / parts_ / cut_.boxes();
     const Box box = cut_.box(item / parts_ % cut_.boxes());
@@ -161,36 +179,65 @@ class PanelPass {
     } else {
       clear(sums, box.cells() * kPanel<T>);
     }
-    const Runs runs = runs_of(p_, box);
+    if (patched_) make_patches(p_, depths_, box, field, patches);
+    // Patches follow each other.
+    const Runs runs = patched_ ? Runs{box.cells(), 1, {1, 1, 1}, {0, 0, 0}} : runs_of(p_, box);
     for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
       const int64_t first = panel * kPanel<T>;
       const int64_t cols = smaller(kPanel<T>, p_.outputs - first);
-      const int64_t vectors = ceil_div(cols, kVector<T>);
-      const T* b = weights + (group * panels_ + panel) * depth_ * kPanel<T>;
-      bool add = false;
-      for (int64_t block = 0; depth_ > 0 && block < depths_.blocks; ++block) {
-        const int64_t width = depths_.width(block);
-        const T* a = field + block * depths_.block * cells;
-        const int64_t depth = width * (depths_.joined ? depths_.taps[2] : 1);
-        for (int64_t s = 0; s < depths_.stretches(); ++s, b += depth * kPanel<T>) {
-          multiply(runs, a + stretch_cell(p_, depths_, reach, s) * width, width, depth, b, vectors,
-                   sums, add);
-          add = true;
-        }
-      }
-      MILL_ALIGN T wide[kPanel<T>] = {};
       const int64_t output = group * p_.outputs + first;
+      MILL_ALIGN T wide[kPanel<T>] = {};
       for (int64_t i = 0; bias != nullptr && i < cols; ++i) {
         wide[i] = gemm::widen(bias[(output + i) * bias_step]);
       }
-      store_box(box, sums, kPanel<T>, cols, wide,
-                destination(p_, to + group * p_.to_group + first * p_.to.channel, p_.to.channel));
+      const Destination<S> d =
+          destination(p_, to + group * p_.to_group + first * p_.to.channel, p_.to.channel);
+      const Products products{runs, ceil_div(cols, kVector<T>), reach};
+      const T* b = weights + (group * panels_ + panel) * depth_ * kPanel<T>;
+      const T* a = patched_ ? patches : field;
+      if constexpr (std::is_same_v<S, T>) {
+        // Whole vectors at one distance are finished where they belong.
+        const Lines<S> lines = lines_of(box, d);
+        if (d.channel == 1 && cols % kVector<T> == 0 && depth_ > 0 && lines.length == box.cells()) {
+          add_up(products, a, cells, b, lines.first, lines.step, bias == nullptr ? nullptr : wide);
+          continue;
+        }
+      }
+      if (depth_ > 0) add_up(products, a, cells, b, sums, kPanel<T>, nullptr);
+      store_box(box, sums, kPanel<T>, cols, wide, d);
     }
   }
 
-  // sums[position][kPanel] = or += the products of one stretch, for all positions of a box.
+  struct Products {
+    const Runs& runs;
+    int64_t vectors;
+    const Reach& reach;
+  };
+
+  // to[position][..] = the sums of one panel over the whole depth.
+  void add_up(const Products& p, const T* a, int64_t cells, const T* b, T* to, int64_t to_row,
+              const T* bias) const {
+    if (patched_) {
+      multiply(p.runs, a, depth_, depth_, b, p.vectors, to, to_row, false, bias);
+      return;
+    }
+    bool add = false;
+    for (int64_t block = 0; block < depths_.blocks; ++block) {
+      const int64_t width = depths_.width(block);
+      const T* from = a + block * depths_.block * cells;
+      const int64_t depth = width * (depths_.joined ? depths_.taps[2] : 1);
+      for (int64_t s = 0; s < depths_.stretches(); ++s, b += depth * kPanel<T>) {
+        const bool last = block + 1 == depths_.blocks && s + 1 == depths_.stretches();
+        multiply(p.runs, from + stretch_cell(p_, depths_, p.reach, s) * width, width, depth, b,
+                 p.vectors, to, to_row, add, last ? bias : nullptr);
+        add = true;
+      }
+    }
+  }
+
+  // to[position][..] = or += the products of one stretch, for all positions of a box.
   static void multiply(const Runs& runs, const T* a, int64_t width, int64_t depth, const T* b,
-                       int64_t vectors, T* sums, bool add) {
+                       int64_t vectors, T* to, int64_t to_row, bool add, const T* bias) {
     const int64_t tiles = ceil_div(runs.length, gemm::kRows);
     const int64_t a_row = runs.step * width;
     const int64_t count = runs.count();
@@ -198,10 +245,10 @@ class PanelPass {
       const T* row = a + runs.cell(i) * width;
       for (int64_t tile = 0; tile < tiles; ++tile) {
         const int64_t height = runs.length / tiles + (tile < runs.length % tiles ? 1 : 0);
-        gemm::kTileKernels<T>[vectors - 1][height - 1](depth, row, a_row, b, kPanel<T>, sums,
-                                                       kPanel<T>, add, nullptr);
+        gemm::kTileKernels<T>[vectors - 1][height - 1](depth, row, a_row, b, kPanel<T>, to, to_row,
+                                                       add, bias);
         row += height * a_row;
-        sums += height * kPanel<T>;
+        to += height * to_row;
       }
     }
   }
@@ -210,6 +257,7 @@ class PanelPass {
   Depths depths_;
   Cut cut_;
   int64_t panels_, parts_, items_, slots_, depth_;
+  bool patched_;
 };
 
 // ---- the gradient by the weight -----------------------------------------------------------------

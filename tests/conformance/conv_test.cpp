@@ -211,7 +211,7 @@ TEST_F(Conv, OneChannelThatWasLastStaysLast) {
 }
 
 TEST_F(Conv, LayersDrawnAtRandom) {
-  for (int i = 0; i < 60; ++i) {
+  for (int i = 0; i < 100; ++i) {
     Layer l{};
     const auto axes = static_cast<size_t>(between(1, 3));
     l.batch = between(1, 3);
