@@ -13,13 +13,14 @@
 
 static struct {
   const char *device, *save, *resume, *report;
-  int64_t batch, epochs, seed, threads, workers, quiet;
+  int64_t batch, epochs, until, seed, threads, workers, quiet;
   double rate, decay;
 } run = {.seed = 1, .workers = 1};
 
 // clang-format off
 #define RUN_OPTIONS                                                                                \
     {"--epochs", 'i', &run.epochs, "N     passes over the images, over which the rate falls to 0"},\
+    {"--epochs-until", 'i', &run.until, "N  stop after this one of --epochs, to be resumed later"}, \
     {"--batch", 'i', &run.batch, "N      images in a step"},                                       \
     {"--rate", 'f', &run.rate, "R       learning rate"},                                           \
     {"--decay", 'f', &run.decay, "D      weight decay"},                                           \
@@ -37,6 +38,7 @@ static void settle_run(void) {
   if (run.device && strcmp(run.device, "cpu") == 0) run.device = NULL;
   if (run.batch < 1 || run.batch > 1000000) die("--batch must be from 1 to 1000000", "");
   if (run.epochs < 1 || run.epochs > 1000000) die("--epochs must be from 1 to 1000000", "");
+  if (run.until < 1 || run.until > run.epochs) run.until = run.epochs;
   if (run.threads < 0 || run.threads > 1024) die("--threads must be from 0 to 1024", "");
   if (run.workers < 1 || run.workers > 64) die("--workers must be from 1 to 64", "");
 }
@@ -139,7 +141,7 @@ static double classifier_train(classifier* c, mill_loader* train, mill_loader* t
   int64_t each = 0, first = 0;
   double error = 100;
   check(mill_loader_batches(train, &each, err));
-  const int64_t steps = run.epochs * each;
+  const int64_t steps = run.until * each;
   if (run.resume) {
     check(mill_checkpoint_load(c->exec, run.resume, MILL_NTS, c->group, c->optimizer, c->generator,
                                train, err));

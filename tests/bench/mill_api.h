@@ -32,6 +32,8 @@ namespace bench {
   X(mill_tensor_release)          \
   X(mill_tape_create)             \
   X(mill_tape_release)            \
+  X(mill_tape_watch)              \
+  X(mill_device_open)             \
   X(mill_tape_backward)           \
   X(mill_tape_reset)              \
   X(mill_group_create)            \
@@ -47,6 +49,7 @@ namespace bench {
   X(mill_optimizer_release)       \
   X(mill_optimizer_step)          \
   X(mill_memory_stats_query)      \
+  X(mill_memory_reset_peak)       \
   X(mill_build_info)              \
   X(mill_fill)                    \
   X(mill_cast)                    \
