@@ -134,6 +134,9 @@ void add_op(Entries& to) {
   MILL_ENTRY(mill_op_invoke, f.exec(), MILL_OP_CONCAT, two(f, f.tensor(), f.tensor()), 2, axis0(f),
              1, f.slot<mill_tensor>(), 1, f.err())
       .in_out();
+  MILL_ENTRY(mill_einsum, f.exec(), "ij,kj->ik", MILL_NTS, two(f, f.tensor(), f.tensor()), 2,
+             f.slot<mill_tensor>(), f.err())
+      .in_out();
   MILL_ENTRY(mill_op_prepare, f.exec(), MILL_OP_CONCAT, two(f, f.tensor(), f.tensor()), 2, axis0(f),
              1, f.slot<mill_call>(), f.err());
   MILL_ENTRY(mill_call_run, f.made<mill_call>(), f.exec(), two(f, f.tensor(), f.tensor()), 2,
