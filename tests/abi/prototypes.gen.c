@@ -15,6 +15,7 @@ int32_t mill_adagrad_step(struct mill_exec*, struct mill_tensor*, struct mill_te
 int32_t mill_adam_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_adamw_master_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_adamw_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_adaptive_avg_pool(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_add(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_add_layer_norm(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_affine(struct mill_exec*, struct mill_tensor*, double, double, struct mill_tensor**, struct mill_error*);
@@ -30,6 +31,7 @@ int32_t mill_attention_backward(struct mill_exec*, struct mill_tensor*, struct m
 int32_t mill_average_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_avg_pool(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_avg_pool_backward(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_bce_with_logits_loss(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 const char*mill_build_info(void);
 void mill_call_release(struct mill_call*);
 void mill_call_retain(struct mill_call*);
@@ -156,9 +158,12 @@ int32_t mill_group_name(struct mill_group*, uint32_t, const char**, struct mill_
 int32_t mill_group_param(struct mill_group*, uint32_t, struct mill_tensor**, struct mill_error*);
 void mill_group_release(struct mill_group*);
 void mill_group_retain(struct mill_group*);
+int32_t mill_huber_loss(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_idx_read(struct mill_context*, const char*, uint64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_idx_write(struct mill_exec*, const char*, uint64_t, struct mill_tensor*, struct mill_error*);
 int32_t mill_increment(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_kl_div_loss(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, uint32_t, int64_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_l1_loss(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_layer_norm(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_layer_norm_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_leaky_relu(struct mill_exec*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
@@ -196,8 +201,10 @@ int32_t mill_memory_trim(struct mill_context*, uint32_t, uint64_t*, struct mill_
 int32_t mill_min(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_minimum(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_momentum_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_mse_loss(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_mul(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_neg(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_nll_loss(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_normal(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, int32_t, double, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_one_hot(struct mill_exec*, struct mill_tensor*, int64_t, int64_t, int32_t, double, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_op_find(struct mill_context*, const char*, int32_t*, struct mill_error*);
@@ -302,6 +309,7 @@ int32_t mill_sin(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, s
 int32_t mill_sinh(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_slice(struct mill_exec*, struct mill_tensor*, int64_t, int64_t, int64_t, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_slice_backward(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, int64_t, int64_t, int64_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_smooth_l1_loss(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_softmax(struct mill_exec*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_softmax_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_softplus(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
@@ -387,6 +395,7 @@ static any_function volatile functions[] = {
     (any_function)mill_adam_step,
     (any_function)mill_adamw_master_step,
     (any_function)mill_adamw_step,
+    (any_function)mill_adaptive_avg_pool,
     (any_function)mill_add,
     (any_function)mill_add_layer_norm,
     (any_function)mill_affine,
@@ -402,6 +411,7 @@ static any_function volatile functions[] = {
     (any_function)mill_average_step,
     (any_function)mill_avg_pool,
     (any_function)mill_avg_pool_backward,
+    (any_function)mill_bce_with_logits_loss,
     (any_function)mill_build_info,
     (any_function)mill_call_release,
     (any_function)mill_call_retain,
@@ -528,9 +538,12 @@ static any_function volatile functions[] = {
     (any_function)mill_group_param,
     (any_function)mill_group_release,
     (any_function)mill_group_retain,
+    (any_function)mill_huber_loss,
     (any_function)mill_idx_read,
     (any_function)mill_idx_write,
     (any_function)mill_increment,
+    (any_function)mill_kl_div_loss,
+    (any_function)mill_l1_loss,
     (any_function)mill_layer_norm,
     (any_function)mill_layer_norm_backward,
     (any_function)mill_leaky_relu,
@@ -568,8 +581,10 @@ static any_function volatile functions[] = {
     (any_function)mill_min,
     (any_function)mill_minimum,
     (any_function)mill_momentum_step,
+    (any_function)mill_mse_loss,
     (any_function)mill_mul,
     (any_function)mill_neg,
+    (any_function)mill_nll_loss,
     (any_function)mill_normal,
     (any_function)mill_one_hot,
     (any_function)mill_op_find,
@@ -674,6 +689,7 @@ static any_function volatile functions[] = {
     (any_function)mill_sinh,
     (any_function)mill_slice,
     (any_function)mill_slice_backward,
+    (any_function)mill_smooth_l1_loss,
     (any_function)mill_softmax,
     (any_function)mill_softmax_backward,
     (any_function)mill_softplus,

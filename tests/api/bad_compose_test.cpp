@@ -103,5 +103,42 @@ TEST_F(BadCompose, Equations) {
          sum("abcdefgh,i->abcdefghi", {f.tensor({1, 1, 1, 1, 1, 1, 1, 1}), f.tensor({2})}));
 }
 
+TEST_F(BadCompose, Losses) {
+  mill_tensor* const x = f.tensor({2, 3});
+  const auto mse = [&](mill_tensor* a, mill_tensor* b, int64_t reduction) {
+    return [this, a, b, reduction](mill_tensor** out) {
+      return mill_mse_loss(f.exec(), a, b, reduction, out, f.err());
+    };
+  };
+  refuse(MILL_E_SHAPE, {"target is [3]", "x is [2, 3]"}, mse(x, f.tensor({3}), 0));
+  refuse(MILL_E_DTYPE, {"target is i64"}, mse(x, f.ids({2, 3}), 0));
+  refuse(MILL_E_ARG, {"reduction is 3", "0 to 2"}, mse(x, x, 3));
+  refuse(MILL_E_ARG, {"delta is 0"},
+         [&](auto out) { return mill_huber_loss(f.exec(), x, x, 0, 0, out, f.err()); });
+  refuse(MILL_E_ARG, {"beta is -1"},
+         [&](auto out) { return mill_smooth_l1_loss(f.exec(), x, x, -1, 0, out, f.err()); });
+  refuse(MILL_E_SHAPE, {"pos_weight is [2, 2, 3]", "[2, 3]"}, [&](auto out) {
+    return mill_bce_with_logits_loss(f.exec(), x, x, f.tensor({2, 2, 3}), 0, out, f.err());
+  });
+  const auto nll = [&](mill_tensor* labels, mill_tensor* weight) {
+    return [this, x, labels, weight](mill_tensor** out) {
+      return mill_nll_loss(f.exec(), x, labels, weight, 0, -100, out, f.err());
+    };
+  };
+  refuse(MILL_E_SHAPE, {"labels is [3]", "[2]"}, nll(f.ids({3}), nullptr));
+  refuse(MILL_E_DTYPE, {"labels is f32"}, nll(f.tensor({2}), nullptr));
+  refuse(MILL_E_SHAPE, {"weight is [2]", "[3]"}, nll(f.ids({2}), f.tensor({2})));
+  refuse(MILL_E_INDEX, {"3"}, nll(f.ids({2}, 3), nullptr));
+  const int64_t sizes[] = {2, 0};
+  const auto pool = [&](mill_tensor* of, uint32_t n) {
+    return [this, of, n, &sizes](mill_tensor** out) {
+      return mill_adaptive_avg_pool(f.exec(), of, sizes, n, out, f.err());
+    };
+  };
+  refuse(MILL_E_SHAPE, {"x has rank 2"}, pool(x, 1));
+  refuse(MILL_E_ARG, {"sizes has 2", "1 spatial axis"}, pool(f.tensor({1, 2, 3}), 2));
+  refuse(MILL_E_ARG, {"sizes[1] is 0"}, pool(f.tensor({1, 2, 3, 4}), 2));
+}
+
 }  // namespace
 }  // namespace mill_test
