@@ -123,6 +123,16 @@ DO(max_pool, 2)
 DO(max_pool_backward, 1)
 DO(avg_pool, 1)
 DO(avg_pool_backward, 1)
+DO(remainder, 1)
+DO(fmod, 1)
+DO(sort, 2)
+DO(topk, 2)
+DO(one_hot, 1)
+DO(tril, 1)
+DO(triu, 1)
+DO(resize, 1)
+DO(resize_backward, 1)
+DO(rotary, 1)
 %enddef
 
 %include "millrace/op_numbers.h"

@@ -35,6 +35,27 @@ enum mill_scatter_reductions {
   MILL_SCATTER_MIN = 4
 };
 
+/* Between which elements mill_resize takes a value. */
+enum mill_resize_modes { MILL_RESIZE_NEAREST = 0, MILL_RESIZE_LINEAR = 1, MILL_RESIZE_CUBIC = 2 };
+
+/* Where an element of the result lies in x, by the names that ONNX's Resize has. */
+enum mill_resize_transforms {
+  MILL_RESIZE_HALF_PIXEL = 0,
+  MILL_RESIZE_PYTORCH_HALF_PIXEL = 1,
+  MILL_RESIZE_ALIGN_CORNERS = 2,
+  MILL_RESIZE_ASYMMETRIC = 3,
+  MILL_RESIZE_HALF_PIXEL_SYMMETRIC = 4,
+  MILL_RESIZE_TF_HALF_PIXEL_FOR_NN = 5
+};
+
+/* How the nearest element is found. */
+enum mill_resize_roundings {
+  MILL_RESIZE_ROUND_PREFER_FLOOR = 0,
+  MILL_RESIZE_ROUND_PREFER_CEIL = 1,
+  MILL_RESIZE_FLOOR = 2,
+  MILL_RESIZE_CEIL = 3
+};
+
 /* What a loss does with the losses of the single labels. */
 enum mill_reductions { MILL_REDUCE_MEAN = 0, MILL_REDUCE_SUM = 1, MILL_REDUCE_NONE = 2 };
 

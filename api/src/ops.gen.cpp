@@ -1019,5 +1019,99 @@ mill_status mill_avg_pool_backward(
                               err);
 }
 
+mill_status mill_remainder(mill_exec* exec, mill_tensor* a, mill_tensor* b, mill_tensor** out,
+                           mill_error* err) {
+  mill_tensor* const in[] = {a, b};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_REMAINDER, in, 2, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_fmod(mill_exec* exec, mill_tensor* a, mill_tensor* b, mill_tensor** out,
+                      mill_error* err) {
+  mill_tensor* const in[] = {a, b};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_FMOD, in, 2, nullptr, 0, out_pointers, 1, err);
+}
+
+mill_status mill_sort(mill_exec* exec, mill_tensor* x, int64_t axis, mill_bool descending,
+                      mill_tensor** out, mill_tensor** out_index, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {mill::int_attr(0, axis), mill::int_attr(1, descending != 0)};
+  mill_tensor** const out_pointers[] = {out, out_index};
+  return mill::api::invoke_op(exec, MILL_OP_SORT, in, 1, attrs, 2, out_pointers, 2, err);
+}
+
+mill_status mill_topk(mill_exec* exec, mill_tensor* x, int64_t k, int64_t axis, mill_bool largest,
+                      mill_tensor** out, mill_tensor** out_index, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {mill::int_attr(0, k), mill::int_attr(1, axis),
+                             mill::int_attr(2, largest != 0)};
+  mill_tensor** const out_pointers[] = {out, out_index};
+  return mill::api::invoke_op(exec, MILL_OP_TOPK, in, 1, attrs, 3, out_pointers, 2, err);
+}
+
+mill_status mill_one_hot(mill_exec* exec, mill_tensor* index, int64_t depth, int64_t axis,
+                         mill_dtype dtype, double on, double off, mill_tensor** out,
+                         mill_error* err) {
+  mill_tensor* const in[] = {index};
+  const mill_attr attrs[] = {mill::int_attr(0, depth), mill::int_attr(1, axis),
+                             mill::dtype_attr(2, dtype), mill::float_attr(3, on),
+                             mill::float_attr(4, off)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_ONE_HOT, in, 1, attrs, 5, out_pointers, 1, err);
+}
+
+mill_status mill_tril(mill_exec* exec, mill_tensor* x, int64_t diagonal, mill_tensor** out,
+                      mill_error* err) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {mill::int_attr(0, diagonal)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_TRIL, in, 1, attrs, 1, out_pointers, 1, err);
+}
+
+mill_status mill_triu(mill_exec* exec, mill_tensor* x, int64_t diagonal, mill_tensor** out,
+                      mill_error* err) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {mill::int_attr(0, diagonal)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_TRIU, in, 1, attrs, 1, out_pointers, 1, err);
+}
+
+mill_status mill_resize(mill_exec* exec, mill_tensor* x, const int64_t* sizes, uint32_t n_sizes,
+                        const double* scales, uint32_t n_scales, int64_t mode, int64_t transform,
+                        int64_t rounding, double cubic, mill_bool exclude_outside,
+                        mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {
+    mill::ints_attr(0, sizes, n_sizes), mill_attr{1, MILL_ATTR_FLOATS, 0, 0.0, scales, n_scales},
+    mill::int_attr(2, mode), mill::int_attr(3, transform), mill::int_attr(4, rounding),
+    mill::float_attr(5, cubic), mill::int_attr(6, exclude_outside != 0)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_RESIZE, in, 1, attrs, 7, out_pointers, 1, err);
+}
+
+mill_status mill_resize_backward(mill_exec* exec, mill_tensor* g, const int64_t* dims,
+                                 uint32_t n_dims, const double* scales, uint32_t n_scales,
+                                 int64_t mode, int64_t transform, int64_t rounding, double cubic,
+                                 mill_bool exclude_outside, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {g};
+  const mill_attr attrs[] = {
+    mill::ints_attr(0, dims, n_dims), mill_attr{1, MILL_ATTR_FLOATS, 0, 0.0, scales, n_scales},
+    mill::int_attr(2, mode), mill::int_attr(3, transform), mill::int_attr(4, rounding),
+    mill::float_attr(5, cubic), mill::int_attr(6, exclude_outside != 0)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_RESIZE_BACKWARD, in, 1, attrs, 7, out_pointers, 1, err);
+}
+
+mill_status mill_rotary(mill_exec* exec, mill_tensor* x, mill_tensor* positions, double base,
+                        int64_t width, mill_bool interleaved, mill_bool inverse, mill_tensor** out,
+                        mill_error* err) {
+  mill_tensor* const in[] = {x, positions};
+  const mill_attr attrs[] = {mill::float_attr(0, base), mill::int_attr(1, width),
+                             mill::int_attr(2, interleaved != 0), mill::int_attr(3, inverse != 0)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_ROTARY, in, 2, attrs, 4, out_pointers, 1, err);
+}
+
 }  // extern "C"
 // clang-format on

@@ -6,6 +6,8 @@
 
 #include "cpu/functor_loops.h"
 #include "cpu/kernels.h"
+#include "cpu/zero_divisor.h"
+#include "kernels/functors/mod.h"
 #include "millrace/op_numbers.h"
 
 namespace mill::cpu::MILL_TARGET {
@@ -24,38 +26,12 @@ struct Arithmetic {
 
 // ---- division ----------------------------------------------------------------------------------
 
-// The first zero of an integer tensor, counted in row-major order over the axes along which it is
-// not broadcast; -1 if there is none.
-int64_t first_zero(const mill_kernel_tensor& t) {
-  int64_t at[MILL_MAX_RANK] = {};
-  const int64_t size = dtype_size(t.dtype);
-  const char* data = static_cast<const char*>(t.data);
-  const uint64_t zero = 0;
-  for (int64_t count = 0;; ++count) {
-    if (__builtin_memcmp(data, &zero, static_cast<size_t>(size)) == 0) return count;
-    int axis = t.rank - 1;
-    for (; axis >= 0; --axis) {
-      if (t.strides[axis] == 0 || t.dims[axis] == 1) continue;
-      data += t.strides[axis] * size;
-      if (++at[axis] < t.dims[axis]) break;
-      data -= t.strides[axis] * size * t.dims[axis];
-      at[axis] = 0;
-    }
-    if (axis < 0) return -1;
-  }
-}
-
 struct Divide {
   template <class C>
   static mill_status run(const mill_kernel_args* args) {
     if constexpr (kIsInteger<C>) {
-      // Before the first write, so that a refused division in place leaves its operand as it was.
-      const int64_t zero = args->out[0]->numel == 0 ? -1 : first_zero(*args->in[1]);
-      if (zero >= 0) {
-        snprintf(args->error->text, sizeof(args->error->text),
-                 "division by zero at element %lld of b", static_cast<long long>(zero));
-        return MILL_E_ARG;
-      }
+      const mill_status status = refuse_zero_divisor(args);
+      if (status != MILL_OK) return status;
     }
     return apply<fn::Div, C, 2>(args, fn::Div(), kCheapGrain);
   }
@@ -100,7 +76,9 @@ void pow_run(const void*, const Run& run) {
 struct Pow {
   template <class C>
   static mill_status run(const mill_kernel_args* args) {
-    if constexpr (kSame<C, float>) {
+    if constexpr (kIsInteger<C>) {
+      return apply<fn::PowOfIntegers, C, 2>(args, fn::PowOfIntegers(), kCostlyGrain);
+    } else if constexpr (kSame<C, float>) {
       return apply<PowOfFloats, double, 2>(args, PowOfFloats(), kCostlyGrain);
     } else {
       // The exponent's error is what matters in f64, and libm's pow carries the logarithm in extra
@@ -244,7 +222,7 @@ constexpr KernelEntry kEntries[] = {
     MILL_NUMERIC(MILL_OP_SUB, Arithmetic<fn::Sub>),
     MILL_NUMERIC(MILL_OP_MUL, Arithmetic<fn::Mul>),
     MILL_NUMERIC(MILL_OP_DIV, Divide),
-    MILL_FLOATING(MILL_OP_POW, Pow),
+    MILL_NUMERIC(MILL_OP_POW, Pow),
     MILL_NUMERIC(MILL_OP_MAXIMUM, Arithmetic<fn::Maximum>),
     MILL_NUMERIC(MILL_OP_MINIMUM, Arithmetic<fn::Minimum>),
     MILL_NUMERIC(MILL_OP_COMPARE, Compare),

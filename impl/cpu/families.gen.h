@@ -14,14 +14,19 @@
   X(join)                    \
   X(loss)                    \
   X(matmul)                  \
+  X(mod)                     \
   X(norm)                    \
   X(optim)                   \
+  X(order)                   \
   X(pool)                    \
   X(random)                  \
   X(reduce)                  \
+  X(resize)                  \
+  X(rotary)                  \
   X(scan)                    \
   X(softmax)                 \
   X(softplus)                \
+  X(triangle)                \
   X(unary)                   \
   X(update)
 
@@ -142,4 +147,14 @@
   X(MAX_POOL)               \
   X(MAX_POOL_BACKWARD)      \
   X(AVG_POOL)               \
-  X(AVG_POOL_BACKWARD)
+  X(AVG_POOL_BACKWARD)      \
+  X(REMAINDER)              \
+  X(FMOD)                   \
+  X(SORT)                   \
+  X(TOPK)                   \
+  X(ONE_HOT)                \
+  X(TRIL)                   \
+  X(TRIU)                   \
+  X(RESIZE)                 \
+  X(RESIZE_BACKWARD)        \
+  X(ROTARY)

@@ -298,6 +298,20 @@ struct Math {
   MILL_BY_LANE(atanh)
   MILL_BY_LANE(erf)
 #undef MILL_BY_LANE
+  static MILL_INLINE V fmod(V x, V y) {
+    alignas(64) Type a[kLanes<D>];
+    alignas(64) Type b[kLanes<D>];
+    hn::Store(x, D(), a);
+    hn::Store(y, D(), b);
+    for (size_t i = 0; i < static_cast<size_t>(kLanes<D>); ++i) {
+      if constexpr (sizeof(Type) == 4) {
+        a[i] = __builtin_fmodf(a[i], b[i]);
+      } else {
+        a[i] = __builtin_fmod(a[i], b[i]);
+      }
+    }
+    return hn::Load(D(), a);
+  }
 
   // Phi(x), the standard normal distribution, and *bell = e^(-x^2/2). The tail is a polynomial in t
   // / (t + k) times the bell, after Shepherd and Laframboise (Math. Comp. 36, 1981), so it keeps

@@ -14,14 +14,19 @@
   X(join)                    \
   X(loss)                    \
   X(matmul)                  \
+  X(mod)                     \
   X(norm)                    \
   X(optim)                   \
+  X(order)                   \
   X(pool)                    \
   X(random)                  \
   X(reduce)                  \
+  X(resize)                  \
+  X(rotary)                  \
   X(scan)                    \
   X(softmax)                 \
   X(softplus)                \
+  X(triangle)                \
   X(unary)                   \
   X(update)
 
@@ -142,4 +147,14 @@
   X(290, max_pool)               \
   X(291, max_pool_backward)      \
   X(292, avg_pool)               \
-  X(293, avg_pool_backward)
+  X(293, avg_pool_backward)      \
+  X(330, remainder)              \
+  X(331, fmod)                   \
+  X(335, sort)                   \
+  X(336, topk)                   \
+  X(340, one_hot)                \
+  X(341, tril)                   \
+  X(342, triu)                   \
+  X(345, resize)                 \
+  X(346, resize_backward)        \
+  X(350, rotary)

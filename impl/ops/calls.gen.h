@@ -1126,5 +1126,109 @@ inline TensorRef avg_pool_backward(
   return out ? TensorRef::share(out) : TensorRef::adopt(result);
 }
 
+inline TensorRef remainder(Exec& exec, mill_tensor* a, mill_tensor* b, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {a, b};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_REMAINDER, in, 2, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef fmod(Exec& exec, mill_tensor* a, mill_tensor* b, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {a, b};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_FMOD, in, 2, nullptr, 0, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline void sort(Exec& exec, mill_tensor* x, int64_t axis, bool descending, TensorRef (&out)[2]) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {int_attr(0, axis), int_attr(1, descending)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get()};
+  invoke(exec, MILL_OP_SORT, in, 1, attrs, 2, raw, 2);
+  for (uint32_t out_k = 0; out_k < 2; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline void topk(Exec& exec, mill_tensor* x, int64_t k, int64_t axis, bool largest,
+                 TensorRef (&out)[2]) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {int_attr(0, k), int_attr(1, axis), int_attr(2, largest)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get()};
+  invoke(exec, MILL_OP_TOPK, in, 1, attrs, 3, raw, 2);
+  for (uint32_t out_k = 0; out_k < 2; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline TensorRef one_hot(Exec& exec, mill_tensor* index, int64_t depth, int64_t axis = -1,
+                         mill_dtype dtype = MILL_F32, double on = 1.0, double off = 0.0,
+                         mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {index};
+  const mill_attr attrs[] = {int_attr(0, depth), int_attr(1, axis), dtype_attr(2, dtype),
+                             float_attr(3, on), float_attr(4, off)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_ONE_HOT, in, 1, attrs, 5, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef tril(Exec& exec, mill_tensor* x, int64_t diagonal = 0,
+                      mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {int_attr(0, diagonal)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_TRIL, in, 1, attrs, 1, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef triu(Exec& exec, mill_tensor* x, int64_t diagonal = 0,
+                      mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {int_attr(0, diagonal)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_TRIU, in, 1, attrs, 1, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef resize(Exec& exec, mill_tensor* x, const int64_t* sizes, uint32_t n_sizes,
+                        const double* scales = nullptr, uint32_t n_scales = 0, int64_t mode = 1,
+                        int64_t transform = 0, int64_t rounding = 0, double cubic = -0.75,
+                        bool exclude_outside = false, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x};
+  const mill_attr attrs[] = {ints_attr(0, sizes, n_sizes),
+                             mill_attr{1, MILL_ATTR_FLOATS, 0, 0.0, scales, n_scales},
+                             int_attr(2, mode), int_attr(3, transform), int_attr(4, rounding),
+                             float_attr(5, cubic), int_attr(6, exclude_outside)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_RESIZE, in, 1, attrs, 7, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef resize_backward(Exec& exec, mill_tensor* g, const int64_t* dims, uint32_t n_dims,
+                                 const double* scales = nullptr, uint32_t n_scales = 0,
+                                 int64_t mode = 1, int64_t transform = 0, int64_t rounding = 0,
+                                 double cubic = -0.75, bool exclude_outside = false,
+                                 mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {g};
+  const mill_attr attrs[] = {ints_attr(0, dims, n_dims),
+                             mill_attr{1, MILL_ATTR_FLOATS, 0, 0.0, scales, n_scales},
+                             int_attr(2, mode), int_attr(3, transform), int_attr(4, rounding),
+                             float_attr(5, cubic), int_attr(6, exclude_outside)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_RESIZE_BACKWARD, in, 1, attrs, 7, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline TensorRef rotary(Exec& exec, mill_tensor* x, mill_tensor* positions, double base = 10000.0,
+                        int64_t width = -1, bool interleaved = false, bool inverse = false,
+                        mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x, positions};
+  const mill_attr attrs[] = {float_attr(0, base), int_attr(1, width), int_attr(2, interleaved),
+                             int_attr(3, inverse)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_ROTARY, in, 2, attrs, 4, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
 }  // namespace mill::op
 // clang-format on

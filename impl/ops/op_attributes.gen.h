@@ -400,5 +400,59 @@ inline constexpr AttrRow attr_avg_pool_backward[] = {
     {"count_padding", MILL_ATTR_INT, false, true, {6, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
 };
 
+inline constexpr AttrRow attr_sort[] = {
+    {"axis", MILL_ATTR_INT, false, false, {0, MILL_ATTR_INT, -1, 0.0, nullptr, 0}},
+    {"descending", MILL_ATTR_INT, false, true, {1, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_topk[] = {
+    {"k", MILL_ATTR_INT, true, false, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"axis", MILL_ATTR_INT, false, false, {1, MILL_ATTR_INT, -1, 0.0, nullptr, 0}},
+    {"largest", MILL_ATTR_INT, false, true, {2, MILL_ATTR_INT, 1, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_one_hot[] = {
+    {"depth", MILL_ATTR_INT, true, false, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"axis", MILL_ATTR_INT, false, false, {1, MILL_ATTR_INT, -1, 0.0, nullptr, 0}},
+    {"dtype", MILL_ATTR_DTYPE, false, false, {2, MILL_ATTR_DTYPE, MILL_F32, 0.0, nullptr, 0}},
+    {"on", MILL_ATTR_FLOAT, false, false, {3, MILL_ATTR_FLOAT, 0, 1.0, nullptr, 0}},
+    {"off", MILL_ATTR_FLOAT, false, false, {4, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_tril[] = {
+    {"diagonal", MILL_ATTR_INT, false, false, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_triu[] = {
+    {"diagonal", MILL_ATTR_INT, false, false, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_resize[] = {
+    {"sizes", MILL_ATTR_INTS, true, false, {0, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"scales", MILL_ATTR_FLOATS, false, false, {1, MILL_ATTR_FLOATS, 0, 0.0, nullptr, 0}},
+    {"mode", MILL_ATTR_INT, false, false, {2, MILL_ATTR_INT, 1, 0.0, nullptr, 0}},
+    {"transform", MILL_ATTR_INT, false, false, {3, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"rounding", MILL_ATTR_INT, false, false, {4, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"cubic", MILL_ATTR_FLOAT, false, false, {5, MILL_ATTR_FLOAT, 0, -0.75, nullptr, 0}},
+    {"exclude_outside", MILL_ATTR_INT, false, true, {6, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_resize_backward[] = {
+    {"dims", MILL_ATTR_INTS, true, false, {0, MILL_ATTR_INTS, 0, 0.0, nullptr, 0}},
+    {"scales", MILL_ATTR_FLOATS, false, false, {1, MILL_ATTR_FLOATS, 0, 0.0, nullptr, 0}},
+    {"mode", MILL_ATTR_INT, false, false, {2, MILL_ATTR_INT, 1, 0.0, nullptr, 0}},
+    {"transform", MILL_ATTR_INT, false, false, {3, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"rounding", MILL_ATTR_INT, false, false, {4, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"cubic", MILL_ATTR_FLOAT, false, false, {5, MILL_ATTR_FLOAT, 0, -0.75, nullptr, 0}},
+    {"exclude_outside", MILL_ATTR_INT, false, true, {6, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_rotary[] = {
+    {"base", MILL_ATTR_FLOAT, false, false, {0, MILL_ATTR_FLOAT, 0, 10000.0, nullptr, 0}},
+    {"width", MILL_ATTR_INT, false, false, {1, MILL_ATTR_INT, -1, 0.0, nullptr, 0}},
+    {"interleaved", MILL_ATTR_INT, false, true, {2, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"inverse", MILL_ATTR_INT, false, true, {3, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
 }  // namespace mill::op_rows
 // clang-format on

@@ -356,8 +356,8 @@ inline constexpr InplaceRow inplace_div[] = {
 };
 
 inline constexpr InputRow in_pow[] = {
-    {"a", false, false, false, 0x03c00u},
-    {"b", false, false, true, 0x03c00u},
+    {"a", false, false, false, 0x03eacu},
+    {"b", false, false, true, 0x03eacu},
 };
 inline constexpr OutputRow out_pow[] = {
     {"out", ResultType::same},
@@ -1276,6 +1276,98 @@ inline constexpr InputRow in_avg_pool_backward[] = {
 };
 inline constexpr OutputRow out_avg_pool_backward[] = {
     {"out", ResultType::same},
+};
+
+inline constexpr InputRow in_remainder[] = {
+    {"a", false, false, false, 0x03eacu},
+    {"b", false, false, true, 0x03eacu},
+};
+inline constexpr OutputRow out_remainder[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_remainder[] = {
+    {0, 0},
+    {0, 1},
+};
+
+inline constexpr InputRow in_fmod[] = {
+    {"a", false, false, false, 0x03eacu},
+    {"b", false, false, true, 0x03eacu},
+};
+inline constexpr OutputRow out_fmod[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_fmod[] = {
+    {0, 0},
+    {0, 1},
+};
+
+inline constexpr InputRow in_sort[] = {
+    {"x", false, false, false, 0x03eacu},
+};
+inline constexpr OutputRow out_sort[] = {
+    {"out", ResultType::same},
+    {"index", ResultType::i64},
+};
+
+inline constexpr InputRow in_topk[] = {
+    {"x", false, false, false, 0x03eacu},
+};
+inline constexpr OutputRow out_topk[] = {
+    {"out", ResultType::same},
+    {"index", ResultType::i64},
+};
+
+inline constexpr InputRow in_one_hot[] = {
+    {"index", false, false, false, 0x002acu},
+};
+inline constexpr OutputRow out_one_hot[] = {
+    {"out", ResultType::attr},
+};
+
+inline constexpr InputRow in_tril[] = {
+    {"x", false, false, false, 0x3fffeu},
+};
+inline constexpr OutputRow out_tril[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_tril[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_triu[] = {
+    {"x", false, false, false, 0x3fffeu},
+};
+inline constexpr OutputRow out_triu[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_triu[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_resize[] = {
+    {"x", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_resize[] = {
+    {"out", ResultType::same},
+};
+
+inline constexpr InputRow in_resize_backward[] = {
+    {"g", false, false, false, 0x03c00u},
+};
+inline constexpr OutputRow out_resize_backward[] = {
+    {"out", ResultType::same},
+};
+
+inline constexpr InputRow in_rotary[] = {
+    {"x", false, false, false, 0x03c00u},
+    {"positions", true, false, false, 0x002acu},
+};
+inline constexpr OutputRow out_rotary[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_rotary[] = {
+    {0, 0},
 };
 
 }  // namespace mill::op_rows

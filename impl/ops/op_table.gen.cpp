@@ -130,6 +130,16 @@ extern const OpRules rules_max_pool;
 extern const OpRules rules_max_pool_backward;
 extern const OpRules rules_avg_pool;
 extern const OpRules rules_avg_pool_backward;
+extern const OpRules rules_remainder;
+extern const OpRules rules_fmod;
+extern const OpRules rules_sort;
+extern const OpRules rules_topk;
+extern const OpRules rules_one_hot;
+extern const OpRules rules_tril;
+extern const OpRules rules_triu;
+extern const OpRules rules_resize;
+extern const OpRules rules_resize_backward;
+extern const OpRules rules_rotary;
 
 }  // namespace ops
 
@@ -293,7 +303,7 @@ const OpRow rows[] = {
      &ops::rules_div},
     {MILL_OP_POW, 1, "pow", "binary", OpKind::pointwise, GradientKind::yes, Autocast::high, false,
      in_pow, 2, out_pow, 1, nullptr, 0, inplace_pow, 2,
-     "a ^ b as C's pow",
+     "a ^ b as C's pow; of integers it wraps, and with b < 0 it is 1 or -1 where a is that, else 0.",
      &ops::rules_pow},
     {MILL_OP_MAXIMUM, 1, "maximum", "binary", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
      in_maximum, 2, out_maximum, 1, nullptr, 0, inplace_maximum, 2,
@@ -619,13 +629,53 @@ const OpRow rows[] = {
      in_avg_pool_backward, 1, out_avg_pool_backward, 1, attr_avg_pool_backward, 7, nullptr, 0,
      "Gradient of avg_pool by x of `dims`.",
      &ops::rules_avg_pool_backward},
+    {MILL_OP_REMAINDER, 1, "remainder", "mod", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
+     in_remainder, 2, out_remainder, 1, nullptr, 0, inplace_remainder, 2,
+     "a - b floor(a / b), of b's sign, as Python's %; integer division by zero is MILL_E_ARG.",
+     &ops::rules_remainder},
+    {MILL_OP_FMOD, 1, "fmod", "mod", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
+     in_fmod, 2, out_fmod, 1, nullptr, 0, inplace_fmod, 2,
+     "a - b trunc(a / b), of a's sign and exact, as C's fmod and %; integer division by zero is MILL_E_ARG.",
+     &ops::rules_fmod},
+    {MILL_OP_SORT, 1, "sort", "order", OpKind::dense, GradientKind::yes, Autocast::keep, false,
+     in_sort, 1, out_sort, 2, attr_sort, 2, nullptr, 0,
+     "The elements of each line along axis in order, and where they were; equal ones keep their order. NaN counts as larger than all numbers.",
+     &ops::rules_sort},
+    {MILL_OP_TOPK, 1, "topk", "order", OpKind::dense, GradientKind::yes, Autocast::keep, false,
+     in_topk, 1, out_topk, 2, attr_topk, 3, nullptr, 0,
+     "The k largest or smallest elements of each line along axis, the extreme one first, and where they were; of equal ones the first. NaN counts as larger than all numbers.",
+     &ops::rules_topk},
+    {MILL_OP_ONE_HOT, 1, "one_hot", "triangle", OpKind::dense, GradientKind::zero, Autocast::keep, false,
+     in_one_hot, 1, out_one_hot, 1, attr_one_hot, 5, nullptr, 0,
+     "`off` everywhere but `on` at index along a new axis of size depth, which axis counts in the result. An index outside [0, depth) is nowhere on.",
+     &ops::rules_one_hot},
+    {MILL_OP_TRIL, 1, "tril", "triangle", OpKind::dense, GradientKind::yes, Autocast::keep, false,
+     in_tril, 1, out_tril, 1, attr_tril, 1, inplace_tril, 1,
+     "x [..., rows, columns] with 0 where column - row > diagonal: the lower triangle of each matrix.",
+     &ops::rules_tril},
+    {MILL_OP_TRIU, 1, "triu", "triangle", OpKind::dense, GradientKind::yes, Autocast::keep, false,
+     in_triu, 1, out_triu, 1, attr_triu, 1, inplace_triu, 1,
+     "x [..., rows, columns] with 0 where column - row < diagonal: the upper triangle of each matrix.",
+     &ops::rules_triu},
+    {MILL_OP_RESIZE, 1, "resize", "resize", OpKind::strided, GradientKind::yes, Autocast::keep, false,
+     in_resize, 1, out_resize, 1, attr_resize, 7, nullptr, 0,
+     "x [batch, channels, 1 to 3 spatial axes] at other spatial `sizes`. mode: 0 nearest, 1 linear, 2 cubic convolution with the coefficient `cubic`, separable over the axes; beyond the edge lies the edge's value. transform says where o of an axis lies in x, with scale = size / x's size or what `scales` gives: 0 (o + 0.5) / scale - 0.5, 1 the same but 0 where the size is 1, 2 corners on corners, 3 o / scale, 4 as 0 about the centre where scales do not divide, 5 (o + 0.5) / scale (mill_resize_transforms). rounding, of nearest: 0 halves down, 1 halves up, 2 down, 3 up. exclude_outside: elements beyond the edge weigh nothing, in mode 2. ONNX's Resize and, with transform 0, torch.nn.functional.interpolate. The result has the order of x's strides.",
+     &ops::rules_resize},
+    {MILL_OP_RESIZE_BACKWARD, 1, "resize_backward", "resize", OpKind::strided, GradientKind::yes, Autocast::keep, false,
+     in_resize_backward, 1, out_resize_backward, 1, attr_resize_backward, 7, nullptr, 0,
+     "Gradient of resize by x of `dims`: each element gathers what it gave to the elements of g.",
+     &ops::rules_resize_backward},
+    {MILL_OP_ROTARY, 1, "rotary", "rotary", OpKind::dense, GradientKind::yes, Autocast::keep, false,
+     in_rotary, 2, out_rotary, 1, attr_rotary, 4, inplace_rotary, 1,
+     "Rotary position embedding (Su et al., 2021) of x [..., T, features]: pair j of the first `width` features (-1: all) is turned by the angle position * base^(-2j / width), or back if inverse; the others stay. A pair is features j and j + width / 2, or 2j and 2j + 1 if interleaved. positions: integers, [T] or [x's first size, T], 0 to T - 1 where absent.",
+     &ops::rules_rotary},
 };
 
 }  // namespace
 
 const OpRow* op_table() { return rows; }
-uint32_t op_table_size() { return 120; }
-static_assert(sizeof(rows) / sizeof(rows[0]) == 120);
+uint32_t op_table_size() { return 130; }
+static_assert(sizeof(rows) / sizeof(rows[0]) == 130);
 
 }  // namespace mill
 // clang-format on

@@ -34,7 +34,7 @@ static struct {
     {"--quiet", 'b', &run.quiet, "       results only"}
 // clang-format on
 
-static void settle_run(void) {
+static inline void settle_run(void) {
   if (run.device && strcmp(run.device, "cpu") == 0) run.device = NULL;
   if (run.batch < 1 || run.batch > 1000000) die("--batch must be from 1 to 1000000", "");
   if (run.epochs < 1 || run.epochs > 1000000) die("--epochs must be from 1 to 1000000", "");
@@ -55,7 +55,7 @@ typedef struct {
   mill_tensor* (*logits)(const void* net, mill_tensor* images, int training);
 } classifier;
 
-static void classifier_open(classifier* c) {
+static inline void classifier_open(classifier* c) {
   mill_context_opts opts = {
       .size = sizeof opts, .type = MILL_STRUCT_CONTEXT_OPTS, .threads = (uint32_t)run.threads};
   check(mill_error_create(&err));
@@ -68,7 +68,7 @@ static void classifier_open(classifier* c) {
   check(mill_group_create(c->context, MILL_F32, &c->group, err));
 }
 
-static void classifier_close(classifier* c) {
+static inline void classifier_close(classifier* c) {
   mill_optimizer_release(c->optimizer);
   mill_group_release(c->group);
   mill_generator_release(c->generator);
@@ -79,8 +79,8 @@ static void classifier_close(classifier* c) {
 }
 
 // Batches with the pixels as (value / 255 - mean) / deviation.
-static mill_loader* classifier_loader(const classifier* c, const dataset* set, int64_t batch,
-                                      uint64_t flags, double mean, double deviation) {
+static inline mill_loader* classifier_loader(const classifier* c, const dataset* set, int64_t batch,
+                                             uint64_t flags, double mean, double deviation) {
   const mill_loader_opts opts = {.size = sizeof opts,
                                  .type = MILL_STRUCT_LOADER_OPTS,
                                  .seed = (uint64_t)run.seed,
@@ -97,7 +97,7 @@ static mill_loader* classifier_loader(const classifier* c, const dataset* set, i
 }
 
 // Percentage of the loader's images that are taken for others.
-static double classifier_error(const classifier* c, mill_loader* loader) {
+static inline double classifier_error(const classifier* c, mill_loader* loader) {
   double wrong = 0, seen = 0;
   mill_tensor* batch[2];
   for (;;) {
@@ -118,8 +118,8 @@ static double classifier_error(const classifier* c, mill_loader* loader) {
   return seen > 0 ? 100 * wrong / seen : 0;
 }
 
-static void classifier_step(const classifier* c, mill_tape* tape, mill_loader* loader,
-                            losses* arriving) {
+static inline void classifier_step(const classifier* c, mill_tape* tape, mill_loader* loader,
+                                   losses* arriving) {
   mill_tensor *batch[2], *loss = NULL, *lse = NULL;
   check(mill_scope_begin(c->exec, err));
   if (check(mill_loader_next(loader, c->exec, batch, 2, err)) == MILL_END)
@@ -135,7 +135,7 @@ static void classifier_step(const classifier* c, mill_tape* tape, mill_loader* l
 
 // Trains for run.epochs; returns the error on the test images, after the last epoch. The optimizer
 // must have been made.
-static double classifier_train(classifier* c, mill_loader* train, mill_loader* test) {
+static inline double classifier_train(classifier* c, mill_loader* train, mill_loader* test) {
   losses arriving = {0};
   mill_tape* tape;
   int64_t each = 0, first = 0;

@@ -13,8 +13,8 @@ typedef struct {
 
 // Reads DIR/SET-KIND-ubyte under the first of the usual names under which there is a file, plain or
 // .gz. sets: names, NULL behind the last.
-static mill_tensor* read_idx(mill_context* context, const char* dir, const char* const* sets,
-                             const char* content, int rank) {
+static inline mill_tensor* read_idx(mill_context* context, const char* dir, const char* const* sets,
+                                    const char* content, int rank) {
   static const char* forms[] = {"%s/%s-%s-idx%d-ubyte.gz", "%s/%s-%s-idx%d-ubyte",
                                 "%s/%s-%s.idx%d-ubyte"};
   char path[4096];
@@ -33,7 +33,7 @@ static mill_tensor* read_idx(mill_context* context, const char* dir, const char*
   return NULL;
 }
 
-static dataset read_mnist(mill_context* context, const char* dir, const char* const* sets) {
+static inline dataset read_mnist(mill_context* context, const char* dir, const char* const* sets) {
   const dataset set = {read_idx(context, dir, sets, "images", 3),
                        read_idx(context, dir, sets, "labels", 1)};
   return set;
@@ -42,7 +42,7 @@ static dataset read_mnist(mill_context* context, const char* dir, const char* co
 static const char* const mnist_train[] = {"train", NULL};
 static const char* const mnist_test[] = {"t10k", "t3k", "test", NULL};
 
-static void release_dataset(const dataset* set) {
+static inline void release_dataset(const dataset* set) {
   mill_tensor_release(set->inputs);
   mill_tensor_release(set->labels);
 }

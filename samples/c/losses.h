@@ -16,13 +16,13 @@ typedef struct {
   double mean;  // of the last hundred or so
 } losses;
 
-static void losses_start(losses* l, int64_t steps) {
+static inline void losses_start(losses* l, int64_t steps) {
   l->values = malloc((size_t)steps * sizeof *l->values);
   if (!l->values) die("out of memory", "");
 }
 
 // Takes what has arrived until `leave` are still on their way.
-static void losses_take(losses* l, int64_t leave) {
+static inline void losses_take(losses* l, int64_t leave) {
   for (; l->asked - l->taken > leave; l->taken++) {
     mill_future* future = l->waiting[l->taken % LOSSES_PENDING];
     const void* data;
@@ -36,7 +36,7 @@ static void losses_take(losses* l, int64_t leave) {
   }
 }
 
-static void losses_ask(losses* l, mill_exec* exec, mill_tensor* loss) {
+static inline void losses_ask(losses* l, mill_exec* exec, mill_tensor* loss) {
   losses_take(l, LOSSES_PENDING - 1);
   mill_future* future;
   check(mill_tensor_read_async(exec, loss, &future, err));
@@ -45,7 +45,7 @@ static void losses_ask(losses* l, mill_exec* exec, mill_tensor* loss) {
 }
 
 // As CSV; the first is of step first + 1.
-static void losses_write(const losses* l, const char* path, int64_t first) {
+static inline void losses_write(const losses* l, const char* path, int64_t first) {
   FILE* file = fopen(path, "w");
   if (!file) die("cannot write ", path);
   fprintf(file, "step,loss\n");

@@ -10,7 +10,7 @@
 
 static mill_error* err;
 
-static mill_status check(mill_status status) {
+static inline mill_status check(mill_status status) {
   if (status >= 0) return status;
   fprintf(stderr, "error: %s (%s)\n", mill_error_message(err), mill_status_name(status));
   exit(1);
@@ -27,8 +27,8 @@ typedef struct {
   int terminal, quiet;
 } progress;
 
-static void progress_start(progress* p, mill_context* context, int64_t first, int64_t total,
-                           int64_t batch, int quiet) {
+static inline void progress_start(progress* p, mill_context* context, int64_t first, int64_t total,
+                                  int64_t batch, int quiet) {
   p->context = context;
   p->first = first;
   p->total = total;
@@ -40,14 +40,14 @@ static void progress_start(progress* p, mill_context* context, int64_t first, in
   p->shown_ns = p->start_ns;
 }
 
-static double progress_seconds(const progress* p) {
+static inline double progress_seconds(const progress* p) {
   uint64_t now = 0;
   check(mill_trace_clock(p->context, &now, err));
   return (double)(now - p->start_ns) / 1e9;
 }
 
 // A terminal's line is redrawn ten times a second; a file gets a line every five seconds.
-static void progress_show(progress* p, int64_t step, double loss) {
+static inline void progress_show(progress* p, int64_t step, double loss) {
   uint64_t now = 0;
   if (p->quiet) return;
   check(mill_trace_clock(p->context, &now, err));
@@ -71,7 +71,7 @@ static void progress_show(progress* p, int64_t step, double loss) {
 enum { CURVE_COLUMNS = 64, CURVE_ROWS = 10 };
 
 // Mean loss of n steps in CURVE_COLUMNS equal parts.
-static void draw_curve(const float* loss, int64_t n, int64_t first) {
+static inline void draw_curve(const float* loss, int64_t n, int64_t first) {
   double mean[CURVE_COLUMNS], low = 1e30, high = -1e30;
   const int columns = n < CURVE_COLUMNS ? (int)n : CURVE_COLUMNS;
   for (int c = 0; c < columns; c++) {
@@ -100,12 +100,12 @@ static void draw_curve(const float* loss, int64_t n, int64_t first) {
 
 // ---- where the time went ------------------------------------------------------------------------
 
-static const char* op_name(mill_context* context, int32_t op) {
+static inline const char* op_name(mill_context* context, int32_t op) {
   mill_op_schema schema = {.size = sizeof schema, .type = MILL_STRUCT_OP_SCHEMA};
   return mill_op_query(context, op, &schema, NULL) == MILL_OK ? schema.name : "(custom ops)";
 }
 
-static void print_op_table(mill_context* context, int rows_shown) {
+static inline void print_op_table(mill_context* context, int rows_shown) {
   mill_trace_op_row rows[128];
   uint32_t n = 0;
   check(mill_trace_op_stats(context, rows, 128, &n, err));
@@ -133,14 +133,14 @@ static void print_op_table(mill_context* context, int rows_shown) {
 
 // ---- memory and timeline ------------------------------------------------------------------------
 
-static mill_memory_stats memory_stats(mill_context* context) {
+static inline mill_memory_stats memory_stats(mill_context* context) {
   mill_memory_stats stats = {.size = sizeof stats, .type = MILL_STRUCT_MEMORY_STATS};
   check(mill_memory_stats_query(context, 0, &stats, err));
   return stats;
 }
 
-static void print_memory(const mill_memory_stats* before, const mill_memory_stats* after,
-                         int steps) {
+static inline void print_memory(const mill_memory_stats* before, const mill_memory_stats* after,
+                                int steps) {
   printf(
       "\nMemory: %.1f MB at most. In the last %d steps %llu allocations, %llu calls to the system "
       "for more\n",
@@ -149,7 +149,7 @@ static void print_memory(const mill_memory_stats* before, const mill_memory_stat
       (unsigned long long)(after->source_calls - before->source_calls));
 }
 
-static void append_trace(mill_context* context, mill_trace_writer* writer) {
+static inline void append_trace(mill_context* context, mill_trace_writer* writer) {
   static mill_trace_record records[1024];
   mill_status status;
   do {

@@ -15,6 +15,7 @@ int32_t mill_adagrad_step(struct mill_exec*, struct mill_tensor*, struct mill_te
 int32_t mill_adam_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_adamw_master_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_adamw_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_adaptive_avg_pool(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_add(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_add_layer_norm(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_affine(struct mill_exec*, struct mill_tensor*, double, double, struct mill_tensor**, struct mill_error*);
@@ -30,6 +31,7 @@ int32_t mill_attention_backward(struct mill_exec*, struct mill_tensor*, struct m
 int32_t mill_average_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_avg_pool(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_avg_pool_backward(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_bce_with_logits_loss(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 const char*mill_build_info(void);
 void mill_call_release(struct mill_call*);
 void mill_call_retain(struct mill_call*);
@@ -71,6 +73,7 @@ int32_t mill_dropout(struct mill_exec*, struct mill_tensor*, struct mill_tensor*
 const char*mill_dtype_name(int32_t);
 int32_t mill_dtype_promote(int32_t, int32_t);
 uint32_t mill_dtype_size(int32_t);
+int32_t mill_einsum(struct mill_exec*, const char*, uint64_t, struct mill_tensor*const *, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_elu(struct mill_exec*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_elu_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_embedding(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
@@ -126,6 +129,7 @@ void mill_file_retain(struct mill_file*);
 int32_t mill_file_save(struct mill_exec*, const char*, uint64_t, const char*const *, struct mill_tensor*const *, uint64_t, const char*const *, const char*const *, uint64_t, struct mill_error*);
 int32_t mill_fill(struct mill_exec*, const int64_t*, uint32_t, int32_t, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_floor(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_fmod(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_future_data(struct mill_future*, const void**, uint64_t*, struct mill_error*);
 int32_t mill_future_query(struct mill_future*, struct mill_error*);
 void mill_future_release(struct mill_future*);
@@ -154,9 +158,12 @@ int32_t mill_group_name(struct mill_group*, uint32_t, const char**, struct mill_
 int32_t mill_group_param(struct mill_group*, uint32_t, struct mill_tensor**, struct mill_error*);
 void mill_group_release(struct mill_group*);
 void mill_group_retain(struct mill_group*);
+int32_t mill_huber_loss(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_idx_read(struct mill_context*, const char*, uint64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_idx_write(struct mill_exec*, const char*, uint64_t, struct mill_tensor*, struct mill_error*);
 int32_t mill_increment(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_kl_div_loss(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, uint32_t, int64_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_l1_loss(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_layer_norm(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_layer_norm_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_leaky_relu(struct mill_exec*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
@@ -194,9 +201,12 @@ int32_t mill_memory_trim(struct mill_context*, uint32_t, uint64_t*, struct mill_
 int32_t mill_min(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_minimum(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_momentum_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_mse_loss(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_mul(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_neg(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_nll_loss(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_normal(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, int32_t, double, double, struct mill_tensor**, struct mill_error*);
+int32_t mill_one_hot(struct mill_exec*, struct mill_tensor*, int64_t, int64_t, int32_t, double, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_op_find(struct mill_context*, const char*, int32_t*, struct mill_error*);
 int32_t mill_op_invoke(struct mill_exec*, int32_t, struct mill_tensor*const *, uint32_t, const struct mill_attr*, uint32_t, struct mill_tensor**, uint32_t, struct mill_error*);
 int32_t mill_op_list(struct mill_context*, int32_t*, uint32_t, uint32_t*, struct mill_error*);
@@ -273,9 +283,13 @@ int32_t mill_rate_schedule(struct mill_exec*, struct mill_tensor*, struct mill_t
 int32_t mill_reciprocal(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_relu(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_relu_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_remainder(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_reshape(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_resize(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, const double*, uint32_t, int64_t, int64_t, int64_t, double, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_resize_backward(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, const double*, uint32_t, int64_t, int64_t, int64_t, double, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_rmsprop_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_rng_next(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_rotary(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, int64_t, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_round(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_rsqrt(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_scaler_update(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, int64_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
@@ -295,9 +309,11 @@ int32_t mill_sin(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, s
 int32_t mill_sinh(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_slice(struct mill_exec*, struct mill_tensor*, int64_t, int64_t, int64_t, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_slice_backward(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, int64_t, int64_t, int64_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_smooth_l1_loss(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_softmax(struct mill_exec*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_softmax_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_softplus(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_sort(struct mill_exec*, struct mill_tensor*, int64_t, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_sqrt(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_squared_norm(struct mill_exec*, struct mill_tensor*const *, uint32_t, struct mill_tensor**, struct mill_error*);
 const char*mill_status_name(int32_t);
@@ -344,6 +360,7 @@ int32_t mill_tensor_to(struct mill_exec*, struct mill_tensor*, struct mill_tenso
 int32_t mill_tensor_version(const struct mill_tensor*, uint64_t*, struct mill_error*);
 int32_t mill_tensor_view(struct mill_tensor*, const int64_t*, const int64_t*, uint32_t, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_tensor_write(struct mill_exec*, struct mill_tensor*, const void*, uint64_t, struct mill_error*);
+int32_t mill_topk(struct mill_exec*, struct mill_tensor*, int64_t, int64_t, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_trace_clock(struct mill_context*, uint64_t*, struct mill_error*);
 int32_t mill_trace_drain(struct mill_context*, struct mill_trace_record*, uint32_t, uint32_t*, uint64_t*, struct mill_error*);
 int32_t mill_trace_get_mask(struct mill_context*, uint64_t*, struct mill_error*);
@@ -361,6 +378,8 @@ int32_t mill_trace_writer_finish(struct mill_trace_writer*, struct mill_error*);
 int32_t mill_trace_writer_open(struct mill_context*, const char*, uint64_t, struct mill_trace_writer**, struct mill_error*);
 void mill_trace_writer_release(struct mill_trace_writer*);
 void mill_trace_writer_retain(struct mill_trace_writer*);
+int32_t mill_tril(struct mill_exec*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_triu(struct mill_exec*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_trunc(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_uniform(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, int32_t, double, double, struct mill_tensor**, struct mill_error*);
 void mill_version(uint32_t*, uint32_t*, uint32_t*);
@@ -376,6 +395,7 @@ static any_function volatile functions[] = {
     (any_function)mill_adam_step,
     (any_function)mill_adamw_master_step,
     (any_function)mill_adamw_step,
+    (any_function)mill_adaptive_avg_pool,
     (any_function)mill_add,
     (any_function)mill_add_layer_norm,
     (any_function)mill_affine,
@@ -391,6 +411,7 @@ static any_function volatile functions[] = {
     (any_function)mill_average_step,
     (any_function)mill_avg_pool,
     (any_function)mill_avg_pool_backward,
+    (any_function)mill_bce_with_logits_loss,
     (any_function)mill_build_info,
     (any_function)mill_call_release,
     (any_function)mill_call_retain,
@@ -432,6 +453,7 @@ static any_function volatile functions[] = {
     (any_function)mill_dtype_name,
     (any_function)mill_dtype_promote,
     (any_function)mill_dtype_size,
+    (any_function)mill_einsum,
     (any_function)mill_elu,
     (any_function)mill_elu_backward,
     (any_function)mill_embedding,
@@ -487,6 +509,7 @@ static any_function volatile functions[] = {
     (any_function)mill_file_save,
     (any_function)mill_fill,
     (any_function)mill_floor,
+    (any_function)mill_fmod,
     (any_function)mill_future_data,
     (any_function)mill_future_query,
     (any_function)mill_future_release,
@@ -515,9 +538,12 @@ static any_function volatile functions[] = {
     (any_function)mill_group_param,
     (any_function)mill_group_release,
     (any_function)mill_group_retain,
+    (any_function)mill_huber_loss,
     (any_function)mill_idx_read,
     (any_function)mill_idx_write,
     (any_function)mill_increment,
+    (any_function)mill_kl_div_loss,
+    (any_function)mill_l1_loss,
     (any_function)mill_layer_norm,
     (any_function)mill_layer_norm_backward,
     (any_function)mill_leaky_relu,
@@ -555,9 +581,12 @@ static any_function volatile functions[] = {
     (any_function)mill_min,
     (any_function)mill_minimum,
     (any_function)mill_momentum_step,
+    (any_function)mill_mse_loss,
     (any_function)mill_mul,
     (any_function)mill_neg,
+    (any_function)mill_nll_loss,
     (any_function)mill_normal,
+    (any_function)mill_one_hot,
     (any_function)mill_op_find,
     (any_function)mill_op_invoke,
     (any_function)mill_op_list,
@@ -634,9 +663,13 @@ static any_function volatile functions[] = {
     (any_function)mill_reciprocal,
     (any_function)mill_relu,
     (any_function)mill_relu_backward,
+    (any_function)mill_remainder,
     (any_function)mill_reshape,
+    (any_function)mill_resize,
+    (any_function)mill_resize_backward,
     (any_function)mill_rmsprop_step,
     (any_function)mill_rng_next,
+    (any_function)mill_rotary,
     (any_function)mill_round,
     (any_function)mill_rsqrt,
     (any_function)mill_scaler_update,
@@ -656,9 +689,11 @@ static any_function volatile functions[] = {
     (any_function)mill_sinh,
     (any_function)mill_slice,
     (any_function)mill_slice_backward,
+    (any_function)mill_smooth_l1_loss,
     (any_function)mill_softmax,
     (any_function)mill_softmax_backward,
     (any_function)mill_softplus,
+    (any_function)mill_sort,
     (any_function)mill_sqrt,
     (any_function)mill_squared_norm,
     (any_function)mill_status_name,
@@ -705,6 +740,7 @@ static any_function volatile functions[] = {
     (any_function)mill_tensor_version,
     (any_function)mill_tensor_view,
     (any_function)mill_tensor_write,
+    (any_function)mill_topk,
     (any_function)mill_trace_clock,
     (any_function)mill_trace_drain,
     (any_function)mill_trace_get_mask,
@@ -722,6 +758,8 @@ static any_function volatile functions[] = {
     (any_function)mill_trace_writer_open,
     (any_function)mill_trace_writer_release,
     (any_function)mill_trace_writer_retain,
+    (any_function)mill_tril,
+    (any_function)mill_triu,
     (any_function)mill_trunc,
     (any_function)mill_uniform,
     (any_function)mill_version,

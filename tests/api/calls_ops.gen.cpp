@@ -253,6 +253,25 @@ void add_op_entries(Entries& to) {
   MILL_ENTRY(mill_avg_pool_backward, f.recording_exec(), f.watched(f.tensor({2, 3, 3})),
              f.array<int64_t>({2, 3, 7}), 3, f.array<int64_t>({3}), 1, f.array<int64_t>({2}), 1,
              nullptr, 0, nullptr, 0, 0, 0, f.slot<mill_tensor>(), f.err()).null({8, 10});
+  MILL_ENTRY(mill_remainder, f.exec(), f.tensor({2, 3}), f.tensor({2, 3}, MILL_F64),
+             f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_fmod, f.recording_exec(), f.watched(f.tensor({2, 3})),
+             f.watched(f.tensor({2, 3})), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_sort, f.recording_exec(), f.watched(f.tensor({2, 3})), -1, 0,
+             f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_topk, f.exec(), f.tensor({2, 3}), 2, -1, 1, f.slot<mill_tensor>(),
+             f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_one_hot, f.exec(), f.ids({5}), 4, -1, MILL_F32, 1.0, 0.0, f.slot<mill_tensor>(),
+             f.err());
+  MILL_ENTRY(mill_tril, f.recording_exec(), f.watched(f.tensor({5, 6})), 0, f.slot<mill_tensor>(),
+             f.err());
+  MILL_ENTRY(mill_triu, f.exec(), f.tensor({5, 6}), 0, f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_resize, f.recording_exec(), f.watched(f.tensor({2, 1, 5})), f.array<int64_t>({3}),
+             1, f.array<double>({0.7}), 1, 1, 4, 0, -0.75, 0, f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_resize_backward, f.exec(), f.tensor({2, 1, 3}), f.array<int64_t>({2, 1, 5}), 3,
+             f.array<double>({0.7}), 1, 1, 4, 0, -0.75, 0, f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_rotary, f.exec(), f.tensor({4, 8}), f.ids({4}), 100.0, -1, 1, 0,
+             f.slot<mill_tensor>(), f.err()).null({2});
   for (size_t k = first; k < to.size(); ++k) to[k].op = true;
 }
 

@@ -134,6 +134,35 @@ void add_op(Entries& to) {
   MILL_ENTRY(mill_op_invoke, f.exec(), MILL_OP_CONCAT, two(f, f.tensor(), f.tensor()), 2, axis0(f),
              1, f.slot<mill_tensor>(), 1, f.err())
       .in_out();
+  MILL_ENTRY(mill_einsum, f.exec(), "ij,kj->ik", MILL_NTS, two(f, f.tensor(), f.tensor()), 2,
+             f.slot<mill_tensor>(), f.err())
+      .in_out();
+  MILL_ENTRY(mill_nll_loss, f.exec(), f.tensor({2, 3}), f.ids({2}), f.tensor({3}), 0, -100,
+             f.slot<mill_tensor>(), f.err())
+      .in_out()
+      .null({3});
+  MILL_ENTRY(mill_mse_loss, f.exec(), f.tensor({2, 3}), f.tensor({2, 3}), 0, f.slot<mill_tensor>(),
+             f.err())
+      .in_out();
+  MILL_ENTRY(mill_l1_loss, f.exec(), f.tensor({2, 3}), f.tensor({2, 3}), 1, f.slot<mill_tensor>(),
+             f.err())
+      .in_out();
+  MILL_ENTRY(mill_huber_loss, f.exec(), f.tensor({2, 3}), f.tensor({2, 3}), 1, 0,
+             f.slot<mill_tensor>(), f.err())
+      .in_out();
+  MILL_ENTRY(mill_smooth_l1_loss, f.exec(), f.tensor({2, 3}), f.tensor({2, 3}), 0.5, 2,
+             f.slot<mill_tensor>(), f.err())
+      .in_out();
+  MILL_ENTRY(mill_bce_with_logits_loss, f.exec(), f.tensor({2, 3}), f.tensor({2, 3}), f.tensor({3}),
+             0, f.slot<mill_tensor>(), f.err())
+      .in_out()
+      .null({3});
+  MILL_ENTRY(mill_kl_div_loss, f.exec(), f.tensor({2, 3}), f.tensor({2, 3}), 0, 0,
+             f.slot<mill_tensor>(), f.err())
+      .in_out();
+  MILL_ENTRY(mill_adaptive_avg_pool, f.exec(), f.tensor({1, 2, 5}), f.array<int64_t>({3}), 1,
+             f.slot<mill_tensor>(), f.err())
+      .in_out();
   MILL_ENTRY(mill_op_prepare, f.exec(), MILL_OP_CONCAT, two(f, f.tensor(), f.tensor()), 2, axis0(f),
              1, f.slot<mill_call>(), f.err());
   MILL_ENTRY(mill_call_run, f.made<mill_call>(), f.exec(), two(f, f.tensor(), f.tensor()), 2,

@@ -176,6 +176,10 @@ template <>
 struct DtypeOf<uint8_t> {
   static constexpr mill_dtype value = MILL_U8;
 };
+template <>
+struct DtypeOf<int8_t> {
+  static constexpr mill_dtype value = MILL_I8;
+};
 
 template <class T>
 Tensor make(World& w, const Dims& dims, const std::vector<T>& values) {

@@ -18,6 +18,8 @@ inline std::string gradcheck_obstacle(const mill_cases::Case& c, Layout layout) 
   const bool extreme = c.op->number == MILL_OP_MAX || c.op->number == MILL_OP_MIN;
   if (extreme && repeats && c.sample == 2) return "more than two equal values";
   if (c.op->number == MILL_OP_MAX_POOL && repeats) return "equal values in a window";
+  const bool order = c.op->number == MILL_OP_SORT || c.op->number == MILL_OP_TOPK;
+  if (order && repeats) return "equal values change places";
   return "";
 }
 

@@ -176,6 +176,9 @@ bool sizes_in_attributes(int32_t op) {
     case MILL_OP_MAX_POOL_BACKWARD:
     case MILL_OP_AVG_POOL_BACKWARD:
     case MILL_OP_SUM_TO:
+    case MILL_OP_RESIZE:
+    case MILL_OP_RESIZE_BACKWARD:
+    case MILL_OP_TOPK:
     case MILL_OP_EMBEDDING_BACKWARD:
     // Channels that are no multiple of the groups, kernels beyond the input.
     case MILL_OP_CONV:

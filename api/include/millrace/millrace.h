@@ -59,6 +59,7 @@
 #ifndef MILL_MILLRACE_H
 #define MILL_MILLRACE_H
 
+#include "millrace/compose.h"
 #include "millrace/context.h"
 #include "millrace/data.h"
 #include "millrace/device.h"

@@ -59,6 +59,27 @@ enum mill_scatter_reductions {
   MILL_SCATTER_MIN = 4
 };
 
+/* Between which elements mill_resize takes a value. */
+enum mill_resize_modes { MILL_RESIZE_NEAREST = 0, MILL_RESIZE_LINEAR = 1, MILL_RESIZE_CUBIC = 2 };
+
+/* Where an element of the result lies in x, by the names that ONNX's Resize has. */
+enum mill_resize_transforms {
+  MILL_RESIZE_HALF_PIXEL = 0,
+  MILL_RESIZE_PYTORCH_HALF_PIXEL = 1,
+  MILL_RESIZE_ALIGN_CORNERS = 2,
+  MILL_RESIZE_ASYMMETRIC = 3,
+  MILL_RESIZE_HALF_PIXEL_SYMMETRIC = 4,
+  MILL_RESIZE_TF_HALF_PIXEL_FOR_NN = 5
+};
+
+/* How the nearest element is found. */
+enum mill_resize_roundings {
+  MILL_RESIZE_ROUND_PREFER_FLOOR = 0,
+  MILL_RESIZE_ROUND_PREFER_CEIL = 1,
+  MILL_RESIZE_FLOOR = 2,
+  MILL_RESIZE_CEIL = 3
+};
+
 /* What a loss does with the losses of the single labels. */
 enum mill_reductions { MILL_REDUCE_MEAN = 0, MILL_REDUCE_SUM = 1, MILL_REDUCE_NONE = 2 };
 
@@ -352,8 +373,8 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_mul(
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_div(
     mill_exec* exec, mill_tensor* a, mill_tensor* b, mill_tensor** out, mill_error* err);
 
-/* a ^ b as C's pow.
- * Inputs broadcast. Dtypes: a float, b same as a; out as a. May share memory: out with a or b.
+/* a ^ b as C's pow; of integers it wraps, and with b < 0 it is 1 or -1 where a is that, else 0.
+ * Inputs broadcast. Dtypes: a numeric, b same as a; out as a. May share memory: out with a or b.
  * Gradient: yes. Since: 1 */
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_pow(
     mill_exec* exec, mill_tensor* a, mill_tensor* b, mill_tensor** out, mill_error* err);
@@ -1105,6 +1126,104 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_avg_pool_backward(
     uint32_t n_kernel, const int64_t* stride, uint32_t n_stride, const int64_t* padding,
     uint32_t n_padding, const int64_t* dilation, uint32_t n_dilation, mill_bool ceil_mode,
     mill_bool count_padding, mill_tensor** out, mill_error* err);
+
+/* ---- mod ------------------------------------------------------------------------------------- */
+
+/* a - b floor(a / b), of b's sign, as Python's %; integer division by zero is MILL_E_ARG.
+ * Inputs broadcast. Dtypes: a numeric, b same as a; out as a. May share memory: out with a or b.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_remainder(
+    mill_exec* exec, mill_tensor* a, mill_tensor* b, mill_tensor** out, mill_error* err);
+
+/* a - b trunc(a / b), of a's sign and exact, as C's fmod and %; integer division by zero is
+ * MILL_E_ARG.
+ * Inputs broadcast. Dtypes: a numeric, b same as a; out as a. May share memory: out with a or b.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_fmod(
+    mill_exec* exec, mill_tensor* a, mill_tensor* b, mill_tensor** out, mill_error* err);
+
+/* ---- order ----------------------------------------------------------------------------------- */
+
+/* The elements of each line along axis in order, and where they were; equal ones keep their
+ * order. NaN counts as larger than all numbers.
+ * Dtypes: x numeric; out as x, out_index i64. Usual: axis -1, descending false.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_sort(
+    mill_exec* exec, mill_tensor* x, int64_t axis, mill_bool descending, mill_tensor** out,
+    mill_tensor** out_index, mill_error* err);
+
+/* The k largest or smallest elements of each line along axis, the extreme one first, and where
+ * they were; of equal ones the first. NaN counts as larger than all numbers.
+ * Dtypes: x numeric; out as x, out_index i64. Usual: axis -1, largest true.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_topk(
+    mill_exec* exec, mill_tensor* x, int64_t k, int64_t axis, mill_bool largest, mill_tensor** out,
+    mill_tensor** out_index, mill_error* err);
+
+/* ---- triangle -------------------------------------------------------------------------------- */
+
+/* `off` everywhere but `on` at index along a new axis of size depth, which axis counts in the
+ * result. An index outside [0, depth) is nowhere on.
+ * Dtypes: index index; out by dtype. Usual: axis -1, dtype f32, on 1, off 0.
+ * Gradient: zero. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_one_hot(
+    mill_exec* exec, mill_tensor* index, int64_t depth, int64_t axis, mill_dtype dtype, double on,
+    double off, mill_tensor** out, mill_error* err);
+
+/* x [..., rows, columns] with 0 where column - row > diagonal: the lower triangle of each
+ * matrix.
+ * Dtypes: x any; out as x. Usual: diagonal 0. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_tril(
+    mill_exec* exec, mill_tensor* x, int64_t diagonal, mill_tensor** out, mill_error* err);
+
+/* x [..., rows, columns] with 0 where column - row < diagonal: the upper triangle of each
+ * matrix.
+ * Dtypes: x any; out as x. Usual: diagonal 0. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_triu(
+    mill_exec* exec, mill_tensor* x, int64_t diagonal, mill_tensor** out, mill_error* err);
+
+/* ---- resize ---------------------------------------------------------------------------------- */
+
+/* x [batch, channels, 1 to 3 spatial axes] at other spatial `sizes`. mode: 0 nearest, 1 linear,
+ * 2 cubic convolution with the coefficient `cubic`, separable over the axes; beyond the edge
+ * lies the edge's value. transform says where o of an axis lies in x, with scale = size / x's
+ * size or what `scales` gives: 0 (o + 0.5) / scale - 0.5, 1 the same but 0 where the size is 1,
+ * 2 corners on corners, 3 o / scale, 4 as 0 about the centre where scales do not divide, 5 (o +
+ * 0.5) / scale (mill_resize_transforms). rounding, of nearest: 0 halves down, 1 halves up, 2
+ * down, 3 up. exclude_outside: elements beyond the edge weigh nothing, in mode 2. ONNX's Resize
+ * and, with transform 0, torch.nn.functional.interpolate. The result has the order of x's
+ * strides.
+ * Dtypes: x float; out as x. Usual: scales none, mode 1, transform 0, rounding 0, cubic -0.75,
+ * exclude_outside false.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_resize(
+    mill_exec* exec, mill_tensor* x, const int64_t* sizes, uint32_t n_sizes, const double* scales,
+    uint32_t n_scales, int64_t mode, int64_t transform, int64_t rounding, double cubic,
+    mill_bool exclude_outside, mill_tensor** out, mill_error* err);
+
+/* Gradient of resize by x of `dims`: each element gathers what it gave to the elements of g.
+ * Dtypes: g float; out as g. Usual: scales none, mode 1, transform 0, rounding 0, cubic -0.75,
+ * exclude_outside false.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_resize_backward(
+    mill_exec* exec, mill_tensor* g, const int64_t* dims, uint32_t n_dims, const double* scales,
+    uint32_t n_scales, int64_t mode, int64_t transform, int64_t rounding, double cubic,
+    mill_bool exclude_outside, mill_tensor** out, mill_error* err);
+
+/* ---- rotary ---------------------------------------------------------------------------------- */
+
+/* Rotary position embedding (Su et al., 2021) of x [..., T, features]: pair j of the first
+ * `width` features (-1: all) is turned by the angle position * base^(-2j / width), or back if
+ * inverse; the others stay. A pair is features j and j + width / 2, or 2j and 2j + 1 if
+ * interleaved. positions: integers, [T] or [x's first size, T], 0 to T - 1 where absent.
+ * Dtypes: x float, positions index; out as x. May be NULL: positions. Usual: base 10000, width
+ * -1, interleaved false, inverse false. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_rotary(
+    mill_exec* exec, mill_tensor* x, mill_tensor* positions, double base, int64_t width,
+    mill_bool interleaved, mill_bool inverse, mill_tensor** out, mill_error* err);
 
 /* clang-format on */
 

@@ -2,6 +2,7 @@
 #include "kernels/functors/binary.h"
 
 #include "gpu/families/common.h"
+#include "kernels/functors/mod.h"
 #include "millrace/ops.h"
 
 namespace MILL_FLAVOUR {
@@ -11,8 +12,10 @@ namespace {
 #include "kernels/block/elementwise.inl"
 #include "kernels/block/convert.inl"
 #include "kernels/block/binary.inl"
+#include "kernels/block/zero_divisor.inl"
 
 #include "gpu/families/elementwise.h"
+#include "gpu/families/zero_divisor.h"
 // clang-format on
 
 namespace fn = mill::functors;
@@ -32,57 +35,19 @@ mill_status arithmetic(const mill_kernel_args* args) {
 
 // ---- division -----------------------------------------------------------------------------------
 
-// A walk over the elements of b in row-major order, without the axes along which it is broadcast.
-walk<1> walk_in_order(const mill_kernel_tensor& b) {
-  mill_kernel_tensor lone{};
-  lone.numel = 1;
-  walk<1> w(lone, {&lone});
-  int32_t rank = 0;
-  for (int32_t i = b.rank; i-- > 0;) {
-    if (b.dims[i] == 1 || b.strides[i] == 0) continue;
-    w.size[rank] = b.dims[i];
-    w.stride[rank][0] = b.strides[i];
-    ++rank;
-  }
-  w.rank = larger(rank, 1);
-  return w;
-}
-
-template <class T>
-mill_status refuse_zeros(const mill_kernel_args* args) {
-  const mill_kernel_tensor& b = *args->in[1];
-  const cost c{distinct_bytes(b)};
-  const walk<1> w = walk_in_order(b);
-  const int64_t total = w.count();
-  int64_t first = 0;
-  return each_part(w, [&](const geometry<1>& g, const int64_t(&o)[1]) {
-    const mill_status status = launch<find_zero<kThreads, T>>(
-        args, shape_for(g.count), share_of(c, g.count, total), g, first,
-        static_cast<const T*>(b.data) + o[0], faults_of(args));
-    first += g.count;
-    return status;
-  });
-}
-
 mill_status divide(const mill_kernel_args* args) {
-  const int32_t dtype = args->in[0]->dtype;
-  if (is_integer(dtype) && args->out[0]->numel != 0) {
-    // Before the first write, which may be to b.
-    mill_status status = MILL_OK;
-    switch (mill::dtype_size(dtype)) {
-      case 1: status = refuse_zeros<uint8_t>(args); break;
-      case 2: status = refuse_zeros<uint16_t>(args); break;
-      case 4: status = refuse_zeros<uint32_t>(args); break;
-      default: status = refuse_zeros<uint64_t>(args); break;
-    }
-    if (status != MILL_OK) return status;
-  }
-  return arithmetic<fn::Div>(args);
+  const mill_status status = refuse_zeros(args, MILL_OP_DIV);
+  return status == MILL_OK ? arithmetic<fn::Div>(args) : status;
 }
 
 // Two at a time: it is arithmetic that takes the time, and code is long.
 mill_status power(const mill_kernel_args* args) {
-  return with_float(args->in[0]->dtype, [&]<class T>() {
+  const int32_t dtype = args->in[0]->dtype;
+  if (is_integer(dtype)) {
+    const fn::PowOfIntegers whole;
+    return with_integer(dtype, [&]<class T>() { return map2<T, 1>(args, whole, whole, 30); });
+  }
+  return with_float(dtype, [&]<class T>() {
     return map2 < T, sizeof(T) == 8 ? 1 : 2 > (args, Pow(), Pow(), 30);
   });
 }
@@ -171,7 +136,7 @@ constexpr KernelEntry kEntries[] = {
     {MILL_OP_SUB, kNumericBits, {arithmetic<fn::Sub>, nullptr}},
     {MILL_OP_MUL, kNumericBits, {arithmetic<fn::Mul>, nullptr}},
     {MILL_OP_DIV, kNumericBits, {divide, nullptr}},
-    {MILL_OP_POW, kFloatBits, {power, nullptr}},
+    {MILL_OP_POW, kNumericBits, {power, nullptr}},
     {MILL_OP_MAXIMUM, kNumericBits, {arithmetic<fn::Maximum>, nullptr}},
     {MILL_OP_MINIMUM, kNumericBits, {arithmetic<fn::Minimum>, nullptr}},
     {MILL_OP_COMPARE, kAny, {compare, nullptr}},

@@ -55,6 +55,7 @@ struct Math {
   MILL_DEVICE static T ceil(T x) { return ceil_(x); }
   MILL_DEVICE static T round(T x) { return round_(x); }
   MILL_DEVICE static T trunc(T x) { return trunc_(x); }
+  MILL_DEVICE static T fmod(T x, T y) { return fmod_(x, y); }
   // e^-|x| keeps both ends from overflowing.
   MILL_DEVICE static T sigmoid(T x) {
     const T e = exp_(-abs_(x));

@@ -1,5 +1,5 @@
-// Pointwise kernels of two and three tensors whose result has another type than the arithmetic, and
-// what integer division needs. After elementwise.inl and convert.inl.
+// Pointwise kernels of two and three tensors whose result has another type than the arithmetic.
+// After elementwise.inl and convert.inl.
 
 struct Pow {
   template <class M>
@@ -80,17 +80,5 @@ where_units(Flat t, MILL_PARAM(geometry<4>) g, uint32_t splat, T* out, const uin
     MILL_UNROLL
     for (int j = 0; j < W; ++j) r[j] = c[j] != 0 ? a[j] : b[j];
     write(out + o.at[0], r);
-  }
-}
-
-// ---- division -----------------------------------------------------------------------------------
-
-// Raises a fault if an element of b is zero. `first` is the position of the walk's first element.
-template <int Threads, class T>
-MILL_KERNEL(Threads, 2)
-find_zero(Flat t, MILL_PARAM(geometry<1>) g, int64_t first, const T* b, fault_slot* slot) {
-  for (int64_t i = t.global_id(); i < g.count; i += t.global_size()) {
-    if (b[place(g, static_cast<uint32_t>(i)).at[0]] == 0)
-      raise_fault(slot, MILL_OP_DIV, 1, first + i, 0, 0, 0);
   }
 }

@@ -32,6 +32,13 @@ struct IntMath {
     }
     return static_cast<T>(a / b);
   }
+  MILL_FN static T fmod(T a, T b) {
+    if (b == 0) return 0;
+    if constexpr (std::is_signed_v<T>) {
+      if (b == static_cast<T>(-1)) return 0;
+    }
+    return static_cast<T>(a % b);
+  }
   MILL_FN static bool lt(T a, T b) { return a < b; }
   MILL_FN static bool le(T a, T b) { return a <= b; }
   MILL_FN static bool gt(T a, T b) { return a > b; }

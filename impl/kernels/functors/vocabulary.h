@@ -9,6 +9,7 @@
 //   lt le gt eq is_nan          comparisons
 //   select(mask, yes, no)       element by element
 //   maximum minimum             NaN if either is
+//   fmod(a, b)                  C's; of integers %, which is 0 where b is
 //   at_least(x, low)  at_most(x, high)   x clamped by a bound that is not NaN; a NaN x stays
 //   sqrt rsqrt exp log tanh sigmoid
 //   sin cos tan asin acos atan sinh cosh asinh acosh atanh erf expm1 log1p

@@ -38,11 +38,16 @@ def divide(node, a, b):
     return node.op("div", a, b)
 
 
+@maps("Mod")
+def mod(node, a, b):
+    return node.op("fmod" if node.get("fmod", 0) else "remainder", a, b)
+
+
 @maps("Pow")
 def power(node, a, b):
     # ONNX has a result of the first one's dtype, whatever the exponent's.
-    if a.dtype.kind != "f":
-        raise NotMapped(f"Pow: pow computes in floating point, not in {a.dtype}")
+    if a.dtype.kind == "i" and b.dtype.kind == "f":
+        return node.op("cast", node.op("pow", node.op("cast", a, dtype=np.float64), b), dtype=a.dtype)
     return node.op("pow", a, b if b.dtype == a.dtype else node.op("cast", b, dtype=a.dtype))
 
 

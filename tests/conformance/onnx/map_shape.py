@@ -181,11 +181,7 @@ def eye_like(node, x):
 
 @maps("Trilu")
 def triangle(node, x, k=None):
-    rows, columns = x.dims[-2:]
-    shifted = node.op("add", axis_numbers(node, rows, [rows, 1]), np.asarray(0 if k is None else host(k), np.int64))
-    upper = bool(node.get("upper", 1))
-    kept = node.op("compare", axis_numbers(node, columns, [1, columns]), shifted, relation=5 if upper else 3)
-    return node.op("where", kept, x, scalar(x, 0))
+    return node.op("triu" if node.get("upper", 1) else "tril", x, diagonal=0 if k is None else ints(k)[0])
 
 
 @maps("OneHot")
@@ -196,7 +192,4 @@ def one_hot(node, indices, depth, values):
     ids = node.op("cast", indices, dtype=np.int64)
     ids = node.op("where", node.op("compare", ids, np.asarray(0), relation=2), node.op("add", ids, np.asarray(count)),
                   ids)
-    ids = node.op("reshape", ids, dims=[*indices.dims[:axis], 1, *indices.dims[axis:]])
-    numbers = axis_numbers(node, count, [count] + [1] * (len(indices.dims) - axis))
-    hit = node.op("compare", ids, numbers, relation=0)
-    return node.op("where", hit, np.asarray(on, values.dtype), np.asarray(off, values.dtype))
+    return node.op("one_hot", ids, depth=count, axis=axis, dtype=values.dtype, on=float(on), off=float(off))

@@ -161,3 +161,11 @@ class Device:
                   c_uint32(len(attributes)), outputs, c_uint32(n_outputs))
         made = tuple(Tensor(self, c_void_p(p)) for p in outputs)
         return made[0] if n_outputs == 1 else made
+
+    def einsum(self, equation, inputs):
+        tensors = [self.tensor(one) for one in inputs]
+        pointers = (c_void_p * len(tensors))(*[t.pointer for t in tensors])
+        out = c_void_p()
+        self.call("einsum", self.execution, equation.encode(), c_uint64(NTS), pointers, c_uint32(len(tensors)),
+                  byref(out))
+        return Tensor(self, out)

@@ -29,9 +29,11 @@ import map_conv  # noqa: F401
 import map_index  # noqa: F401
 import map_loss  # noqa: F401
 import map_optim  # noqa: F401
+import map_order  # noqa: F401
 import map_pointwise  # noqa: F401
 import map_pool  # noqa: F401
 import map_reduce  # noqa: F401
+import map_resize  # noqa: F401
 import map_shape  # noqa: F401
 from graph import NotMapped, run
 from mapping import HANDLERS

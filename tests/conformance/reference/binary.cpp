@@ -20,7 +20,17 @@ void ref_div(RefCall<A>& c) {
 }
 template <class A>
 void ref_pow(RefCall<A>& c) {
-  pointwise2(c, [](A a, A b) { return pow(a, b); });
+  if constexpr (std::is_same_v<A, Number<Integer>>) {
+    // Wraps at every step, as only the low bits are looked at.
+    pointwise2(c, [](A a, A b) {
+      if (b < A(0)) return a == A(1) ? A(1) : a == A(-1) ? A(b.value() % 2 == 0 ? 1 : -1) : A(0);
+      uint64_t power = 1;
+      for (int64_t i = 0; i < b.value(); ++i) power *= static_cast<uint64_t>(a.value());
+      return A(static_cast<int64_t>(power));
+    });
+  } else {
+    pointwise2(c, [](A a, A b) { return pow(a, b); });
+  }
 }
 template <class A>
 void ref_maximum(RefCall<A>& c) {

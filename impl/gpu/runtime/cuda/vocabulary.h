@@ -439,6 +439,12 @@ MILL_DEVICE float trunc_(float x) {
 MILL_DEVICE double trunc_(double x) {
   return trunc(x);
 }
+MILL_DEVICE float fmod_(float x, float y) {
+  return fmodf(x, y);
+}
+MILL_DEVICE double fmod_(double x, double y) {
+  return fmod(x, y);
+}
 MILL_DEVICE float pow_(float x, float y) {
   return powf(x, y);
 }

@@ -501,6 +501,12 @@ MILL_DEVICE float trunc_(float x) {
 MILL_DEVICE double trunc_(double x) {
   return __builtin_trunc(x);
 }
+MILL_DEVICE float fmod_(float x, float y) {
+  return __builtin_fmodf(x, y);
+}
+MILL_DEVICE double fmod_(double x, double y) {
+  return __builtin_fmod(x, y);
+}
 MILL_DEVICE float pow_(float x, float y) {
   return __builtin_powf(x, y);
 }
