@@ -1,6 +1,7 @@
 // Resizing, and its gradient, which gathers. Tables in the workspace say what each element is made
 // from along each axis. A task is lines of the result over a block of channels; with the channels
-// side by side in memory a block of them is taken together, else a block of columns.
+// side by side in memory a block of them is taken together, else lines are summed over the other
+// axes first and then along their own.
 #include "cpu/rows.h"
 #include "kernels/resize_shape.h"
 
@@ -66,6 +67,66 @@ MILL_INLINE void each_line(const mill_kernel_args* args, const ResizeShape& r, b
            });
 }
 
+// What an element of a line sees of one axis: its taps, or as a gradient the elements that it is a
+// tap of. use(position along the axis, weight)
+template <class C, class F>
+MILL_INLINE void each_tap(const ResizeTap<C>& tap, int32_t taps, F&& use) {
+  for (int32_t k = 0; k < taps; ++k) use(tap.at[k], tap.weight[k]);
+}
+template <class C, class F>
+MILL_INLINE void each_user(const ResizeTap<C>* table, const ResizeSpan& span, int32_t taps,
+                           int64_t i, F&& use) {
+  for (int64_t o = span.begin; o < span.end; ++o) {
+    C weight = 0;
+    for (int32_t k = 0; k < taps; ++k) weight += table[o].at[k] == i ? table[o].weight[k] : 0;
+    use(o, weight);
+  }
+}
+
+constexpr int64_t kLine = 1024;  // columns that are summed over the other axes at once
+
+// A line of one channel: rows(use(offset of a row, weight)) are summed column by column first,
+// where that is a run of memory, then each element of the result takes its columns. begin(x),
+// end(x): the columns that element x needs, which grow with x; columns(x, use(column, weight)).
+template <class C, class S, class Rows, class Begin, class End, class Columns>
+MILL_INLINE void resize_line(const S* from, int64_t step, S* to, int64_t to_step, int64_t width,
+                             Rows&& rows, Begin&& begin, End&& end, Columns&& columns) {
+  const Tag<C> d;
+  C line[kLine];
+  for (int64_t x = 0; x < width;) {
+    const int64_t low = begin(x);
+    int64_t last = x + 1;
+    while (last < width && end(last) - low <= kLine) ++last;
+    const int64_t n = end(last - 1) - low;
+    if (step != 1 || n > kLine) {
+      // A single element: of x, n is at most the columns of one.
+      C sum = 0;
+      rows([&](int64_t row, C weight) {
+        columns(x, [&](int64_t column, C w) {
+          sum += weight * w * element(from[row + column * step]);
+        });
+      });
+      to[x * to_step] = stored<S>(sum);
+      ++x;
+      continue;
+    }
+    for (int64_t i = 0; i < n; ++i) line[i] = 0;
+    rows([&](int64_t row, C weight) MILL_LAMBDA_INLINE {
+      const S* source = from + row + low;
+      const auto w = hn::Set(d, weight);
+      each_vector(d, n, [=, &line](int64_t i, auto part) MILL_LAMBDA_INLINE {
+        const auto sum = get(d, line + i, part);
+        put(d, hn::MulAdd(w, get(d, source + i, part), sum), line + i, part);
+      });
+    });
+    for (; x < last; ++x) {
+      C sum = 0;
+      columns(x, [&](int64_t column, C w) { sum += w * line[column - low]; });
+      to[x * to_step] = stored<S>(sum);
+    }
+  }
+}
+
 template <class S>
 mill_status resize(const mill_kernel_args* args) {
   using C = Compute<S>;
@@ -78,49 +139,39 @@ mill_status resize(const mill_kernel_args* args) {
   const Tables<C> tables = fill_tables<C>(args, r, false);
   const S* from = static_cast<const S*>(x.data);
   S* to = static_cast<S*>(out.data);
-  const int64_t width = r.axis[2].out;
   each_line(args, r, false, [=](int64_t batch, int64_t channel, int64_t n, int64_t z, int64_t y) {
-    const ResizeTap<C>& tz = tables.taps[0][z];
-    const ResizeTap<C>& ty = tables.taps[1][y];
+    const ResizeTap<C>* tx = tables.taps[2];
+    const int32_t taps = r.axis[2].taps;
     const S* plane = from + batch * r.in.batch + channel * r.in.channel;
     S* line = to + batch * r.out.batch + channel * r.out.channel + z * r.out.space[0] +
               y * r.out.space[1];
-    const bool together = n > 1;
-    for (int64_t column = 0; column < width;) {
-      const int64_t items = together ? n : smaller(kMostLanes, width - column);
+    const auto rows = [&](auto&& use) MILL_LAMBDA_INLINE {
+      each_tap(tables.taps[0][z], r.axis[0].taps, [&](int64_t pz, C wz) MILL_LAMBDA_INLINE {
+        each_tap(tables.taps[1][y], r.axis[1].taps, [&](int64_t py, C wy) MILL_LAMBDA_INLINE {
+          use(pz * r.in.space[0] + py * r.in.space[1], wz * wy);
+        });
+      });
+    };
+    if (n == 1) {
+      resize_line<C>(
+          plane, r.in.space[2], line, r.out.space[2], r.axis[2].out, rows,
+          [=](int64_t o) { return tx[o].at[0]; }, [=](int64_t o) { return tx[o].at[taps - 1] + 1; },
+          [=](int64_t o, auto&& use) MILL_LAMBDA_INLINE { each_tap(tx[o], taps, use); });
+      return;
+    }
+    for (int64_t o = 0; o < r.axis[2].out; ++o) {
       C sum[kMostLanes] = {};
-      const ResizeTap<C>* tx = tables.taps[2] + column;
-      for (int32_t a = 0; a < r.axis[0].taps; ++a) {
-        for (int32_t b = 0; b < r.axis[1].taps; ++b) {
-          const S* row = plane + tz.at[a] * r.in.space[0] + ty.at[b] * r.in.space[1];
-          const C weight = tz.weight[a] * ty.weight[b];
-          for (int32_t k = 0; k < r.axis[2].taps; ++k) {
-            if (together) {
-              const S* cell = row + tx->at[k] * r.in.space[2];
-              const C w = weight * tx->weight[k];
-              for (int64_t c = 0; c < items; ++c) sum[c] += w * element(cell[c]);
-            } else {
-              for (int64_t c = 0; c < items; ++c)
-                sum[c] += weight * tx[c].weight[k] * element(row[tx[c].at[k] * r.in.space[2]]);
-            }
-          }
-        }
-      }
-      const int64_t step = together ? 1 : r.out.space[2];
-      for (int64_t c = 0; c < items; ++c)
-        line[column * r.out.space[2] + c * step] = stored<S>(sum[c]);
-      column += together ? 1 : items;
+      rows([&](int64_t row, C weight) MILL_LAMBDA_INLINE {
+        each_tap(tx[o], taps, [&](int64_t px, C wx) MILL_LAMBDA_INLINE {
+          const S* cell = plane + row + px * r.in.space[2];
+          const C w = weight * wx;
+          for (int64_t c = 0; c < n; ++c) sum[c] += w * element(cell[c]);
+        });
+      });
+      for (int64_t c = 0; c < n; ++c) line[o * r.out.space[2] + c] = stored<S>(sum[c]);
     }
   });
   return MILL_OK;
-}
-
-// How much of element i goes to the one whose taps these are.
-template <class C>
-MILL_INLINE C share_of(const ResizeTap<C>& tap, int32_t taps, int64_t i) {
-  C sum = 0;
-  for (int32_t k = 0; k < taps; ++k) sum += tap.at[k] == i ? tap.weight[k] : 0;
-  return sum;
 }
 
 template <class S>
@@ -136,27 +187,38 @@ mill_status resize_backward(const mill_kernel_args* args) {
   const S* from = static_cast<const S*>(g.data);
   S* to = static_cast<S*>(out.data);
   each_line(args, r, true, [=](int64_t batch, int64_t channel, int64_t n, int64_t z, int64_t y) {
-    const ResizeSpan sz = tables.spans[0][z];
-    const ResizeSpan sy = tables.spans[1][y];
+    const ResizeSpan* sx = tables.spans[2];
     const S* plane = from + batch * r.out.batch + channel * r.out.channel;
-    for (int64_t x = 0; x < r.axis[2].in; ++x) {
-      const ResizeSpan sx = tables.spans[2][x];
+    S* line =
+        to + batch * r.in.batch + channel * r.in.channel + z * r.in.space[0] + y * r.in.space[1];
+    const auto users = [&](int axis, int64_t i, auto&& use) MILL_LAMBDA_INLINE {
+      each_user(tables.taps[axis], tables.spans[axis][i], r.axis[axis].taps, i, use);
+    };
+    const auto rows = [&](auto&& use) MILL_LAMBDA_INLINE {
+      users(0, z, [&](int64_t pz, C wz) MILL_LAMBDA_INLINE {
+        users(1, y, [&](int64_t py, C wy) MILL_LAMBDA_INLINE {
+          use(pz * r.out.space[0] + py * r.out.space[1], wz * wy);
+        });
+      });
+    };
+    if (n == 1) {
+      resize_line<C>(
+          plane, r.out.space[2], line, r.in.space[2], r.axis[2].in, rows,
+          [=](int64_t i) { return sx[i].begin; },
+          [=](int64_t i) { return larger(sx[i].begin, sx[i].end); },
+          [&](int64_t i, auto&& use) MILL_LAMBDA_INLINE { users(2, i, use); });
+      return;
+    }
+    for (int64_t i = 0; i < r.axis[2].in; ++i) {
       C sum[kMostLanes] = {};
-      for (int64_t a = sz.begin; a < sz.end; ++a) {
-        const C wz = share_of(tables.taps[0][a], r.axis[0].taps, z);
-        for (int64_t b = sy.begin; b < sy.end; ++b) {
-          const C wy = wz * share_of(tables.taps[1][b], r.axis[1].taps, y);
-          const S* row = plane + a * r.out.space[0] + b * r.out.space[1];
-          for (int64_t k = sx.begin; k < sx.end; ++k) {
-            const C w = wy * share_of(tables.taps[2][k], r.axis[2].taps, x);
-            const S* cell = row + k * r.out.space[2];
-            for (int64_t c = 0; c < n; ++c) sum[c] += w * element(cell[c * r.out.channel]);
-          }
-        }
-      }
-      S* cell = to + batch * r.in.batch + channel * r.in.channel + z * r.in.space[0] +
-                y * r.in.space[1] + x * r.in.space[2];
-      for (int64_t c = 0; c < n; ++c) cell[c * r.in.channel] = stored<S>(sum[c]);
+      rows([&](int64_t row, C weight) MILL_LAMBDA_INLINE {
+        users(2, i, [&](int64_t px, C wx) MILL_LAMBDA_INLINE {
+          const S* cell = plane + row + px * r.out.space[2];
+          const C w = weight * wx;
+          for (int64_t c = 0; c < n; ++c) sum[c] += w * element(cell[c]);
+        });
+      });
+      for (int64_t c = 0; c < n; ++c) line[i * r.in.space[2] + c] = stored<S>(sum[c]);
     }
   });
   return MILL_OK;

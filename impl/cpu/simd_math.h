@@ -298,7 +298,23 @@ struct Math {
   MILL_BY_LANE(atanh)
   MILL_BY_LANE(erf)
 #undef MILL_BY_LANE
+  // x - q y with q = trunc(x / y), which one rounding leaves exact where q is small: the rest is a
+  // multiple of the last bits and no larger than y. A quotient that was rounded up to q makes it
+  // one y too small.
   static MILL_INLINE V fmod(V x, V y) {
+#if HWY_NATIVE_FMA
+    const V quotient = hn::Trunc(hn::Div(x, y));
+    const M plain =
+        hn::And(hn::Lt(hn::Abs(quotient), hn::Set(D(), static_cast<Type>(kSmallQuotient))),
+                hn::Lt(hn::Abs(y), set(infinity())));
+    if (hn::AllTrue(D(), plain)) [[likely]] {
+      const V rest = hn::NegMulAdd(quotient, y, x);
+      const V toward = with_sign_of(hn::Abs(y), x);
+      const M past = hn::Lt(hn::Mul(with_sign_of(set(1), rest), with_sign_of(set(1), x)), zero());
+      const M moved = hn::And(past, hn::Ne(rest, zero()));
+      return with_sign_of(select(moved, hn::Add(rest, toward), rest), x);
+    }
+#endif
     alignas(64) Type a[kLanes<D>];
     alignas(64) Type b[kLanes<D>];
     hn::Store(x, D(), a);
@@ -384,6 +400,8 @@ struct Math {
     }
     return hn::Load(D(), lanes);
   }
+
+  static constexpr int64_t kSmallQuotient = int64_t{1} << (C::kMantissa - 2);
 
   struct Reduced {
     V value;    // e^r, x = n ln 2 + r

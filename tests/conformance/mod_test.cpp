@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <limits>
+#include <random>
 
 #include "conformance/problem.h"
 
@@ -43,6 +44,39 @@ TEST_F(Mod, SignsAndEdgesOfFloats) {
             (std::vector<float>{1.5f, 0.5f, -0.5f, -1.5f, 1, infinity, std::fmod(1e30f, 3.0f)}));
   for (const float x : run<float>(MILL_OP_REMAINDER, {1, infinity, NAN, 1}, {0, 2, 1, NAN}))
     EXPECT_TRUE(std::isnan(x));
+}
+
+// C's fmod is exact, also beside multiples of b, where a quotient rounds up.
+template <class T>
+void fill_pairs(std::vector<T>* a, std::vector<T>* b) {
+  std::mt19937 random(7);
+  std::uniform_real_distribution<T> size(-1, 1);
+  for (int i = 0; i < 3000; ++i) {
+    const T divisor = size(random) * std::exp2(static_cast<T>(static_cast<int>(random() % 9)) - 4);
+    const T times = std::trunc(size(random) * std::exp2(static_cast<T>(random() % 26)));
+    const T near = divisor * times;
+    b->push_back(divisor == 0 ? T(1) : divisor);
+    switch (i % 3) {
+      case 0: a->push_back(near); break;
+      case 1: a->push_back(std::nextafter(near, T(0))); break;
+      default: a->push_back(size(random) * 100); break;
+    }
+  }
+}
+
+template <class T>
+void expect_exact(const std::vector<T>& a, const std::vector<T>& b, const std::vector<T>& got) {
+  for (size_t i = 0; i < a.size(); ++i)
+    ASSERT_EQ(got[i], std::fmod(a[i], b[i])) << a[i] << " by " << b[i];
+}
+
+TEST_F(Mod, IsExactBesideMultiples) {
+  std::vector<float> a, b;
+  fill_pairs(&a, &b);
+  expect_exact(a, b, run(MILL_OP_FMOD, a, b));
+  std::vector<double> c, d;
+  fill_pairs(&c, &d);
+  expect_exact(c, d, run(MILL_OP_FMOD, c, d));
 }
 
 TEST_F(Mod, PowersOfIntegersWrap) {

@@ -33,6 +33,13 @@ struct Order {
   }
   bool empty() const { return lines.lines * lines.k == 0; }
   bool is_short() const { return lines.n <= kOrderShort; }
+  // A block for each line, which pays unless the lines are few and very long.
+  bool selects() const {
+    constexpr int64_t kLong = 1 << 18;
+    constexpr int64_t kMany = 64;
+    return lines.k <= kOrderShort && lines.n <= int64_t{INT32_MAX} - kThreads &&
+           (lines.n <= kLong || lines.lines >= kMany);
+  }
   int64_t total() const { return lines.lines * lines.n; }
 };
 
@@ -61,6 +68,16 @@ mill_status sort_short(const mill_kernel_args* args, const Order& order) {
   return launch<order_short<kThreads, K>>(
       args, {blocks_for(g.lines, static_cast<int>(most)), larger(threads, kWarp)}, order_cost(args),
       g, log2, sort_key<K>(args->in[0]->dtype, order.descending), data_of<const K>(args->in[0]),
+      data_of<K>(output(args, 0)), data_of<int64_t>(output(args, 1)));
+}
+
+template <class K>
+mill_status select(const mill_kernel_args* args, const Order& order) {
+  const order_lines& g = order.lines;
+  const int log2 = g.k <= 1 ? 0 : static_cast<int>(std::bit_width(static_cast<uint64_t>(g.k - 1)));
+  return launch<order_select<kThreads, K>>(
+      args, {smaller<int64_t>(g.lines, 1 << 16), kThreads}, order_cost(args), g, log2,
+      sort_key<K>(args->in[0]->dtype, order.descending), data_of<const K>(args->in[0]),
       data_of<K>(output(args, 0)), data_of<int64_t>(output(args, 1)));
 }
 
@@ -167,7 +184,7 @@ bool fits_32(const mill_kernel_args* args, const Order& order) {
 template <bool kAll>
 uint64_t order_workspace(const mill_kernel_args* args) {
   const Order order(args, kAll);
-  if (order.empty() || order.is_short()) return 0;
+  if (order.empty() || order.is_short() || order.selects()) return 0;
   return fits_32(args, order) ? OrderPlan<uint32_t>(order.total()).bytes
                               : OrderPlan<uint64_t>(order.total()).bytes;
 }
@@ -178,6 +195,7 @@ mill_status order_along(const mill_kernel_args* args) {
   if (order.empty()) return MILL_OK;
   return with_key(args->in[0]->dtype, [&]<class K>() {
     if (order.is_short()) return sort_short<K>(args, order);
+    if (order.selects()) return select<K>(args, order);
     if constexpr (sizeof(K) <= 4) {
       if (fits_32(args, order)) return sort_long<K, uint32_t>(args, order);
     }
