@@ -72,3 +72,62 @@ mill_status mill_tape_checkpoint(mill_exec* exec, mill_segment fn, void* user,
   if (!accepted && destroy) destroy(user);
   return status;
 }
+
+mill_status mill_tape_set_budget(mill_tape* tape, uint64_t bytes, mill_error* err) {
+  return guard("mill_tape_set_budget", err, [&] {
+    mill_tape& t = need(tape, 0, "tape");
+    const TapeGuard entered(t);
+    t.require_no_pass();
+    const bool has = t.keeper && t.keeper->budget;
+    if (has != (bytes != 0) && !t.nodes.empty()) {
+      fail_argument(MILL_E_STATE, 1,
+                    "bytes is %llu and the tape holds %zu ops; a budget begins and ends with an "
+                    "empty tape",
+                    static_cast<unsigned long long>(bytes), t.nodes.size());
+    }
+    if (bytes == 0) {
+      if (has) t.keeper->budget.reset();
+      return;
+    }
+    TapeKeeper& keeper = t.need_keeper();
+    if (!has) keeper.budget = std::make_unique<TapeBudget>(t);
+    keeper.budget->set_limit(bytes);
+  });
+}
+
+mill_status mill_tape_plan(mill_tape* tape, mill_tape_plan_row* rows, uint32_t capacity,
+                           uint32_t* out_count, mill_tape_plan_summary* summary, mill_error* err) {
+  return guard("mill_tape_plan", err, [&]() -> mill_status {
+    need_out(out_count, 3, "out_count") = 0;
+    mill_tape& t = need(tape, 0, "tape");
+    if (capacity > 0 && !rows)
+      fail_argument(MILL_E_ARG, 1, "rows is NULL, capacity is %u", capacity);
+    const TapeGuard entered(t);
+    const TapeBudget* budget = t.keeper ? t.keeper->budget.get() : nullptr;
+    const std::vector<TapeBudget::Row> found = budget ? budget->rows() : kept_rows(t);
+    if (summary) {
+      mill_tape_plan_summary out{};
+      if (budget) {
+        const TapeBudget::Totals totals = budget->totals();
+        out.budget_bytes = budget->limit();
+        out.kept_bytes = totals.kept;
+        out.kept_peak = totals.peak;
+        out.evicted_bytes = totals.evicted;
+        out.least_bytes = totals.least;
+        out.ops_again = totals.runs;
+        out.met = totals.met ? 1 : 0;
+      } else {
+        for (const TapeBudget::Row& row : found) out.kept_bytes += row.kept;
+        out.kept_peak = out.kept_bytes;
+        out.met = 1;
+      }
+      write_struct(summary, MILL_STRUCT_TAPE_PLAN, "summary", 4, out);
+    }
+    for (size_t k = 0; k < found.size() && k < capacity; ++k) {
+      const TapeBudget::Row& row = found[k];
+      rows[k] = {t.nodes[row.node].row->number, row.node, row.kept, row.again, row.cost, 0};
+    }
+    *out_count = static_cast<uint32_t>(found.size());
+    return found.size() > capacity ? MILL_INCOMPLETE : MILL_OK;
+  });
+}

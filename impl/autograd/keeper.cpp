@@ -4,16 +4,6 @@
 
 namespace mill {
 
-namespace {
-
-// Of a node whose ops' rules ask for it.
-bool asked(const OpRules& rules, uint32_t k, uint32_t n_in) {
-  if (k < n_in) return ((rules.saved_inputs >> (k < 31 ? k : 31)) & 1u) != 0;
-  return ((rules.saved_outputs >> (k - n_in)) & 1u) != 0;
-}
-
-}  // namespace
-
 Ref<mill_tape> TapeKeeper::take_inner() {
   Ref<mill_tape> taken = std::move(inner);
   inner = Ref<mill_tape>();
@@ -57,7 +47,9 @@ void TapeKeeper::record(const OpCall& call, mill_tensor* const* out) {
     return;
   }
   if (!packed.hooks) {
+    if (budget) budget->prepare(call, out, false);
     tape.append(call, out);
+    if (budget) budget->recorded(call, out);
     return;
   }
   uint32_t numbers[MILL_MAX_OP_INPUTS + MILL_MAX_OP_OUTPUTS];
@@ -68,10 +60,11 @@ void TapeKeeper::record(const OpCall& call, mill_tensor* const* out) {
     const RecorderScope quiet(call.exec, nullptr);
     for (; done < n; ++done) {
       mill_tensor* tensor = done < call.n_in ? call.in[done] : out[done - call.n_in];
-      const bool take = tensor && !tensor->leaf && asked(*call.row.rules, done, call.n_in);
+      const bool take = tensor && !tensor->leaf && rule_asks(*call.row.rules, done, call.n_in);
       numbers[done] = take ? packed.pack(call.exec, *tensor) : 0;
     }
     tape.make_room(call);  // the callback may have used what there was
+    if (budget) budget->prepare(call, out, true);
   } catch (...) {
     while (done > 0) {
       if (numbers[--done] != 0) packed.drop(numbers[done]);
@@ -85,6 +78,7 @@ void TapeKeeper::record(const OpCall& call, mill_tensor* const* out) {
     node.values[k].packed = numbers[k];
     if (!packed.as_it_is(numbers[k])) node.values[k].tensor.reset();
   }
+  if (budget) budget->recorded(call, out);
 }
 
 void TapeKeeper::pack(Exec& exec, SavedValue* values, uint32_t n) {
@@ -110,7 +104,8 @@ void TapeKeeper::pack(Exec& exec, SavedValue* values, uint32_t n) {
   }
 }
 
-void TapeKeeper::free_node(Node& node) noexcept {
+void TapeKeeper::free_node(Node& node, uint32_t index) noexcept {
+  if (budget) budget->freed(node, index);
   const TapeClosed shut(*this);  // release is the program's
   for (uint32_t k = 0; k < node.n_in + node.n_out; ++k) {
     SavedValue& value = node.values[k];
@@ -124,7 +119,8 @@ void TapeKeeper::free_node(Node& node) noexcept {
   node.values = nullptr;
 }
 
-void TapeKeeper::restore(Exec& exec, const Node& node) {
+void TapeKeeper::restore(Exec& exec, const Node& node, uint32_t index) {
+  if (budget) budget->restore(exec, node, index);
   for (uint32_t k = 0; k < node.n_in + node.n_out; ++k) {
     SavedValue& value = node.values[k];
     if (value.packed == 0 || value.tensor) continue;
@@ -137,27 +133,26 @@ void TapeKeeper::restore(Exec& exec, const Node& node) {
       }
       if (!value.tensor) value.tensor = packed.unpack(exec, value.packed, value);
     } catch (Error& error) {
-      unrestore(node);
+      unrestore(node, index);
       error.with_operation(node.row->name);
       throw;
     } catch (...) {
-      unrestore(node);
+      unrestore(node, index);
       throw;
     }
     value.version = value.tensor->storage->version.load(std::memory_order_relaxed);
-    if (value.value != 0) {
-      value.tensor->tape_serial = tape.serial();
-      value.tensor->value = value.value;
-    }
+    if (value.value == 0) continue;
+    value.tensor->tape_serial = tape.serial();
+    value.tensor->value = value.value;
   }
 }
 
-void TapeKeeper::unrestore(const Node& node) noexcept {
-  if (!node.values) return;
+void TapeKeeper::unrestore(const Node& node, uint32_t index) noexcept {
   for (uint32_t k = 0; k < node.n_in + node.n_out; ++k) {
     SavedValue& value = node.values[k];
     if (value.packed != 0 && !packed.as_it_is(value.packed)) value.tensor.reset();
   }
+  if (budget) budget->unrestore(node, index);
 }
 
 }  // namespace mill

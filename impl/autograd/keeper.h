@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "autograd/budget.h"
 #include "autograd/saved_hooks.h"
 #include "autograd/tape.h"
 
@@ -16,7 +17,8 @@ struct TapeKeeper {
 
   mill_tape& tape;
   PackedValues packed;
-  bool closed = false;  // a callback runs in which nothing may be recorded here
+  std::unique_ptr<TapeBudget> budget;  // null: none
+  bool closed = false;                 // a callback runs in which nothing may be recorded here
 
   // The tape of a segment's forward: it keeps nothing and notes which parameters it meets.
   bool notes = false;
@@ -28,15 +30,21 @@ struct TapeKeeper {
   // The tape's reserve, record and free_node go through these.
   void before(const OpCall& call);
   void record(const OpCall& call, mill_tensor* const* out);
-  void free_node(Node& node) noexcept;
-  void forget() noexcept {}
+  void free_node(Node& node, uint32_t index) noexcept;
+  void forget() noexcept {
+    if (budget) budget->forget();
+  }
+  // Backward has passed a node that stays.
+  void passed(const Node& node, uint32_t index) noexcept {
+    if (budget) budget->passed(node, index);
+  }
 
   // Gives a packed form to each of these values that the hooks take; all or none.
   void pack(Exec& exec, SavedValue* values, uint32_t n);
 
   // Puts the tensors that a gradient rule sees into the node, and takes them out again.
-  void restore(Exec& exec, const Node& node);
-  void unrestore(const Node& node) noexcept;
+  void restore(Exec& exec, const Node& node, uint32_t index);
+  void unrestore(const Node& node, uint32_t index) noexcept;
 };
 
 // While a callback of the program's runs in the middle of something, nothing is recorded on the
@@ -63,13 +71,14 @@ class TapeClosed {
 // The node's tensors are there as long as this lives.
 class Restored {
  public:
-  Restored(mill_tape& tape, Exec& exec, const Node& node) : tape_(tape), node_(node) {
+  Restored(mill_tape& tape, Exec& exec, const Node& node, uint32_t index)
+      : tape_(tape), node_(node), index_(index) {
     if (tape.keeper) [[unlikely]]
-      tape.keeper->restore(exec, node);
+      tape.keeper->restore(exec, node, index);
   }
   ~Restored() {
     if (tape_.keeper) [[unlikely]]
-      tape_.keeper->unrestore(node_);
+      tape_.keeper->unrestore(node_, index_);
   }
   Restored(const Restored&) = delete;
   Restored& operator=(const Restored&) = delete;
@@ -77,6 +86,7 @@ class Restored {
  private:
   mill_tape& tape_;
   const Node& node_;
+  const uint32_t index_;
 };
 
 }  // namespace mill

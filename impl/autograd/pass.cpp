@@ -95,7 +95,7 @@ void Pass::add(uint32_t value, TensorRef gradient) {
   slot = slot ? sum(exec_, slot, gradient.get()) : std::move(gradient);
 }
 
-void Pass::check_node(const Node& node) const {
+void Pass::check_node(const Node& node, uint32_t index) const {
   if (node.row->gradient == GradientKind::no || !node.row->rules->gradient) {
     Error error(MILL_E_NO_GRADIENT,
                 "%s has no gradient, and the result depends on a tracked tensor through it",
@@ -115,16 +115,10 @@ void Pass::check_node(const Node& node) const {
     if (!saved.tensor) continue;
     const uint64_t now = saved.tensor->storage->version.load(std::memory_order_relaxed);
     if (now == saved.version) continue;
-    const bool input = k < node.n_in;
-    const bool list = node.row->n_inputs > 0 && node.row->inputs[0].list;
-    const char* name =
-        input ? node.row->inputs[list ? 0 : k].name : node.row->outputs[k - node.n_in].name;
-    Error error(
-        MILL_E_STALE_SAVED, "%s %s %s of %s is at version %llu, it was recorded at version %llu",
-        input ? "input" : "output", name, format_dims(*saved.tensor).text, node.row->name,
-        static_cast<unsigned long long>(now), static_cast<unsigned long long>(saved.version));
-    throw error.with_operation("backward");
+    fail_stale(node, k, *saved.tensor, now, saved.version);
   }
+  if (tape_.keeper && tape_.keeper->budget) [[unlikely]]
+    tape_.keeper->budget->check(node, index);
 }
 
 // Which values the result depends on, and whether the way back exists: before anything is changed.
@@ -132,14 +126,14 @@ void Pass::mark_reached(uint32_t last) {
   for (uint32_t index = last + 1; index-- > 0;) {
     const Node& node = tape_.nodes[index];
     if (!node.values) {
-      if (index == last) check_node(node);
+      if (index == last) check_node(node, index);
       continue;
     }
     bool any = false;
     for (uint32_t k = 0; k < node.n_out; ++k)
       any = any || tape_.reached[node.values[node.n_in + k].value] != 0;
     if (!any || node.row->gradient == GradientKind::zero) continue;
-    check_node(node);
+    check_node(node, index);
     for (uint32_t k = 0; k < node.n_in; ++k) tape_.reached[node.values[k].value] = 1;
     tape_.reached[0] = 0;
   }
@@ -165,7 +159,7 @@ void Pass::tell_final(const Node& node, uint32_t index) {
 
 void Pass::run_node(Node& node, uint32_t index) {
   // What was checked before the pass a hook may have written to since.
-  if (tape_.hook && !functional_) check_node(node);
+  if (tape_.hook && !functional_) check_node(node, index);
   mill_tensor* gradients[MILL_MAX_OP_OUTPUTS];
   bool any = false;
   for (uint32_t k = 0; k < node.n_out; ++k) {
@@ -174,7 +168,7 @@ void Pass::run_node(Node& node, uint32_t index) {
     any = any || gradients[k];
   }
   if (any && node.segment) {
-    const Restored restored(tape_, exec_, node);
+    const Restored restored(tape_, exec_, node, index);
     TensorRef seeds[MILL_MAX_OP_OUTPUTS];
     for (uint32_t k = 0; k < node.n_out; ++k) {
       const uint32_t value = node.values[node.n_in + k].value;
@@ -184,7 +178,7 @@ void Pass::run_node(Node& node, uint32_t index) {
     }
     run_segment(node, seeds);
   } else if (any && node.row->gradient == GradientKind::yes) {
-    const Restored restored(tape_, exec_, node);
+    const Restored restored(tape_, exec_, node, index);
     exec_.trace.set_forward(node.instance);
     Rule rule(*this, node, gradients);
     node.row->rules->gradient(rule);
@@ -194,7 +188,10 @@ void Pass::run_node(Node& node, uint32_t index) {
     if (!is_wanted(value)) tape_.gradients[value].reset();
   }
   if (tape_.hook && !functional_) tell_final(node, index);
-  if (!keep_) tape_.free_node(node);
+  if (!keep_)
+    tape_.free_node(node, index);
+  else if (tape_.keeper) [[unlikely]]
+    tape_.keeper->passed(node, index);
 }
 
 // The gradient of a one-element tensor by itself. A scalar is kept on the tape from pass to pass,
@@ -269,6 +266,8 @@ void Pass::run_inner(Pass& outer, const std::vector<uint32_t>& outer_values,
 }
 
 void Pass::begin() {
+  if (tape_.keeper && tape_.keeper->budget) [[unlikely]]
+    tape_.keeper->budget->begin_pass();
   tape_.gradients.resize(tape_.value_count());
   tape_.reached.assign(tape_.value_count(), 0);
 }

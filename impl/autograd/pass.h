@@ -38,7 +38,7 @@ class Pass {
   uint32_t last_node() const;
   void mark_reached(uint32_t last);
   void sweep(uint32_t last);
-  void check_node(const Node& node) const;
+  void check_node(const Node& node, uint32_t index) const;
   void run_node(Node& node, uint32_t index);
   void run_segment(const Node& node, TensorRef* seeds);
   void add(uint32_t value, TensorRef gradient);

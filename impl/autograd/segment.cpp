@@ -191,6 +191,10 @@ std::vector<TensorRef> record(Exec& exec, mill_tape& tape, std::unique_ptr<TapeS
   node.n_out = segment.n_outputs;
   tape.make_value_room(segment.n_outputs);
   if (tape.nodes.size() == tape.nodes.capacity()) tape.nodes.reserve(2 * tape.nodes.size() + 64);
+  if (keeper.budget) {
+    const bool hooked = keeper.packed.hooks != nullptr;
+    keeper.budget->prepare_segment(n_in, segment.n_outputs, hooked);
+  }
   keeper.pack(exec, segment.values.data(), n_in);
   // From here on nothing fails.
   const auto index = static_cast<uint32_t>(tape.nodes.size());
@@ -207,6 +211,7 @@ std::vector<TensorRef> record(Exec& exec, mill_tape& tape, std::unique_ptr<TapeS
   node.values = segment.values.data();
   node.segment = owned.release();
   tape.nodes.push_back(node);
+  if (keeper.budget) keeper.budget->recorded_segment(node);
   return out;
 }
 

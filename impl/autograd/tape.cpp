@@ -235,10 +235,10 @@ void mill_tape::watch(mill_tensor* tensor) {
   tensor->storage->tracked_by.store(serial(), std::memory_order_relaxed);
 }
 
-void mill_tape::free_node(mill::Node& node) noexcept {
+void mill_tape::free_node(mill::Node& node, uint32_t index) noexcept {
   if (!node.values) return;
   if (keeper) [[unlikely]] {
-    keeper->free_node(node);
+    keeper->free_node(node, index);
     if (!node.values) return;  // a segment's
   }
   for (uint32_t k = 0; k < node.n_in + node.n_out; ++k) node.values[k].tensor.reset();
@@ -246,7 +246,7 @@ void mill_tape::free_node(mill::Node& node) noexcept {
 }
 
 void mill_tape::forget() noexcept {
-  for (mill::Node& node : nodes) free_node(node);
+  for (size_t k = 0; k < nodes.size(); ++k) free_node(nodes[k], static_cast<uint32_t>(k));
   nodes.clear();
   if (keeper) [[unlikely]]
     keeper->forget();

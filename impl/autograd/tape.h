@@ -135,7 +135,7 @@ struct mill_tape : mill::Handle {
   size_t sink_count() const { return sinks_.size(); }
   mill::GradientSink* sink(size_t k) const { return sinks_[k].sink; }
   uint32_t value_count() const { return static_cast<uint32_t>(leaf_of_value_.size()); }
-  void free_node(mill::Node& node) noexcept;
+  void free_node(mill::Node& node, uint32_t index) noexcept;
 
   mill_gradient_hook hook = nullptr;
   void* hook_user = nullptr;

@@ -322,9 +322,11 @@ int32_t mill_tape_gradient(struct mill_tape*, struct mill_exec*, struct mill_ten
 int32_t mill_tape_gradient_of(struct mill_tape*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_tape_on_gradient(struct mill_tape*, int32_t (*)(void*, struct mill_exec*, struct mill_group*, uint32_t, struct mill_error*), void*, void (*)(void*), struct mill_error*);
 int32_t mill_tape_on_saved(struct mill_tape*, int32_t (*)(void*, struct mill_exec*, struct mill_tensor*, void**, struct mill_error*), int32_t (*)(void*, struct mill_exec*, void*, struct mill_tensor**, struct mill_error*), void (*)(void*, void*), void*, void (*)(void*), struct mill_error*);
+int32_t mill_tape_plan(struct mill_tape*, struct mill_tape_plan_row*, uint32_t, uint32_t*, struct mill_tape_plan_summary*, struct mill_error*);
 void mill_tape_release(struct mill_tape*);
 int32_t mill_tape_reset(struct mill_tape*, struct mill_error*);
 void mill_tape_retain(struct mill_tape*);
+int32_t mill_tape_set_budget(struct mill_tape*, uint64_t, struct mill_error*);
 int32_t mill_tape_watch(struct mill_tape*, struct mill_tensor*, struct mill_error*);
 int64_t mill_tensor_count(const struct mill_tensor*);
 int32_t mill_tensor_create(struct mill_exec*, int32_t, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
@@ -685,9 +687,11 @@ static any_function volatile functions[] = {
     (any_function)mill_tape_gradient_of,
     (any_function)mill_tape_on_gradient,
     (any_function)mill_tape_on_saved,
+    (any_function)mill_tape_plan,
     (any_function)mill_tape_release,
     (any_function)mill_tape_reset,
     (any_function)mill_tape_retain,
+    (any_function)mill_tape_set_budget,
     (any_function)mill_tape_watch,
     (any_function)mill_tensor_count,
     (any_function)mill_tensor_create,

@@ -146,6 +146,56 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status
                          mill_tensor* const* inputs, uint32_t n_inputs, mill_tensor** outputs,
                          uint32_t n_outputs, mill_error* err);
 
+/* Bounds what the tape keeps: while it records, it lets go of kept tensors whenever they take more
+ * than `bytes`, those first that are cheap to compute again for their size, and backward runs their
+ * ops again when it needs them; gradients have the same bits. 0, the default: it keeps everything.
+ * Counted are results of recorded ops, each piece of memory once; parameters, watched tensors,
+ * tensors that are not tracked, and memory that the program gave for a result are not. Results of
+ * custom ops, of segments and of ops that ran in place cannot go. What does not fit although all
+ * else has gone stays: see mill_tape_plan. Memory becomes free only where the program holds no
+ * handle to it either. To be able to run ops again the tape keeps more inputs than without a
+ * budget: overwriting one whose op has to run again is MILL_E_STALE_SAVED. While mill_tape_on_saved
+ * hooks are set, what is recorded goes to them and never to the budget. Errors: MILL_E_ARG,
+ * MILL_E_STATE (set or taken away while ops are recorded, or in the middle of a backward),
+ * MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_tape_set_budget(mill_tape* tape, uint64_t bytes, mill_error* err);
+
+/* What a tape keeps of one recorded op's results. 40 bytes, frozen. */
+typedef struct mill_tape_plan_row {
+  int32_t op;     /* its number; -1: a checkpointed segment */
+  uint32_t node;  /* its place on the tape, from 0 */
+  uint64_t kept;  /* bytes */
+  uint64_t again; /* bytes that were let go of, and that a backward computes again */
+  uint64_t cost;  /* of running the op: bytes moved + operations / 10; 0 without a budget */
+  uint64_t reserved;
+} mill_tape_plan_row;
+
+/* The caller sets size and type; the library fills what fits. */
+typedef struct mill_tape_plan_summary {
+  uint32_t size; /* sizeof(mill_tape_plan_summary) */
+  uint32_t type; /* MILL_STRUCT_TAPE_PLAN */
+  const mill_struct* next;
+  uint64_t budget_bytes;  /* 0 = none */
+  uint64_t kept_bytes;    /* now */
+  uint64_t kept_peak;     /* the most after any op of this recording */
+  uint64_t evicted_bytes; /* let go of while recording, in all */
+  uint64_t least_bytes;   /* known to be needed: a budget below it cannot be met */
+  uint64_t ops_again;     /* ops that the last backward ran again */
+  mill_bool met;          /* kept_peak is within the budget, or there is none */
+  uint32_t reserved;
+} mill_tape_plan_summary;
+
+/* What the tape keeps and what it computes again, as recorded up to now: one row for each op that
+ * has any of it, in their order; summary may be NULL. Between a backward and the next recorded op
+ * there are no rows, and the summary is that of the recording before. Without a budget kept_peak is
+ * kept_bytes. out_count = how many rows there are. Returns: MILL_INCOMPLETE when there are more
+ * than `capacity`, whose first rows are then written. Errors: MILL_E_ARG (rows NULL, type or size),
+ * MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY, MILL_E_UNSUPPORTED_STRUCT. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status
+    mill_tape_plan(mill_tape* tape, mill_tape_plan_row* rows, uint32_t capacity,
+                   uint32_t* out_count, mill_tape_plan_summary* summary, mill_error* err);
+
 /* Checks gradients of an op by central differences in f64: inputs must be f64 (integer and boolean
  * inputs are held fixed). A random seeded combination of the outputs is differentiated by every
  * floating input. With `second` true, so is a combination of the gradients. step: finite-difference
