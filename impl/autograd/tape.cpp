@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "autograd/keeper.h"
 #include "base/fork.h"
 
 namespace {
@@ -44,15 +45,15 @@ void mill_tape::enter() {
   if (!lock_.try_enter()) mill::fail(MILL_E_BUSY, "the tape is being used by another thread");
 }
 
-uint32_t mill_tape::leaf_value(const mill_tensor* tensor) const {
+uint32_t mill_tape::leaf_value(const mill::GradientSink* sink, uint32_t index) const {
   for (const SinkValues& entry : sinks_) {
-    if (entry.sink == tensor->sink) return entry.values[tensor->sink_index];
+    if (entry.sink == sink) return entry.values[index];
   }
   return 0;
 }
 
 uint32_t mill_tape::value_of(const mill_tensor* tensor) const {
-  if (tensor->leaf) return leaf_value(tensor);
+  if (tensor->leaf) return leaf_value(tensor->sink, tensor->sink_index);
   return tensor->tape_serial == serial() ? tensor->value : 0;
 }
 
@@ -64,21 +65,21 @@ uint32_t mill_tape::add_leaf(mill::Leaf leaf) {
   return leaves.back().value;
 }
 
-void mill_tape::reserve_leaf(const mill_tensor* tensor) {
+void mill_tape::reserve_leaf(mill::GradientSink* sink, uint32_t index) {
   for (SinkValues& entry : sinks_) {
-    if (entry.sink != tensor->sink) continue;
-    uint32_t& value = entry.values[tensor->sink_index];
+    if (entry.sink != sink) continue;
+    uint32_t& value = entry.values[index];
     if (value == 0) {
       mill::Leaf leaf;
-      leaf.sink = tensor->sink;
-      leaf.sink_index = tensor->sink_index;
+      leaf.sink = sink;
+      leaf.sink_index = index;
       value = add_leaf(std::move(leaf));
     }
     return;
   }
-  sinks_.push_back({tensor->sink, std::vector<uint32_t>(tensor->sink->count(), 0)});
-  tensor->sink->retain_sink();
-  reserve_leaf(tensor);
+  sinks_.push_back({sink, std::vector<uint32_t>(sink->count(), 0)});
+  sink->retain_sink();
+  reserve_leaf(sink, index);
 }
 
 uint32_t mill_tape::attr_slots(const mill::OpCall& call) const {
@@ -95,6 +96,13 @@ uint32_t mill_tape::attr_slots(const mill::OpCall& call) const {
 
 void mill_tape::reserve(const mill::OpCall& call) {
   mill::TapeGuard guard(*this);
+  if (keeper) [[unlikely]]
+    keeper->before(call);
+  make_room(call);
+  guard.stay();  // until done()
+}
+
+void mill_tape::make_room(const mill::OpCall& call) {
   if (nodes.size() == nodes.capacity()) nodes.reserve(2 * nodes.size() + 64);
   values_.reserve(call.n_in + call.n_out);
   const uint32_t slots = attr_slots(call);
@@ -102,35 +110,63 @@ void mill_tape::reserve(const mill::OpCall& call) {
     mill::fail(MILL_E_ARG, "the attributes take %u slots, a tape keeps at most 512", slots);
   if (slots > 0) attrs_.reserve(slots);
   for (uint32_t k = 0; k < call.n_in; ++k) {
-    if (call.in[k] && call.in[k]->leaf) reserve_leaf(call.in[k]);
+    if (call.in[k] && call.in[k]->leaf) reserve_leaf(call.in[k]->sink, call.in[k]->sink_index);
   }
-  if (leaf_of_value_.capacity() < leaf_of_value_.size() + call.n_out) {
-    leaf_of_value_.reserve(2 * leaf_of_value_.size() + 64);
-  }
-  guard.stay();  // until done()
+  make_value_room(call.n_out);
 }
 
-namespace {
+void mill_tape::make_value_room(uint32_t n) {
+  if (leaf_of_value_.capacity() < leaf_of_value_.size() + n)
+    leaf_of_value_.reserve(2 * leaf_of_value_.size() + 64 + n);
+}
 
-void describe(mill::SavedValue& saved, const mill_tensor* tensor) noexcept {
+uint32_t mill_tape::add_value() noexcept {
+  leaf_of_value_.push_back(-1);
+  return static_cast<uint32_t>(leaf_of_value_.size() - 1);
+}
+
+void mill_tape::note_use(uint32_t value, uint32_t node) noexcept {
+  if (value == 0 || leaf_of_value_[value] < 0) return;
+  mill::Leaf& leaf = leaves[static_cast<size_t>(leaf_of_value_[value])];
+  if (leaf.first_node == UINT32_MAX) leaf.first_node = node;
+}
+
+void mill_tape::record(const mill::OpCall& call, mill_tensor* const* out) {
+  if (keeper) [[unlikely]]
+    keeper->record(call, out);
+  else
+    append(call, out);
+}
+
+mill::TapeKeeper& mill_tape::need_keeper() {
+  if (!keeper) keeper = std::make_unique<mill::TapeKeeper>(*this);
+  return *keeper;
+}
+
+namespace mill {
+
+void describe(SavedValue& saved, const mill_tensor* tensor) noexcept {
   saved.present = tensor != nullptr;
   saved.value = 0;
+  saved.packed = 0;
   saved.rank = 0;
   saved.dtype = MILL_DTYPE_NONE;
   if (!tensor) return;
   saved.dtype = tensor->dtype();
-  saved.rank = tensor->rank();
+  saved.rank = static_cast<int16_t>(tensor->rank());
   std::memcpy(saved.dims, tensor->view.dims, static_cast<size_t>(tensor->rank()) * sizeof(int64_t));
 }
 
-void keep(mill::SavedValue& saved, mill_tensor* tensor) noexcept {
-  saved.tensor = mill::TensorRef::share(tensor);
+void keep(SavedValue& saved, mill_tensor* tensor) noexcept {
+  saved.tensor = TensorRef::share(tensor);
   saved.version = tensor->storage->version.load(std::memory_order_relaxed);
 }
 
-}  // namespace
+}  // namespace mill
 
-void mill_tape::record(const mill::OpCall& call, mill_tensor* const* out) noexcept {
+void mill_tape::append(const mill::OpCall& call, mill_tensor* const* out) noexcept {
+  using mill::describe;
+  using mill::keep;
   mill::Node node{};
   node.row = &call.row;
   node.instance = call.instance;
@@ -145,18 +181,14 @@ void mill_tape::record(const mill::OpCall& call, mill_tensor* const* out) noexce
     describe(saved, tensor);
     if (!tensor) continue;
     saved.value = value_of(tensor);
-    if (saved.value != 0 && leaf_of_value_[saved.value] >= 0) {
-      mill::Leaf& leaf = leaves[static_cast<size_t>(leaf_of_value_[saved.value])];
-      if (leaf.first_node == UINT32_MAX) leaf.first_node = index;
-    }
+    note_use(saved.value, index);
     if (((rules.saved_inputs >> (k < 31 ? k : 31)) & 1u) != 0) keep(saved, tensor);
   }
   for (uint32_t k = 0; k < call.n_out; ++k) {
     mill::SavedValue& saved = node.values[call.n_in + k];
     describe(saved, out[k]);
     if (!out[k]) continue;
-    saved.value = static_cast<uint32_t>(leaf_of_value_.size());
-    leaf_of_value_.push_back(-1);
+    saved.value = add_value();
     out[k]->tape_serial = serial();
     out[k]->value = saved.value;
     out[k]->storage->tracked_by.store(serial(), std::memory_order_relaxed);
@@ -185,6 +217,8 @@ void mill_tape::record(const mill::OpCall& call, mill_tensor* const* out) noexce
 
 void mill_tape::watch(mill_tensor* tensor) {
   const mill::TapeGuard guard(*this);
+  if (keeper && keeper->notes)
+    mill::fail(MILL_E_STATE, "a checkpointed segment is running, it cannot watch tensors");
   if (tensor->leaf || value_of(tensor) != 0) return;  // tracked already
   if (!mill::is_compute_float(tensor->dtype())) {
     mill::fail_argument(MILL_E_DTYPE, 1, "tensor is %s, gradients need f16, bf16, f32 or f64",
@@ -201,15 +235,21 @@ void mill_tape::watch(mill_tensor* tensor) {
   tensor->storage->tracked_by.store(serial(), std::memory_order_relaxed);
 }
 
-void mill_tape::free_node(mill::Node& node) noexcept {
+void mill_tape::free_node(mill::Node& node, uint32_t index) noexcept {
   if (!node.values) return;
+  if (keeper) [[unlikely]] {
+    keeper->free_node(node, index);
+    if (!node.values) return;  // a segment's
+  }
   for (uint32_t k = 0; k < node.n_in + node.n_out; ++k) node.values[k].tensor.reset();
   node.values = nullptr;
 }
 
 void mill_tape::forget() noexcept {
-  for (mill::Node& node : nodes) free_node(node);
+  for (size_t k = 0; k < nodes.size(); ++k) free_node(nodes[k], static_cast<uint32_t>(k));
   nodes.clear();
+  if (keeper) [[unlikely]]
+    keeper->forget();
   values_.rewind();
   attrs_.rewind();
   leaf_of_value_.resize(1);
@@ -247,7 +287,8 @@ mill_tensor* mill_tape::gradient_of(const mill_tensor* tensor) const {
 }
 
 void mill_tape::require_no_pass() const {
-  if (passing) mill::fail(MILL_E_STATE, "the tape is in the middle of a backward pass");
+  if (passing)
+    mill::fail(MILL_E_STATE, "the tape is in the middle of a backward pass or of a callback");
 }
 
 void mill_tape::set_hook(mill_gradient_hook next, void* user, void (*destroy)(void*)) {

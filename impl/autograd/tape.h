@@ -17,6 +17,9 @@
 
 namespace mill {
 
+struct TapeSegment;
+struct TapeKeeper;
+
 struct Node {
   const OpRow* row;
   uint64_t instance;   // the trace's number of the call
@@ -24,6 +27,7 @@ struct Node {
   const mill_attr* attrs;
   uint32_t n_in;
   uint32_t n_out;
+  TapeSegment* segment;  // of a checkpointed segment; owns values then
 };
 
 // A tensor that gradients are taken by: a parameter (sink) or a watched tensor.
@@ -76,7 +80,7 @@ struct mill_tape : mill::Handle {
    public:
     explicit Face(mill_tape& tape) : tape_(tape) {}
     void reserve(const mill::OpCall& call) override { tape_.reserve(call); }
-    void record(const mill::OpCall& call, mill_tensor* const* out) noexcept override {
+    void record(const mill::OpCall& call, mill_tensor* const* out) override {
       tape_.record(call, out);
     }
     void done() noexcept override { tape_.leave(); }
@@ -84,6 +88,8 @@ struct mill_tape : mill::Handle {
     void release_recorder() noexcept override;
     mill::Handle* handle() noexcept override { return &tape_; }
     void renew() noexcept;
+    // Marks of another tape count as this one's until the next renew.
+    void borrow(uint64_t serial) noexcept { serial_ = serial; }
 
    private:
     mill_tape& tape_;
@@ -93,13 +99,26 @@ struct mill_tape : mill::Handle {
   ~mill_tape();
 
   void reserve(const mill::OpCall& call);
-  void record(const mill::OpCall& call, mill_tensor* const* out) noexcept;
+  void record(const mill::OpCall& call, mill_tensor* const* out);
+  // What reserve and record do for an op whose tensors just stay where they are.
+  void make_room(const mill::OpCall& call);
+  void append(const mill::OpCall& call, mill_tensor* const* out) noexcept;
+  // The next value's number. Room has been made.
+  uint32_t add_value() noexcept;
+  void make_value_room(uint32_t n);
+  // Between the value and the node that uses it.
+  void note_use(uint32_t value, uint32_t node) noexcept;
   uint64_t serial() const { return face.serial(); }
 
   void watch(mill_tensor* tensor);
   void reset();
+  // Lets go of the groups, which a reset keeps for the next step. After one.
+  void drop_sinks() noexcept;
   // 0 when the tape does not track it.
   uint32_t value_of(const mill_tensor* tensor) const;
+  // A parameter's value; 0 when it was not met yet. Reserving one meets it.
+  uint32_t leaf_value(const mill::GradientSink* sink, uint32_t index) const;
+  void reserve_leaf(mill::GradientSink* sink, uint32_t index);
   // Number of a value's leaf, or -1.
   int32_t leaf_of(uint32_t value) const { return leaf_of_value_[value]; }
   // The gradient that the last backward left for a watched tensor; null if none.
@@ -116,7 +135,7 @@ struct mill_tape : mill::Handle {
   size_t sink_count() const { return sinks_.size(); }
   mill::GradientSink* sink(size_t k) const { return sinks_[k].sink; }
   uint32_t value_count() const { return static_cast<uint32_t>(leaf_of_value_.size()); }
-  void free_node(mill::Node& node) noexcept;
+  void free_node(mill::Node& node, uint32_t index) noexcept;
 
   mill_gradient_hook hook = nullptr;
   void* hook_user = nullptr;
@@ -132,16 +151,17 @@ struct mill_tape : mill::Handle {
   std::vector<uint8_t> reached;
   mill::TensorRef one;  // scalar 1: where most backward passes begin
 
+  // Null until the program asks for what trades time for memory.
+  std::unique_ptr<mill::TapeKeeper> keeper;
+  mill::TapeKeeper& need_keeper();
+
  private:
   struct SinkValues {
     mill::GradientSink* sink;  // its handle is retained
     std::vector<uint32_t> values;
   };
   void forget() noexcept;
-  uint32_t leaf_value(const mill_tensor* tensor) const;
   uint32_t add_leaf(mill::Leaf leaf);
-  void reserve_leaf(const mill_tensor* tensor);
-  void drop_sinks() noexcept;
   uint32_t attr_slots(const mill::OpCall& call) const;
 
   mill::OwnerLock lock_;

@@ -11,6 +11,7 @@ struct mill_generator : mill::Handle {
   static constexpr mill::HandleKind kKind = mill::HandleKind::generator;
 
   mill_generator(mill_exec& exec, uint64_t seed);
+  explicit mill_generator(mill::TensorRef at) : state(std::move(at)) {}
 
   mill::TensorRef state;
   std::atomic<bool> busy{false};

@@ -51,13 +51,15 @@ struct OpCall {
   void set_like(uint32_t k, uint32_t input) { set_dims(k, shape(input).dims, shape(input).rank); }
 };
 
-// A value on a tape: its description, and the tensor itself where the op's rules asked for it.
+// A value on a tape: its description, and the tensor itself where the op's rules asked for it and
+// nothing else keeps it.
 struct SavedValue {
   TensorRef tensor;
   uint64_t version = 0;
   uint32_t value = 0;  // number on the tape; 0 = not tracked
   int32_t dtype = 0;
-  int32_t rank = 0;
+  uint32_t packed = 0;  // number of what a program's hook made of it; 0 = nothing
+  int16_t rank = 0;
   bool present = false;
   int64_t dims[MILL_MAX_RANK];
 };

@@ -18,12 +18,13 @@ class Recorder {
     return tensor->leaf || tensor->tape_serial == serial();
   }
 
-  // Makes room for one more call, so that record cannot fail once a kernel has run, and keeps other
-  // threads out until done(). At least one input is tracked. Throws MILL_E_BUSY while another
+  // Makes room for one more call, so that memory cannot run out once a kernel has run, and keeps
+  // other threads out until done(). At least one input is tracked. Throws MILL_E_BUSY while another
   // thread is inside.
   virtual void reserve(const OpCall& call) = 0;
-  // Appends what has just run. Between reserve and done.
-  virtual void record(const OpCall& call, mill_tensor* const* out) noexcept = 0;
+  // Appends what has just run. Between reserve and done. Throws only what a program's callback on
+  // saved tensors fails with; nothing has been appended then.
+  virtual void record(const OpCall& call, mill_tensor* const* out) = 0;
   virtual void done() noexcept = 0;
   virtual void retain_recorder() noexcept = 0;
   virtual void release_recorder() noexcept = 0;
@@ -50,7 +51,7 @@ class Recording {
   Recording(const Recording&) = delete;
   Recording& operator=(const Recording&) = delete;
 
-  void record(const OpCall& call, mill_tensor* const* out) noexcept {
+  void record(const OpCall& call, mill_tensor* const* out) {
     if (recorder_) recorder_->record(call, out);
   }
 

@@ -169,6 +169,14 @@ struct align_mill_struct {
   char first;
   mill_struct value;
 };
+struct align_mill_tape_plan_row {
+  char first;
+  mill_tape_plan_row value;
+};
+struct align_mill_tape_plan_summary {
+  char first;
+  mill_tape_plan_summary value;
+};
 struct align_mill_timeline_functions {
   char first;
   mill_timeline_functions value;
@@ -646,6 +654,25 @@ static const struct row rows[] = {
     {"  size offset", (long long)offsetof(mill_struct, size), "size", (long long)sizeof(((mill_struct*)0)->size)},
     {"  type offset", (long long)offsetof(mill_struct, type), "size", (long long)sizeof(((mill_struct*)0)->type)},
     {"  next offset", (long long)offsetof(mill_struct, next), "size", (long long)sizeof(((mill_struct*)0)->next)},
+    {"struct mill_tape_plan_row size", (long long)sizeof(mill_tape_plan_row), "align", (long long)offsetof(struct align_mill_tape_plan_row, value)},
+    {"  op offset", (long long)offsetof(mill_tape_plan_row, op), "size", (long long)sizeof(((mill_tape_plan_row*)0)->op)},
+    {"  node offset", (long long)offsetof(mill_tape_plan_row, node), "size", (long long)sizeof(((mill_tape_plan_row*)0)->node)},
+    {"  kept offset", (long long)offsetof(mill_tape_plan_row, kept), "size", (long long)sizeof(((mill_tape_plan_row*)0)->kept)},
+    {"  again offset", (long long)offsetof(mill_tape_plan_row, again), "size", (long long)sizeof(((mill_tape_plan_row*)0)->again)},
+    {"  cost offset", (long long)offsetof(mill_tape_plan_row, cost), "size", (long long)sizeof(((mill_tape_plan_row*)0)->cost)},
+    {"  reserved offset", (long long)offsetof(mill_tape_plan_row, reserved), "size", (long long)sizeof(((mill_tape_plan_row*)0)->reserved)},
+    {"struct mill_tape_plan_summary size", (long long)sizeof(mill_tape_plan_summary), "align", (long long)offsetof(struct align_mill_tape_plan_summary, value)},
+    {"  size offset", (long long)offsetof(mill_tape_plan_summary, size), "size", (long long)sizeof(((mill_tape_plan_summary*)0)->size)},
+    {"  type offset", (long long)offsetof(mill_tape_plan_summary, type), "size", (long long)sizeof(((mill_tape_plan_summary*)0)->type)},
+    {"  next offset", (long long)offsetof(mill_tape_plan_summary, next), "size", (long long)sizeof(((mill_tape_plan_summary*)0)->next)},
+    {"  budget_bytes offset", (long long)offsetof(mill_tape_plan_summary, budget_bytes), "size", (long long)sizeof(((mill_tape_plan_summary*)0)->budget_bytes)},
+    {"  kept_bytes offset", (long long)offsetof(mill_tape_plan_summary, kept_bytes), "size", (long long)sizeof(((mill_tape_plan_summary*)0)->kept_bytes)},
+    {"  kept_peak offset", (long long)offsetof(mill_tape_plan_summary, kept_peak), "size", (long long)sizeof(((mill_tape_plan_summary*)0)->kept_peak)},
+    {"  evicted_bytes offset", (long long)offsetof(mill_tape_plan_summary, evicted_bytes), "size", (long long)sizeof(((mill_tape_plan_summary*)0)->evicted_bytes)},
+    {"  least_bytes offset", (long long)offsetof(mill_tape_plan_summary, least_bytes), "size", (long long)sizeof(((mill_tape_plan_summary*)0)->least_bytes)},
+    {"  ops_again offset", (long long)offsetof(mill_tape_plan_summary, ops_again), "size", (long long)sizeof(((mill_tape_plan_summary*)0)->ops_again)},
+    {"  met offset", (long long)offsetof(mill_tape_plan_summary, met), "size", (long long)sizeof(((mill_tape_plan_summary*)0)->met)},
+    {"  reserved offset", (long long)offsetof(mill_tape_plan_summary, reserved), "size", (long long)sizeof(((mill_tape_plan_summary*)0)->reserved)},
     {"struct mill_timeline_functions size", (long long)sizeof(mill_timeline_functions), "align", (long long)offsetof(struct align_mill_timeline_functions, value)},
     {"  size offset", (long long)offsetof(mill_timeline_functions, size), "size", (long long)sizeof(((mill_timeline_functions*)0)->size)},
     {"  reserved offset", (long long)offsetof(mill_timeline_functions, reserved), "size", (long long)sizeof(((mill_timeline_functions*)0)->reserved)},
@@ -1068,6 +1095,7 @@ static const struct row rows[] = {
     {"MILL_STRUCT_PROF_SUMMARY =", (long long)MILL_STRUCT_PROF_SUMMARY, NULL, 0},
     {"MILL_STRUCT_PROF_TRIAL =", (long long)MILL_STRUCT_PROF_TRIAL, NULL, 0},
     {"MILL_STRUCT_SKIPPABLE =", (long long)MILL_STRUCT_SKIPPABLE, NULL, 0},
+    {"MILL_STRUCT_TAPE_PLAN =", (long long)MILL_STRUCT_TAPE_PLAN, NULL, 0},
     {"MILL_THREADS_AUTO =", (long long)MILL_THREADS_AUTO, NULL, 0},
     {"MILL_THREADS_CALLER_ONLY =", (long long)MILL_THREADS_CALLER_ONLY, NULL, 0},
     {"MILL_TIMELINE_CALL =", (long long)MILL_TIMELINE_CALL, NULL, 0},

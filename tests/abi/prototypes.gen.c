@@ -331,14 +331,18 @@ int32_t mill_tan(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, s
 int32_t mill_tanh(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_tanh_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_tape_backward(struct mill_tape*, struct mill_exec*, struct mill_tensor*, struct mill_tensor*, uint64_t, struct mill_error*);
+int32_t mill_tape_checkpoint(struct mill_exec*, int32_t (*)(void*, struct mill_exec*, struct mill_tensor*const *, uint32_t, struct mill_tensor**, uint32_t, struct mill_error*), void*, void (*)(void*), struct mill_tensor*const *, uint32_t, struct mill_tensor**, uint32_t, struct mill_error*);
 int32_t mill_tape_count(struct mill_tape*, uint64_t*, struct mill_error*);
 int32_t mill_tape_create(struct mill_context*, struct mill_tape**, struct mill_error*);
 int32_t mill_tape_gradient(struct mill_tape*, struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*const *, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_tape_gradient_of(struct mill_tape*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_tape_on_gradient(struct mill_tape*, int32_t (*)(void*, struct mill_exec*, struct mill_group*, uint32_t, struct mill_error*), void*, void (*)(void*), struct mill_error*);
+int32_t mill_tape_on_saved(struct mill_tape*, int32_t (*)(void*, struct mill_exec*, struct mill_tensor*, void**, struct mill_error*), int32_t (*)(void*, struct mill_exec*, void*, struct mill_tensor**, struct mill_error*), void (*)(void*, void*), void*, void (*)(void*), struct mill_error*);
+int32_t mill_tape_plan(struct mill_tape*, struct mill_tape_plan_row*, uint32_t, uint32_t*, struct mill_tape_plan_summary*, struct mill_error*);
 void mill_tape_release(struct mill_tape*);
 int32_t mill_tape_reset(struct mill_tape*, struct mill_error*);
 void mill_tape_retain(struct mill_tape*);
+int32_t mill_tape_set_budget(struct mill_tape*, uint64_t, struct mill_error*);
 int32_t mill_tape_watch(struct mill_tape*, struct mill_tensor*, struct mill_error*);
 int64_t mill_tensor_count(const struct mill_tensor*);
 int32_t mill_tensor_create(struct mill_exec*, int32_t, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
@@ -711,14 +715,18 @@ static any_function volatile functions[] = {
     (any_function)mill_tanh,
     (any_function)mill_tanh_backward,
     (any_function)mill_tape_backward,
+    (any_function)mill_tape_checkpoint,
     (any_function)mill_tape_count,
     (any_function)mill_tape_create,
     (any_function)mill_tape_gradient,
     (any_function)mill_tape_gradient_of,
     (any_function)mill_tape_on_gradient,
+    (any_function)mill_tape_on_saved,
+    (any_function)mill_tape_plan,
     (any_function)mill_tape_release,
     (any_function)mill_tape_reset,
     (any_function)mill_tape_retain,
+    (any_function)mill_tape_set_budget,
     (any_function)mill_tape_watch,
     (any_function)mill_tensor_count,
     (any_function)mill_tensor_create,

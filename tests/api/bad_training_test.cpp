@@ -191,6 +191,92 @@ TEST_F(BadTape, StaleSavedTensorsAreNamed) {
       MILL_E_STALE_SAVED, {"backward", "mul", "b", "version"});
 }
 
+TEST_F(BadTape, SegmentsRefuseWhatTheyCannotRun) {
+  const auto square = [](void*, mill_exec* exec, mill_tensor* const* in, uint32_t,
+                         mill_tensor** out, uint32_t, mill_error* err) {
+    return mill_mul(exec, in[0], in[0], out, err);
+  };
+  const auto nothing = [](void*, mill_exec*, mill_tensor* const*, uint32_t, mill_tensor**, uint32_t,
+                          mill_error*) -> mill_status { return MILL_OK; };
+  int destroys = 0;
+  const auto count = [](void* user) { ++*static_cast<int*>(user); };
+  mill_tensor* const x = f.tensor({2, 3});
+  mill_tensor* out[9] = {};
+  mill_exec* const e = f.exec();
+  expect_refused(f, mill_tape_checkpoint(e, nullptr, &destroys, count, &x, 1, out, 1, f.err()),
+                 MILL_E_ARG, {"fn"});
+  expect_refused(f, mill_tape_checkpoint(e, square, &destroys, count, &x, 1, out, 0, f.err()),
+                 MILL_E_ARG, {"n_outputs is 0", "8"});
+  expect_refused(f, mill_tape_checkpoint(e, square, &destroys, count, &x, 1, out, 9, f.err()),
+                 MILL_E_ARG, {"n_outputs is 9", "8"});
+  expect_refused(f, mill_tape_checkpoint(e, square, &destroys, count, &x, 65, out, 1, f.err()),
+                 MILL_E_ARG, {"n_inputs is 65", "64"});
+  mill_tensor* const foreign = other.tensor({2, 3});
+  expect_refused(f, mill_tape_checkpoint(e, square, &destroys, count, &foreign, 1, out, 1, f.err()),
+                 MILL_E_DEVICE, {"inputs"});
+  expect_refused(f, mill_tape_checkpoint(e, nothing, &destroys, count, &x, 1, out, 1, f.err()),
+                 MILL_E_STATE, {"output 0", "1"});
+  EXPECT_EQ(destroys, 6);
+  EXPECT_EQ(out[0], nullptr);
+  ASSERT_EQ(mill_tape_checkpoint(e, square, &destroys, count, &x, 1, out, 1, f.err()), MILL_OK);
+  mill_tensor_release(out[0]);
+  EXPECT_EQ(destroys, 7);
+}
+
+// Inside a segment the tape of its exec is not for resetting, nor for other ops.
+TEST_F(BadTape, ASegmentMayNotTouchTheTapesAroundIt) {
+  struct User {
+    mill_tape* tape;
+    mill_status got[4];
+  } user{f.made<mill_tape>(), {}};
+  mill_tensor* const x = f.tensor({2, 3});
+  ASSERT_EQ(mill_tape_watch(user.tape, x, f.err()), MILL_OK);
+  ASSERT_EQ(mill_exec_set_tape(f.exec(), user.tape, f.err()), MILL_OK);
+  const auto segment = [](void* data, mill_exec* exec, mill_tensor* const* in, uint32_t,
+                          mill_tensor** out, uint32_t, mill_error* err) {
+    auto& u = *static_cast<User*>(data);
+    mill_tape* own = nullptr;
+    u.got[0] = mill_tape_reset(u.tape, nullptr);
+    mill_exec_get_tape(exec, &own, nullptr);
+    u.got[1] = own != u.tape ? mill_tape_reset(own, nullptr) : MILL_OK;
+    u.got[2] = mill_tape_watch(own, in[0], nullptr);
+    mill_exec_set_tape(exec, u.tape, nullptr);
+    mill_tensor* made = nullptr;
+    u.got[3] = mill_mul(exec, in[0], in[0], &made, nullptr);
+    mill_exec_set_tape(exec, own, nullptr);
+    mill_tape_release(own);
+    return mill_mul(exec, in[0], in[0], out, err);
+  };
+  mill_tensor** const y = f.slot<mill_tensor>();
+  ASSERT_EQ(
+      mill_tape_checkpoint(f.exec(), segment, &user, nullptr, &x, 1, y, 1, f.err()), MILL_OK)
+      << f.message();
+  for (const mill_status got : user.got) EXPECT_EQ(got, MILL_E_STATE);
+  ASSERT_EQ(mill_exec_set_tape(f.exec(), nullptr, f.err()), MILL_OK);
+  ASSERT_EQ(mill_tape_backward(user.tape, f.exec(), *y, f.tensor({2, 3}, MILL_F32, 1), 0, f.err()),
+            MILL_OK)
+      << f.message();
+}
+
+TEST_F(BadTape, BudgetsAndPlansRefuseWhatTheyCannotSay) {
+  mill_tape* const tape = f.recorded_tape();
+  expect_refused(f, mill_tape_set_budget(tape, 64, f.err()), MILL_E_STATE, {"64", "2 ops"});
+  uint32_t n = 7;
+  expect_refused(f, mill_tape_plan(tape, nullptr, 3, &n, nullptr, f.err()), MILL_E_ARG,
+                 {"rows", "3"});
+  EXPECT_EQ(n, 0u);
+  EXPECT_EQ(mill_tape_plan(tape, nullptr, 0, &n, nullptr, f.err()),
+            n > 0 ? MILL_INCOMPLETE : MILL_OK);
+  expect_refused(f,
+                 mill_tape_on_saved(
+                     tape,
+                     [](void*, mill_exec*, mill_tensor*, void**, mill_error*) -> mill_status {
+                       return MILL_OK;
+                     },
+                     nullptr, nullptr, nullptr, nullptr, f.err()),
+                 MILL_E_ARG, {"unpack"});
+}
+
 TEST_F(BadTape, AnOpWithoutAGradientIsNamed) {
   mill_tape* const tape = f.made<mill_tape>();
   mill_tensor* const x = f.tensor({2, 3});

@@ -261,10 +261,13 @@ class BoundCall final : public Call {
   void* pointer(size_t k) const override {
     void* found = nullptr;
     visit(*this, k, [&](const auto& arg) {
-      if constexpr (std::is_pointer_v<std::remove_cvref_t<decltype(arg)>>) {
-        if constexpr (!std::is_function_v<
-                          std::remove_pointer_t<std::remove_cvref_t<decltype(arg)>>>)
+      using P = std::remove_cvref_t<decltype(arg)>;
+      if constexpr (std::is_pointer_v<P>) {
+        if constexpr (std::is_function_v<std::remove_pointer_t<P>>) {
+          found = reinterpret_cast<void*>(arg);
+        } else {
           found = const_cast<void*>(static_cast<const void*>(arg));
+        }
       }
     });
     return found;
@@ -274,7 +277,7 @@ class BoundCall final : public Call {
       using P = std::remove_cvref_t<decltype(arg)>;
       if constexpr (std::is_pointer_v<P>) {
         if constexpr (std::is_function_v<std::remove_pointer_t<P>>) {
-          if (!to) arg = nullptr;
+          arg = reinterpret_cast<P>(to);
         } else {
           arg = static_cast<P>(to);
         }

@@ -94,6 +94,18 @@ mill_status keep_gradient(void*, mill_exec*, mill_group*, uint32_t, mill_error*)
   return MILL_OK;
 }
 
+mill_status keep_as_it_is(void*, mill_exec*, mill_tensor*, void**, mill_error*) {
+  return MILL_OK;
+}
+mill_status never_packed(void*, mill_exec*, void*, mill_tensor**, mill_error*) {
+  return MILL_E_STATE;
+}
+
+mill_status square_segment(void*, mill_exec* exec, mill_tensor* const* in, uint32_t,
+                           mill_tensor** out, uint32_t, mill_error* err) {
+  return mill_mul(exec, in[0], in[0], out, err);
+}
+
 mill_status keep_rows(void*, const mill_augment_args*, mill_error*) {
   return MILL_OK;
 }
@@ -196,6 +208,17 @@ void add_tape(Entries& to) {
   to.emplace_back(Entry{"mill_tape_gradient", bind_gradient, false, false, MILL_OK, {}}).null({3});
   MILL_ENTRY(mill_tape_on_gradient, f.recorded_tape(), keep_gradient, nullptr, nullptr, f.err())
       .null({1, 2, 3});
+  MILL_ENTRY(mill_tape_on_saved, f.recorded_tape(), keep_as_it_is, never_packed, nullptr, nullptr,
+             nullptr, f.err())
+      .null({1, 3, 4, 5});
+  MILL_ENTRY(mill_tape_checkpoint, f.exec(), square_segment, nullptr, nullptr, one(f, f.tensor()),
+             1, f.slot<mill_tensor>(), 1, f.err())
+      .null({2, 3});
+  MILL_ENTRY(mill_tape_set_budget, f.made<mill_tape>(), 1000, f.err());
+  MILL_ENTRY(mill_tape_plan, f.recorded_tape(), f.zeros<mill_tape_plan_row>(8), 8,
+             f.zeros<uint32_t>(), f.structure<mill_tape_plan_summary>(MILL_STRUCT_TAPE_PLAN),
+             f.err())
+      .null({4});
 }
 
 void add_group(Entries& to) {

@@ -41,6 +41,12 @@ std::vector<StructCase> cases() {
          return mill_memory_stats_query(f.context(), 0, static_cast<mill_memory_stats*>(s),
                                         f.err());
        }},
+      {"tape_plan", MILL_STRUCT_TAPE_PLAN, sizeof(mill_tape_plan_summary), true, 4,
+       [](Fixture& f, void* s) {
+         uint32_t rows = 0;
+         return mill_tape_plan(f.recorded_tape(), nullptr, 0, &rows,
+                               static_cast<mill_tape_plan_summary*>(s), f.err());
+       }},
       {"custom_op", MILL_STRUCT_CUSTOM_OP, sizeof(mill_custom_op), false, 1,
        [](Fixture& f, void* s) {
          int32_t op = 0;

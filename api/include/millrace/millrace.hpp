@@ -515,6 +515,10 @@ class Tape : public Handle<Tape, mill_tape, mill_tape_retain, mill_tape_release>
   void reset() {
     detail::check([&](mill_error* e) { return mill_tape_reset(get(), e); });
   }
+  // 0 = none.
+  void set_budget(uint64_t bytes) const {
+    detail::check([&](mill_error* e) { return mill_tape_set_budget(get(), bytes, e); });
+  }
   void backward(const Exec& exec, const Tensor& loss, const Tensor& seed = {}, uint64_t flags = 0) {
     detail::check([&](mill_error* e) {
       return mill_tape_backward(get(), exec.get(), loss.get(), seed.get(), flags, e);

@@ -151,7 +151,8 @@ enum mill_struct_types {
   MILL_STRUCT_PROF_CHANGE = 15,
   MILL_STRUCT_PROF_PREDICTION = 16,
   MILL_STRUCT_PROF_SUBJECT = 17,
-  MILL_STRUCT_PROF_TRIAL = 18
+  MILL_STRUCT_PROF_TRIAL = 18,
+  MILL_STRUCT_TAPE_PLAN = 19
 };
 
 /* Handles: each is a pointer to a struct that only the library knows. */
