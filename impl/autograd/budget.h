@@ -118,7 +118,7 @@ class TapeBudget {
   uint64_t add_ancestors(uint32_t node) noexcept;
   void evict(uint32_t group, bool recording) noexcept;
 
-  void find_missing(std::vector<uint32_t>& nodes);
+  void find_missing(const Node& wanting, std::vector<uint32_t>& nodes);
   void check_sources(uint32_t node) const;
   void run_again(Exec& exec, uint32_t node);
 

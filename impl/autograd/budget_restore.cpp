@@ -105,15 +105,19 @@ void TapeBudget::check(const Node& node, uint32_t index) {
   }
 }
 
-// stack_ holds values that must be there; nodes gets the ops that make them, in their order.
-void TapeBudget::find_missing(std::vector<uint32_t>& nodes) {
+// The ops that make what the node's rule asks for and what is not there, in their order.
+void TapeBudget::find_missing(const Node& wanting, std::vector<uint32_t>& nodes) {
   missing_.assign(values_.size(), 0);
   if (++stamp_ == 0) {
     std::fill(stamps_.begin(), stamps_.end(), 0u);
     stamp_ = 1;
   }
   stamps_.resize(infos_.size());
-  std::vector<uint32_t> stack(stack_);
+  std::vector<uint32_t> stack;
+  for (uint32_t k = 0; k < wanting.n_in + wanting.n_out; ++k) {
+    const uint32_t number = wanting.values[k].value;
+    if (here(number) && rule_asks(*wanting.row->rules, k, wanting.n_in)) stack.push_back(number);
+  }
   while (!stack.empty()) {
     const uint32_t number = stack.back();
     stack.pop_back();
@@ -172,17 +176,17 @@ void TapeBudget::run_again(Exec& exec, uint32_t index) {
 
 void TapeBudget::restore(Exec& exec, const Node& node, uint32_t index) {
   if (index >= infos_.size() || !infos_[index].counted) return;
-  stack_.clear();
+  bool gone = false;
   for (uint32_t k = 0; k < node.n_in + node.n_out; ++k) {
     const uint32_t number = node.values[k].value;
     if (!here(number) || !rule_asks(*node.row->rules, k, node.n_in)) continue;
     ++values_[number].pins;
-    stack_.push_back(number);
+    gone = gone || !values_[number].tensor;
   }
   try {
-    std::vector<uint32_t> nodes;
-    find_missing(nodes);
-    if (!nodes.empty()) {
+    if (gone) {
+      std::vector<uint32_t> nodes;
+      find_missing(node, nodes);
       const RecorderScope quiet(exec, nullptr);
       const bool deterministic = exec.deterministic;
       struct Setting {

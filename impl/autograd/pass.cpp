@@ -107,7 +107,7 @@ void Pass::check_node(const Node& node, uint32_t index) const {
   if (node.segment && exec_.recorder) {
     Error error(
         MILL_E_NO_GRADIENT,
-        "a checkpointed segment has no second derivative: this backward may not be recorded");
+        "a checkpointed segment has no second derivative: take the tape off the exec first");
     throw error.with_operation("backward");
   }
   for (uint32_t k = 0; k < node.n_in + node.n_out; ++k) {

@@ -193,9 +193,8 @@ TEST_F(BadTape, StaleSavedTensorsAreNamed) {
 
 TEST_F(BadTape, SegmentsRefuseWhatTheyCannotRun) {
   const auto square = [](void*, mill_exec* exec, mill_tensor* const* in, uint32_t,
-                         mill_tensor** out, uint32_t, mill_error* err) {
-    return mill_mul(exec, in[0], in[0], out, err);
-  };
+                         mill_tensor** out, uint32_t,
+                         mill_error* err) { return mill_mul(exec, in[0], in[0], out, err); };
   const auto nothing = [](void*, mill_exec*, mill_tensor* const*, uint32_t, mill_tensor**, uint32_t,
                           mill_error*) -> mill_status { return MILL_OK; };
   int destroys = 0;
@@ -248,8 +247,7 @@ TEST_F(BadTape, ASegmentMayNotTouchTheTapesAroundIt) {
     return mill_mul(exec, in[0], in[0], out, err);
   };
   mill_tensor** const y = f.slot<mill_tensor>();
-  ASSERT_EQ(
-      mill_tape_checkpoint(f.exec(), segment, &user, nullptr, &x, 1, y, 1, f.err()), MILL_OK)
+  ASSERT_EQ(mill_tape_checkpoint(f.exec(), segment, &user, nullptr, &x, 1, y, 1, f.err()), MILL_OK)
       << f.message();
   for (const mill_status got : user.got) EXPECT_EQ(got, MILL_E_STATE);
   ASSERT_EQ(mill_exec_set_tape(f.exec(), nullptr, f.err()), MILL_OK);

@@ -20,8 +20,8 @@ class BudgetTest : public testing::Test {
     out.summary.type = MILL_STRUCT_TAPE_PLAN;
     out.rows.resize(500);
     uint32_t n = 0;
-    const mill_status status = mill_tape_plan(tape.get(), out.rows.data(), 500, &n, &out.summary,
-                                              w_.error());
+    const mill_status status =
+        mill_tape_plan(tape.get(), out.rows.data(), 500, &n, &out.summary, w_.error());
     EXPECT_EQ(status, MILL_OK) << w_.message();
     out.rows.resize(n);
     return out;
@@ -203,8 +203,8 @@ TEST_F(BudgetTest, WhatMustBeKeptIsSaid) {
   custom.forward = [](void*, mill_exec* exec, mill_tensor* const* in, uint32_t, mill_tensor** out,
                       uint32_t, mill_error* err) { return mill_add(exec, in[0], in[0], out, err); };
   custom.backward = [](void*, mill_exec* exec, mill_tensor* const*, uint32_t, mill_tensor* const*,
-                       mill_tensor* const* gradients, uint32_t, const mill_bool*,
-                       mill_tensor** out, mill_error* err) {
+                       mill_tensor* const* gradients, uint32_t, const mill_bool*, mill_tensor** out,
+                       mill_error* err) {
     return mill_add(exec, gradients[0], gradients[0], out, err);
   };
   int32_t number = 0;
