@@ -135,6 +135,7 @@ Ref<mill_generator> snapshot(Exec& exec) {
 std::vector<TensorRef> run_on(Exec& exec, mill_tape& tape, const TapeSegment& segment,
                               const std::vector<TensorRef>& inputs) {
   std::vector<mill_tensor*> in;
+  in.reserve(inputs.size());
   for (const TensorRef& input : inputs) in.push_back(input.get());
   const RecorderScope scope(exec, &tape.face);
   return segment.call(exec, in.data());

@@ -197,7 +197,8 @@ TensorRef pool_axis(Exec& exec, mill_tensor* x, int64_t axis, int64_t size) {
   const auto join = [&] {
     TensorRef joined =
         op::concat(exec, handles.data(), static_cast<uint32_t>(handles.size()), axis);
-    parts.assign(1, std::move(joined));
+    parts.clear();
+    parts.push_back(std::move(joined));
     handles.assign(1, parts[0].get());
   };
   for (int64_t o = 0; o < size; ++o) {
