@@ -279,13 +279,23 @@ uint32_t TapeBudget::cheapest() noexcept {
     const Group& group = groups_[g];
     if (group.bytes == 0 || !group.evictable) continue;
     bool pinned = false;
-    for (uint32_t v = group.first; v != 0; v = values_[v].next)
-      pinned = pinned || values_[v].pins > 0;
+    bool asked = false;
+    uint64_t own = 0;
+    for (uint32_t v = group.first; v != 0; v = values_[v].next) {
+      const Value& value = values_[v];
+      pinned = pinned || value.pins > 0;
+      asked = asked || value.asks > 0;
+      if (value.uses > 0) own = std::max(own, infos_[value.producer].cost);
+    }
     if (pinned) continue;
+    // Its score is no less than this.
+    const double bound = static_cast<double>(own) / static_cast<double>(group.bytes);
+    if (best != 0 && asked && bound >= lowest) continue;
     const double have = score(g);
     if (best != 0 && have >= lowest) continue;  // of equals the oldest
     best = g;
     lowest = have;
+    if (lowest < 0) break;
   }
   return best;
 }
