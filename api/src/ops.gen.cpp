@@ -472,6 +472,74 @@ mill_status mill_add_layer_norm(mill_exec* exec, mill_tensor* x, mill_tensor* re
   return mill::api::invoke_op(exec, MILL_OP_ADD_LAYER_NORM, in, 4, attrs, 2, out_pointers, 4, err);
 }
 
+mill_status mill_rms_norm(mill_exec* exec, mill_tensor* x, mill_tensor* weight, int64_t axes,
+                          double eps, mill_tensor** out, mill_tensor** out_rstd, mill_error* err) {
+  mill_tensor* const in[] = {x, weight};
+  const mill_attr attrs[] = {mill::int_attr(0, axes), mill::float_attr(1, eps)};
+  mill_tensor** const out_pointers[] = {out, out_rstd};
+  return mill::api::invoke_op(exec, MILL_OP_RMS_NORM, in, 2, attrs, 2, out_pointers, 2, err);
+}
+
+mill_status mill_rms_norm_backward(
+    mill_exec* exec, mill_tensor* g, mill_tensor* x, mill_tensor* weight, mill_tensor* rstd,
+    int64_t axes, mill_tensor** out_dx, mill_tensor** out_dweight, mill_error* err) {
+  mill_tensor* const in[] = {g, x, weight, rstd};
+  const mill_attr attrs[] = {mill::int_attr(0, axes)};
+  mill_tensor** const out_pointers[] = {out_dx, out_dweight};
+  return mill::api::invoke_op(exec, MILL_OP_RMS_NORM_BACKWARD, in, 4, attrs, 1, out_pointers, 2,
+                              err);
+}
+
+mill_status mill_batch_norm(mill_exec* exec, mill_tensor* x, mill_tensor* weight, mill_tensor* bias,
+                            double eps, mill_tensor** out, mill_tensor** out_mean,
+                            mill_tensor** out_variance, mill_error* err) {
+  mill_tensor* const in[] = {x, weight, bias};
+  const mill_attr attrs[] = {mill::float_attr(0, eps)};
+  mill_tensor** const out_pointers[] = {out, out_mean, out_variance};
+  return mill::api::invoke_op(exec, MILL_OP_BATCH_NORM, in, 3, attrs, 1, out_pointers, 3, err);
+}
+
+mill_status mill_batch_norm_backward(mill_exec* exec, mill_tensor* g, mill_tensor* x,
+                                     mill_tensor* weight, mill_tensor* mean, mill_tensor* variance,
+                                     double eps, mill_tensor** out_dx, mill_tensor** out_dweight,
+                                     mill_tensor** out_dbias, mill_error* err) {
+  mill_tensor* const in[] = {g, x, weight, mean, variance};
+  const mill_attr attrs[] = {mill::float_attr(0, eps)};
+  mill_tensor** const out_pointers[] = {out_dx, out_dweight, out_dbias};
+  return mill::api::invoke_op(exec, MILL_OP_BATCH_NORM_BACKWARD, in, 5, attrs, 1, out_pointers, 3,
+                              err);
+}
+
+mill_status mill_batch_norm_apply(mill_exec* exec, mill_tensor* x, mill_tensor* mean,
+                                  mill_tensor* variance, mill_tensor* weight, mill_tensor* bias,
+                                  double eps, mill_tensor** out, mill_error* err) {
+  mill_tensor* const in[] = {x, mean, variance, weight, bias};
+  const mill_attr attrs[] = {mill::float_attr(0, eps)};
+  mill_tensor** const out_pointers[] = {out};
+  return mill::api::invoke_op(exec, MILL_OP_BATCH_NORM_APPLY, in, 5, attrs, 1, out_pointers, 1,
+                              err);
+}
+
+mill_status mill_group_norm(mill_exec* exec, mill_tensor* x, mill_tensor* weight, mill_tensor* bias,
+                            int64_t groups, double eps, mill_tensor** out, mill_tensor** out_mean,
+                            mill_tensor** out_rstd, mill_error* err) {
+  mill_tensor* const in[] = {x, weight, bias};
+  const mill_attr attrs[] = {mill::int_attr(0, groups), mill::float_attr(1, eps)};
+  mill_tensor** const out_pointers[] = {out, out_mean, out_rstd};
+  return mill::api::invoke_op(exec, MILL_OP_GROUP_NORM, in, 3, attrs, 2, out_pointers, 3, err);
+}
+
+mill_status mill_group_norm_backward(
+    mill_exec* exec, mill_tensor* g, mill_tensor* x, mill_tensor* weight, mill_tensor* mean,
+    mill_tensor* rstd, int64_t groups, mill_tensor** out_dx, mill_tensor** out_dweight,
+    mill_tensor** out_dbias, mill_error* err) {
+  mill_tensor* const in[] = {g, x, weight, mean, rstd};
+  const mill_attr attrs[] = {mill::int_attr(0, groups)};
+  mill_tensor** const out_pointers[] = {out_dx, out_dweight, out_dbias};
+  return mill::api::invoke_op(exec, MILL_OP_GROUP_NORM_BACKWARD, in, 5, attrs, 1, out_pointers, 3,
+                              err);
+}
+
 mill_status mill_embedding(mill_exec* exec, mill_tensor* weight, mill_tensor* ids,
                            mill_tensor** out, mill_error* err) {
   mill_tensor* const in[] = {weight, ids};
@@ -668,6 +736,16 @@ mill_status mill_rate_schedule(mill_exec* exec, mill_tensor* step, mill_tensor* 
                              mill::float_attr(6, factor)};
   mill_tensor** const out_pointers[] = {out};
   return mill::api::invoke_op(exec, MILL_OP_RATE_SCHEDULE, in, 2, attrs, 7, out_pointers, 1, err);
+}
+
+mill_status mill_running_update(
+    mill_exec* exec, mill_tensor* running_mean, mill_tensor* running_variance, mill_tensor* mean,
+    mill_tensor* variance, double momentum, int64_t count, mill_tensor** out_running_mean,
+    mill_tensor** out_running_variance, mill_error* err) {
+  mill_tensor* const in[] = {running_mean, running_variance, mean, variance};
+  const mill_attr attrs[] = {mill::float_attr(0, momentum), mill::int_attr(1, count)};
+  mill_tensor** const out_pointers[] = {out_running_mean, out_running_variance};
+  return mill::api::invoke_op(exec, MILL_OP_RUNNING_UPDATE, in, 4, attrs, 2, out_pointers, 2, err);
 }
 
 mill_status mill_sin(mill_exec* exec, mill_tensor* x, mill_tensor** out, mill_error* err) {

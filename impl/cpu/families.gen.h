@@ -6,6 +6,7 @@
   X(activation)              \
   X(attention)               \
   X(binary)                  \
+  X(channel_norm)            \
   X(conv)                    \
   X(create)                  \
   X(elementary)              \
@@ -88,6 +89,13 @@
   X(LAYER_NORM)             \
   X(LAYER_NORM_BACKWARD)    \
   X(ADD_LAYER_NORM)         \
+  X(RMS_NORM)               \
+  X(RMS_NORM_BACKWARD)      \
+  X(BATCH_NORM)             \
+  X(BATCH_NORM_BACKWARD)    \
+  X(BATCH_NORM_APPLY)       \
+  X(GROUP_NORM)             \
+  X(GROUP_NORM_BACKWARD)    \
   X(EMBEDDING)              \
   X(EMBEDDING_BACKWARD)     \
   X(SGD_STEP)               \
@@ -107,6 +115,7 @@
   X(CLAMP_GRADIENT)         \
   X(AVERAGE_STEP)           \
   X(RATE_SCHEDULE)          \
+  X(RUNNING_UPDATE)         \
   X(SIN)                    \
   X(COS)                    \
   X(TAN)                    \

@@ -1,4 +1,5 @@
-// Layer normalisation and its gradient (Ba, Kiros and Hinton, 2016). A row stays in the first-level
+// Layer normalisation (Ba, Kiros and Hinton, 2016), RMS normalisation (Zhang and Sennrich, 2019),
+// which does not centre, and their gradients. A row stays in the first-level
 // cache for its three passes. The gradients of weight and bias are sums over rows: each chunk of
 // rows makes a partial row of both, and the partial rows are added in order; chunks depend on the
 // shape alone.
@@ -24,7 +25,8 @@ T* data_of(const mill_kernel_tensor* t) {
 }
 
 // Residual: of the sum of inputs 0 and 1, which is output 1; the other inputs and outputs follow.
-template <class S, bool Residual>
+// Not centred it is RMS norm, which has neither bias nor mean.
+template <class S, bool Residual, bool Centred>
 mill_status layer_norm(const mill_kernel_args* args) {
   using C = Compute<S>;  // also the dtype of mean and rstd
   constexpr uint32_t kMore = Residual ? 1 : 0;
@@ -35,11 +37,11 @@ mill_status layer_norm(const mill_kernel_args* args) {
   const S* x = data_of<const S>(x_tensor);
   const S* residual = Residual ? data_of<const S>(args->in[1]) : nullptr;
   const S* weight = data_of<const S>(input(args, 1 + kMore));
-  const S* bias = data_of<const S>(input(args, 2 + kMore));
+  const S* bias = Centred ? data_of<const S>(input(args, 2 + kMore)) : nullptr;
   S* out = data_of<S>(args->out[0]);
   S* sum_out = Residual ? data_of<S>(output(args, 1)) : nullptr;
-  C* mean = data_of<C>(output(args, 1 + kMore));
-  C* rstd = data_of<C>(output(args, 2 + kMore));
+  C* mean = Centred ? data_of<C>(output(args, 1 + kMore)) : nullptr;
+  C* rstd = data_of<C>(output(args, Centred ? 2 + kMore : 1));
   parallel(args, e.rows, grain_of(e.n), [=](int64_t begin, int64_t end) {
     const Tag<C> d;
     using V = Vec<Tag<C>>;
@@ -59,9 +61,13 @@ mill_status layer_norm(const mill_kernel_args* args) {
         });
         from = kept;
       }
-      const double sum = sum_terms(
-          d, e.n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE { return get(d, from + i, part); });
-      const C center = static_cast<C>(sum / count);
+      C center = 0;
+      if constexpr (Centred) {
+        const double sum = sum_terms(d, e.n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE {
+          return get(d, from + i, part);
+        });
+        center = static_cast<C>(sum / count);
+      }
       const V middle = hn::Set(d, center);
       const double squares = sum_terms(d, e.n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE {
         if constexpr (!Residual) prefetch(from + i, e.n * static_cast<int64_t>(sizeof(S)));
@@ -119,15 +125,16 @@ template <class S>
 struct Backward {
   const S* g;
   const S* x;
-  const S* weight;  // may be null
-  const Compute<S>* mean;
+  const S* weight;         // may be null
+  const Compute<S>* mean;  // null where it is not taken off
   const Compute<S>* rstd;
   S* dx;  // may be null
   int64_t n;
 };
 
-// dx = rstd (gw - mean(gw) - xhat mean(gw xhat)) with gw = g weight, xhat = (x - mean) rstd.
-template <class S>
+// dx = rstd (gw - mean(gw) - xhat mean(gw xhat)) with gw = g weight, xhat = (x - mean) rstd; not
+// centred, without mean(gw).
+template <class S, bool Centred>
 void backward_dx(const Backward<S>& k, int64_t r, S* dx) {
   using C = Compute<S>;
   using V = Vec<Tag<C>>;
@@ -135,7 +142,7 @@ void backward_dx(const Backward<S>& k, int64_t r, S* dx) {
   const S* g = k.g + r * k.n;
   const S* x = k.x + r * k.n;
   const S* weight = k.weight;
-  const V mean = hn::Set(d, k.mean[r]);
+  const V mean = hn::Set(d, Centred ? k.mean[r] : C(0));
   const V rstd = hn::Set(d, k.rstd[r]);
   const auto weighted = [=](int64_t i, auto part) MILL_LAMBDA_INLINE {
     const V v = get(d, g + i, part);
@@ -150,7 +157,7 @@ void backward_dx(const Backward<S>& k, int64_t r, S* dx) {
     *a = weighted(i, part);
     *b = hn::Mul(*a, normal(i, part));
   });
-  const V shift = hn::Set(d, static_cast<C>(sum / static_cast<Wide<C>>(k.n)));
+  const V shift = hn::Set(d, Centred ? static_cast<C>(sum / static_cast<Wide<C>>(k.n)) : C(0));
   const V slope = hn::Set(d, static_cast<C>(product_sum / static_cast<Wide<C>>(k.n)));
   each_vector(d, k.n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE {
     const V rest = hn::NegMulAdd(normal(i, part), slope, hn::Sub(weighted(i, part), shift));
@@ -166,7 +173,7 @@ void add_parameters(const Backward<S>& k, int64_t r, Compute<S>* dweight, Comput
   const Tag<C> d;
   const S* g = k.g + r * k.n;
   const S* x = k.x + r * k.n;
-  const V mean = hn::Set(d, k.mean[r]);
+  const V mean = hn::Set(d, k.mean == nullptr ? C(0) : k.mean[r]);
   const V rstd = hn::Set(d, k.rstd[r]);
   each_vector(d, k.n, [=](int64_t i, auto part) MILL_LAMBDA_INLINE {
     const V gradient = get(d, g + i, part);
@@ -200,19 +207,19 @@ void combine(const mill_kernel_args* args, const Compute<S>* partial, int64_t ch
            });
 }
 
-template <class S>
+template <class S, bool Centred>
 mill_status layer_norm_backward(const mill_kernel_args* args) {
   using C = Compute<S>;
   const Extent e = extent_of(args->in[1], args->attr[0].i);
   const Backward<S> k = {data_of<const S>(args->in[0]),
                          data_of<const S>(args->in[1]),
                          data_of<const S>(args->in[2]),
-                         data_of<const C>(args->in[3]),
-                         data_of<const C>(args->in[4]),
+                         Centred ? data_of<const C>(args->in[3]) : nullptr,
+                         data_of<const C>(args->in[Centred ? 4 : 3]),
                          data_of<S>(args->out[0]),
                          e.n};
   S* dweight = data_of<S>(output(args, 1));
-  S* dbias = data_of<S>(output(args, 2));
+  S* dbias = Centred ? data_of<S>(output(args, 2)) : nullptr;
   const bool parameters = dweight != nullptr || dbias != nullptr;
   if (e.n == 0) return MILL_OK;
   if (e.rows == 0) {
@@ -232,7 +239,7 @@ mill_status layer_norm_backward(const mill_kernel_args* args) {
       const int64_t first = chunk * chunks.rows;
       for (int64_t r = first; r < smaller(first + chunks.rows, e.rows); ++r) {
         if (k.dx != nullptr) {
-          backward_dx(k, r, rows.at(k.dx + r * e.n));
+          backward_dx<S, Centred>(k, r, rows.at(k.dx + r * e.n));
           rows.done(k.dx + r * e.n);
         }
         if (parameters) add_parameters(k, r, weight_sum, weight_sum + e.n);
@@ -244,12 +251,17 @@ mill_status layer_norm_backward(const mill_kernel_args* args) {
   return MILL_OK;
 }
 
-#define MILL_NORM_ENTRIES(dtype, S)                                           \
-  {MILL_OP_LAYER_NORM, bit(dtype), {layer_norm<S, false>, nullptr}},          \
-      {MILL_OP_ADD_LAYER_NORM, bit(dtype), {layer_norm<S, true>, nullptr}}, { \
-    MILL_OP_LAYER_NORM_BACKWARD, bit(dtype), {                                \
-      layer_norm_backward<S>, layer_norm_backward_workspace<S>                \
-    }                                                                         \
+#define MILL_NORM_ENTRIES(dtype, S)                                               \
+  {MILL_OP_LAYER_NORM, bit(dtype), {layer_norm<S, false, true>, nullptr}},        \
+      {MILL_OP_ADD_LAYER_NORM, bit(dtype), {layer_norm<S, true, true>, nullptr}}, \
+      {MILL_OP_RMS_NORM, bit(dtype), {layer_norm<S, false, false>, nullptr}},     \
+      {MILL_OP_LAYER_NORM_BACKWARD,                                               \
+       bit(dtype),                                                                \
+       {layer_norm_backward<S, true>, layer_norm_backward_workspace<S>}},         \
+  {                                                                               \
+    MILL_OP_RMS_NORM_BACKWARD, bit(dtype), {                                      \
+      layer_norm_backward<S, false>, layer_norm_backward_workspace<S>             \
+    }                                                                             \
   }
 
 constexpr KernelEntry kEntries[] = {

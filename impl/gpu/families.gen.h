@@ -6,6 +6,7 @@
   X(activation)              \
   X(attention)               \
   X(binary)                  \
+  X(channel_norm)            \
   X(conv)                    \
   X(create)                  \
   X(elementary)              \
@@ -88,6 +89,13 @@
   X(140, layer_norm)             \
   X(141, layer_norm_backward)    \
   X(142, add_layer_norm)         \
+  X(143, rms_norm)               \
+  X(144, rms_norm_backward)      \
+  X(145, batch_norm)             \
+  X(146, batch_norm_backward)    \
+  X(147, batch_norm_apply)       \
+  X(148, group_norm)             \
+  X(149, group_norm_backward)    \
   X(150, embedding)              \
   X(151, embedding_backward)     \
   X(160, sgd_step)               \
@@ -107,6 +115,7 @@
   X(174, clamp_gradient)         \
   X(175, average_step)           \
   X(176, rate_schedule)          \
+  X(180, running_update)         \
   X(200, sin)                    \
   X(201, cos)                    \
   X(202, tan)                    \

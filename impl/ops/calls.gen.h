@@ -523,6 +523,84 @@ inline void add_layer_norm(Exec& exec, mill_tensor* x, mill_tensor* residual, mi
   }
 }
 
+inline void rms_norm(Exec& exec, mill_tensor* x, mill_tensor* weight, int64_t axes, double eps,
+                     TensorRef (&out)[2]) {
+  mill_tensor* const in[] = {x, weight};
+  const mill_attr attrs[] = {int_attr(0, axes), float_attr(1, eps)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get()};
+  invoke(exec, MILL_OP_RMS_NORM, in, 2, attrs, 2, raw, 2);
+  for (uint32_t out_k = 0; out_k < 2; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline void rms_norm_backward(Exec& exec, mill_tensor* g, mill_tensor* x, mill_tensor* weight,
+                              mill_tensor* rstd, int64_t axes, TensorRef (&out)[2]) {
+  mill_tensor* const in[] = {g, x, weight, rstd};
+  const mill_attr attrs[] = {int_attr(0, axes)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get()};
+  invoke(exec, MILL_OP_RMS_NORM_BACKWARD, in, 4, attrs, 1, raw, 2);
+  for (uint32_t out_k = 0; out_k < 2; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline void batch_norm(Exec& exec, mill_tensor* x, mill_tensor* weight, mill_tensor* bias,
+                       double eps, TensorRef (&out)[3]) {
+  mill_tensor* const in[] = {x, weight, bias};
+  const mill_attr attrs[] = {float_attr(0, eps)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get()};
+  invoke(exec, MILL_OP_BATCH_NORM, in, 3, attrs, 1, raw, 3);
+  for (uint32_t out_k = 0; out_k < 3; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline void batch_norm_backward(Exec& exec, mill_tensor* g, mill_tensor* x, mill_tensor* weight,
+                                mill_tensor* mean, mill_tensor* variance, double eps,
+                                TensorRef (&out)[3]) {
+  mill_tensor* const in[] = {g, x, weight, mean, variance};
+  const mill_attr attrs[] = {float_attr(0, eps)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get()};
+  invoke(exec, MILL_OP_BATCH_NORM_BACKWARD, in, 5, attrs, 1, raw, 3);
+  for (uint32_t out_k = 0; out_k < 3; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline TensorRef batch_norm_apply(Exec& exec, mill_tensor* x, mill_tensor* mean,
+                                  mill_tensor* variance, mill_tensor* weight, mill_tensor* bias,
+                                  double eps = 1e-05, mill_tensor* out = nullptr) {
+  mill_tensor* const in[] = {x, mean, variance, weight, bias};
+  const mill_attr attrs[] = {float_attr(0, eps)};
+  mill_tensor* result = out;
+  invoke(exec, MILL_OP_BATCH_NORM_APPLY, in, 5, attrs, 1, &result, 1);
+  return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline void group_norm(Exec& exec, mill_tensor* x, mill_tensor* weight, mill_tensor* bias,
+                       int64_t groups, double eps, TensorRef (&out)[3]) {
+  mill_tensor* const in[] = {x, weight, bias};
+  const mill_attr attrs[] = {int_attr(0, groups), float_attr(1, eps)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get()};
+  invoke(exec, MILL_OP_GROUP_NORM, in, 3, attrs, 2, raw, 3);
+  for (uint32_t out_k = 0; out_k < 3; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline void group_norm_backward(Exec& exec, mill_tensor* g, mill_tensor* x, mill_tensor* weight,
+                                mill_tensor* mean, mill_tensor* rstd, int64_t groups,
+                                TensorRef (&out)[3]) {
+  mill_tensor* const in[] = {g, x, weight, mean, rstd};
+  const mill_attr attrs[] = {int_attr(0, groups)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get()};
+  invoke(exec, MILL_OP_GROUP_NORM_BACKWARD, in, 5, attrs, 1, raw, 3);
+  for (uint32_t out_k = 0; out_k < 3; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
 inline TensorRef embedding(Exec& exec, mill_tensor* weight, mill_tensor* ids,
                            mill_tensor* out = nullptr) {
   mill_tensor* const in[] = {weight, ids};
@@ -743,6 +821,18 @@ inline TensorRef rate_schedule(Exec& exec, mill_tensor* step, mill_tensor* base,
   mill_tensor* result = out;
   invoke(exec, MILL_OP_RATE_SCHEDULE, in, 2, attrs, 7, &result, 1);
   return out ? TensorRef::share(out) : TensorRef::adopt(result);
+}
+
+inline void running_update(Exec& exec, mill_tensor* running_mean, mill_tensor* running_variance,
+                           mill_tensor* mean, mill_tensor* variance, double momentum, int64_t count,
+                           TensorRef (&out)[2]) {
+  mill_tensor* const in[] = {running_mean, running_variance, mean, variance};
+  const mill_attr attrs[] = {float_attr(0, momentum), int_attr(1, count)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get()};
+  invoke(exec, MILL_OP_RUNNING_UPDATE, in, 4, attrs, 2, raw, 2);
+  for (uint32_t out_k = 0; out_k < 2; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
 }
 
 inline TensorRef sin(Exec& exec, mill_tensor* x, mill_tensor* out = nullptr) {

@@ -1,7 +1,6 @@
-// Layer normalisation. Its gradient is one fused op, unless backward is recorded: then it is
-// written in plain ops of x, which can be differentiated again.
-#include <cmath>
-
+// Layer and RMS normalisation. Their gradients are one fused op each, unless backward is recorded:
+// then they are written in plain ops of x, which can be differentiated again.
+#include "ops/hyperparameters.h"
 #include "ops/rules.h"
 
 namespace mill::ops {
@@ -22,15 +21,32 @@ int32_t normalised_axes(const OpCall& call, uint32_t x) {
 void infer_normal(OpCall& call, uint32_t weight, uint32_t mean) {
   const mill_kernel_tensor& x = call.shape(0);
   const int32_t axes = normalised_axes(call, 0);
-  const double eps = call.real(1);
-  if (!(eps >= 0) || !std::isfinite(eps))
-    fail(MILL_E_ARG, "eps is %g, it must be finite and not negative", eps);
+  expect_not_negative(call, 1);
   const int32_t lead = x.rank - axes;
   if (call.in[weight]) expect_dims(call, weight, x.dims + lead, axes);
   if (call.in[weight + 1]) expect_dims(call, weight + 1, x.dims + lead, axes);
   call.set_like(0, 0);
   call.set_dims(mean, x.dims, lead);
   call.set_dims(mean + 1, x.dims, lead);
+}
+
+void infer_rms_norm(OpCall& call) {
+  const mill_kernel_tensor& x = call.shape(0);
+  const int32_t lead = x.rank - normalised_axes(call, 0);
+  expect_not_negative(call, 1);
+  if (call.in[1]) expect_dims(call, 1, x.dims + lead, x.rank - lead);
+  call.set_like(0, 0);
+  call.set_dims(1, x.dims, lead);
+}
+
+void infer_rms_norm_backward(OpCall& call) {
+  const mill_kernel_tensor& x = call.shape(1);
+  const int32_t lead = x.rank - normalised_axes(call, 1);
+  expect_like(call, 0, 1);
+  if (call.in[2]) expect_dims(call, 2, x.dims + lead, x.rank - lead);
+  expect_dims(call, 3, x.dims, lead);
+  call.set_like(0, 1);
+  call.set_dims(1, x.dims + lead, x.rank - lead);
 }
 
 void infer_layer_norm(OpCall& call) {
@@ -202,6 +218,48 @@ void gradient_add_layer_norm(GradCall& c) {
   if (c.wanted(1)) c.set(1, dx);
 }
 
+// With n = x rstd: dx = rstd (w - n mean(w n)) where w = g weight arrives at n; d rstd / dx =
+// -rstd^2 n / count.
+void gradient_rms_norm(GradCall& c) {
+  Exec& exec = c.exec;
+  mill_tensor* g = c.gradient(0);
+  mill_tensor* g_rstd = c.gradient(1);
+  if (!g && !g_rstd) return;
+  if (!exec.recorder && !g_rstd) {
+    TensorRef out[2];
+    op::rms_norm_backward(exec, g, c.in(0), c.in(1), c.out(1), c.attr[0].i, out);
+    if (c.wanted(0)) c.set(0, out[0]);
+    if (c.wanted(1)) c.set(1, out[1]);
+    return;
+  }
+  const Axes axes = split_axes(c);
+  const TensorRef square = op::mul(exec, c.in(0), c.in(0));
+  const TensorRef mean = op::mean(exec, square.get(), axes.inner, axes.n_inner, true);
+  const TensorRef shifted = op::affine(exec, mean.get(), 1, c.attr[1].f);
+  Normalised n;
+  n.rstd = op::rsqrt(exec, shifted.get());
+  n.x_hat = op::mul(exec, c.in(0), n.rstd.get());
+  TensorRef dx;
+  if (g) {
+    const TensorRef w = c.in(1) ? op::mul(exec, g, c.in(1)) : share(g);
+    const TensorRef product = op::mul(exec, w.get(), n.x_hat.get());
+    const TensorRef pull = op::mean(exec, product.get(), axes.inner, axes.n_inner, true);
+    const TensorRef back = op::mul(exec, n.x_hat.get(), pull.get());
+    const TensorRef inner = op::sub(exec, w.get(), back.get());
+    dx = op::mul(exec, inner.get(), n.rstd.get());
+    if (c.wanted(1)) {
+      const TensorRef by_weight = op::mul(exec, g, n.x_hat.get());
+      c.set(1, sum_outer(c, by_weight.get(), axes));
+    }
+  }
+  if (g_rstd) {
+    const Normal k = {c.in(0), c.in(1), nullptr, c.out(1), nullptr, nullptr, g_rstd, 1};
+    const TensorRef part = statistics_dx(c, k, n, axes);
+    dx = dx ? op::add(exec, dx.get(), part.get()) : part;
+  }
+  if (c.wanted(0)) c.set(0, dx);
+}
+
 uint64_t flops_norm(const OpCall& call) {
   return 8 * static_cast<uint64_t>(call.shape(0).numel);
 }
@@ -220,5 +278,13 @@ extern const OpRules rules_add_layer_norm = {.infer = infer_add_layer_norm,
                                              .saved_outputs = 14};
 extern const OpRules rules_layer_norm_backward = {.infer = infer_layer_norm_backward,
                                                   .flops = flops_norm};
+
+extern const OpRules rules_rms_norm = {.infer = infer_rms_norm,
+                                       .gradient = gradient_rms_norm,
+                                       .flops = flops_norm,
+                                       .saved_inputs = 3,
+                                       .saved_outputs = 2};
+extern const OpRules rules_rms_norm_backward = {.infer = infer_rms_norm_backward,
+                                                .flops = flops_norm};
 
 }  // namespace mill::ops

@@ -174,6 +174,36 @@ inline constexpr AttrRow attr_add_layer_norm[] = {
     {"eps", MILL_ATTR_FLOAT, false, false, {1, MILL_ATTR_FLOAT, 0, 1e-05, nullptr, 0}},
 };
 
+inline constexpr AttrRow attr_rms_norm[] = {
+    {"axes", MILL_ATTR_INT, false, false, {0, MILL_ATTR_INT, 1, 0.0, nullptr, 0}},
+    {"eps", MILL_ATTR_FLOAT, false, false, {1, MILL_ATTR_FLOAT, 0, 1e-05, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_rms_norm_backward[] = {
+    {"axes", MILL_ATTR_INT, false, false, {0, MILL_ATTR_INT, 1, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_batch_norm[] = {
+    {"eps", MILL_ATTR_FLOAT, false, false, {0, MILL_ATTR_FLOAT, 0, 1e-05, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_batch_norm_backward[] = {
+    {"eps", MILL_ATTR_FLOAT, false, false, {0, MILL_ATTR_FLOAT, 0, 1e-05, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_batch_norm_apply[] = {
+    {"eps", MILL_ATTR_FLOAT, false, false, {0, MILL_ATTR_FLOAT, 0, 1e-05, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_group_norm[] = {
+    {"groups", MILL_ATTR_INT, true, false, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"eps", MILL_ATTR_FLOAT, false, false, {1, MILL_ATTR_FLOAT, 0, 1e-05, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_group_norm_backward[] = {
+    {"groups", MILL_ATTR_INT, true, false, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
 inline constexpr AttrRow attr_embedding_backward[] = {
     {"rows", MILL_ATTR_INT, true, false, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
 };
@@ -273,6 +303,11 @@ inline constexpr AttrRow attr_rate_schedule[] = {
     {"start", MILL_ATTR_FLOAT, false, false, {4, MILL_ATTR_FLOAT, 0, 0.0, nullptr, 0}},
     {"period", MILL_ATTR_INT, false, false, {5, MILL_ATTR_INT, 1, 0.0, nullptr, 0}},
     {"factor", MILL_ATTR_FLOAT, false, false, {6, MILL_ATTR_FLOAT, 0, 1.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_running_update[] = {
+    {"momentum", MILL_ATTR_FLOAT, false, false, {0, MILL_ATTR_FLOAT, 0, 0.1, nullptr, 0}},
+    {"count", MILL_ATTR_INT, false, false, {1, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
 };
 
 inline constexpr AttrRow attr_leaky_relu[] = {

@@ -578,6 +578,88 @@ inline constexpr InplaceRow inplace_add_layer_norm[] = {
     {1, 1},
 };
 
+inline constexpr InputRow in_rms_norm[] = {
+    {"x", false, false, false, 0x03c00u},
+    {"weight", true, false, true, 0x03c00u},
+};
+inline constexpr OutputRow out_rms_norm[] = {
+    {"out", ResultType::same},
+    {"rstd", ResultType::stat},
+};
+
+inline constexpr InputRow in_rms_norm_backward[] = {
+    {"g", false, false, false, 0x03c00u},
+    {"x", false, false, true, 0x03c00u},
+    {"weight", true, false, true, 0x03c00u},
+    {"rstd", false, false, false, 0x03000u},
+};
+inline constexpr OutputRow out_rms_norm_backward[] = {
+    {"dx", ResultType::same},
+    {"dweight", ResultType::same},
+};
+
+inline constexpr InputRow in_batch_norm[] = {
+    {"x", false, false, false, 0x03c00u},
+    {"weight", true, false, true, 0x03c00u},
+    {"bias", true, false, true, 0x03c00u},
+};
+inline constexpr OutputRow out_batch_norm[] = {
+    {"out", ResultType::same},
+    {"mean", ResultType::stat},
+    {"variance", ResultType::stat},
+};
+
+inline constexpr InputRow in_batch_norm_backward[] = {
+    {"g", false, false, false, 0x03c00u},
+    {"x", false, false, true, 0x03c00u},
+    {"weight", true, false, true, 0x03c00u},
+    {"mean", false, false, false, 0x03000u},
+    {"variance", false, false, false, 0x03000u},
+};
+inline constexpr OutputRow out_batch_norm_backward[] = {
+    {"dx", ResultType::same},
+    {"dweight", ResultType::same},
+    {"dbias", ResultType::same},
+};
+
+inline constexpr InputRow in_batch_norm_apply[] = {
+    {"x", false, false, false, 0x03c00u},
+    {"mean", false, false, false, 0x03000u},
+    {"variance", false, false, false, 0x03000u},
+    {"weight", true, false, true, 0x03c00u},
+    {"bias", true, false, true, 0x03c00u},
+};
+inline constexpr OutputRow out_batch_norm_apply[] = {
+    {"out", ResultType::same},
+};
+inline constexpr InplaceRow inplace_batch_norm_apply[] = {
+    {0, 0},
+};
+
+inline constexpr InputRow in_group_norm[] = {
+    {"x", false, false, false, 0x03c00u},
+    {"weight", true, false, true, 0x03c00u},
+    {"bias", true, false, true, 0x03c00u},
+};
+inline constexpr OutputRow out_group_norm[] = {
+    {"out", ResultType::same},
+    {"mean", ResultType::stat},
+    {"rstd", ResultType::stat},
+};
+
+inline constexpr InputRow in_group_norm_backward[] = {
+    {"g", false, false, false, 0x03c00u},
+    {"x", false, false, true, 0x03c00u},
+    {"weight", true, false, true, 0x03c00u},
+    {"mean", false, false, false, 0x03000u},
+    {"rstd", false, false, false, 0x03000u},
+};
+inline constexpr OutputRow out_group_norm_backward[] = {
+    {"dx", ResultType::same},
+    {"dweight", ResultType::same},
+    {"dbias", ResultType::same},
+};
+
 inline constexpr InputRow in_embedding[] = {
     {"weight", false, false, false, 0x3fffeu},
     {"ids", false, false, false, 0x002acu},
@@ -864,6 +946,21 @@ inline constexpr InputRow in_rate_schedule[] = {
 };
 inline constexpr OutputRow out_rate_schedule[] = {
     {"rate", ResultType::second},
+};
+
+inline constexpr InputRow in_running_update[] = {
+    {"running_mean", false, false, false, 0x03000u},
+    {"running_variance", false, false, false, 0x03000u},
+    {"mean", false, false, false, 0x03000u},
+    {"variance", false, false, false, 0x03000u},
+};
+inline constexpr OutputRow out_running_update[] = {
+    {"running_mean", ResultType::same},
+    {"running_variance", ResultType::same},
+};
+inline constexpr InplaceRow inplace_running_update[] = {
+    {0, 0},
+    {1, 1},
 };
 
 inline constexpr InputRow in_sin[] = {

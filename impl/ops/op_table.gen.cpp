@@ -70,6 +70,13 @@ extern const OpRules rules_cross_entropy_backward;
 extern const OpRules rules_layer_norm;
 extern const OpRules rules_layer_norm_backward;
 extern const OpRules rules_add_layer_norm;
+extern const OpRules rules_rms_norm;
+extern const OpRules rules_rms_norm_backward;
+extern const OpRules rules_batch_norm;
+extern const OpRules rules_batch_norm_backward;
+extern const OpRules rules_batch_norm_apply;
+extern const OpRules rules_group_norm;
+extern const OpRules rules_group_norm_backward;
 extern const OpRules rules_embedding;
 extern const OpRules rules_embedding_backward;
 extern const OpRules rules_sgd_step;
@@ -89,6 +96,7 @@ extern const OpRules rules_momentum_step;
 extern const OpRules rules_clamp_gradient;
 extern const OpRules rules_average_step;
 extern const OpRules rules_rate_schedule;
+extern const OpRules rules_running_update;
 extern const OpRules rules_sin;
 extern const OpRules rules_cos;
 extern const OpRules rules_tan;
@@ -389,6 +397,34 @@ const OpRow rows[] = {
      in_add_layer_norm, 4, out_add_layer_norm, 4, attr_add_layer_norm, 2, inplace_add_layer_norm, 2,
      "layer_norm of sum = x + residual, as add and layer_norm give them, in one pass over memory: in a transformer's block sum goes on to the next block. x and residual have the same dims.",
      &ops::rules_add_layer_norm},
+    {MILL_OP_RMS_NORM, 1, "rms_norm", "norm", OpKind::dense, GradientKind::yes, Autocast::high, false,
+     in_rms_norm, 2, out_rms_norm, 2, attr_rms_norm, 2, nullptr, 0,
+     "x / sqrt(mean of x^2 + eps) * weight over the last `axes` axes (Zhang and Sennrich, 2019), weight [those axes]; rstd [the other axes], the reciprocal of the root, is kept for backward.",
+     &ops::rules_rms_norm},
+    {MILL_OP_RMS_NORM_BACKWARD, 1, "rms_norm_backward", "norm", OpKind::dense, GradientKind::no, Autocast::keep, false,
+     in_rms_norm_backward, 4, out_rms_norm_backward, 2, attr_rms_norm_backward, 1, nullptr, 0,
+     "Gradients of rms_norm by x and weight, from the kept rstd.",
+     &ops::rules_rms_norm_backward},
+    {MILL_OP_BATCH_NORM, 1, "batch_norm", "channel_norm", OpKind::strided, GradientKind::yes, Autocast::high, false,
+     in_batch_norm, 3, out_batch_norm, 3, attr_batch_norm, 1, nullptr, 0,
+     "(x - mean) / sqrt(variance + eps) * weight + bias with the mean and the variance (of the sum over their number) of each channel of x [batch, C, any spatial axes] (Ioffe and Szegedy, 2015); weight and bias [C]. Any strides; out has the order of x's, so channels-last stays so. mean and variance [C] are kept for backward and for running_update. A channel without elements is refused, one value has the variance 0. A training loop calls batch_norm for its results and running_update with the mean and variance of each step; at inference batch_norm_apply takes the running ones.",
+     &ops::rules_batch_norm},
+    {MILL_OP_BATCH_NORM_BACKWARD, 1, "batch_norm_backward", "channel_norm", OpKind::strided, GradientKind::no, Autocast::keep, false,
+     in_batch_norm_backward, 5, out_batch_norm_backward, 3, attr_batch_norm_backward, 1, nullptr, 0,
+     "Gradients of batch_norm by x, weight and bias, from the kept mean and variance; dx has the order of x's strides.",
+     &ops::rules_batch_norm_backward},
+    {MILL_OP_BATCH_NORM_APPLY, 1, "batch_norm_apply", "channel_norm", OpKind::strided, GradientKind::yes, Autocast::high, false,
+     in_batch_norm_apply, 5, out_batch_norm_apply, 1, attr_batch_norm_apply, 1, inplace_batch_norm_apply, 1,
+     "batch_norm of x [batch, C, any spatial axes] with given statistics: mean and variance [C], as running_update keeps them. Any strides; out has the order of x's.",
+     &ops::rules_batch_norm_apply},
+    {MILL_OP_GROUP_NORM, 1, "group_norm", "channel_norm", OpKind::dense, GradientKind::yes, Autocast::high, false,
+     in_group_norm, 3, out_group_norm, 3, attr_group_norm, 2, nullptr, 0,
+     "(x - mean) * rstd * weight + bias over each of `groups` equal groups of neighbouring channels of x [batch, C, any spatial axes], in each sample by itself (Wu and He, 2018); weight and bias [C], groups divides C. mean and rstd = 1 / sqrt(variance + eps) [batch, groups] are kept for backward. With groups = C it is instance norm, with groups = 1 layer norm over all but the batch with a weight per channel. A group without elements is refused.",
+     &ops::rules_group_norm},
+    {MILL_OP_GROUP_NORM_BACKWARD, 1, "group_norm_backward", "channel_norm", OpKind::dense, GradientKind::no, Autocast::keep, false,
+     in_group_norm_backward, 5, out_group_norm_backward, 3, attr_group_norm_backward, 1, nullptr, 0,
+     "Gradients of group_norm by x, weight and bias, from the kept mean and rstd.",
+     &ops::rules_group_norm_backward},
     {MILL_OP_EMBEDDING, 1, "embedding", "embedding", OpKind::dense, GradientKind::yes, Autocast::keep, false,
      in_embedding, 2, out_embedding, 1, nullptr, 0, nullptr, 0,
      "Rows of weight [rows, width] chosen by ids: out is [ids dims ..., width]. An id outside [0, rows): MILL_E_INDEX.",
@@ -465,6 +501,10 @@ const OpRow rows[] = {
      in_rate_schedule, 2, out_rate_schedule, 1, attr_rate_schedule, 7, nullptr, 0,
      "Learning rate for `step` (1 at the first update), one of mill_schedule_shapes: base times what mill_optimizer_set_schedule_shape says.",
      &ops::rules_rate_schedule},
+    {MILL_OP_RUNNING_UPDATE, 1, "running_update", "channel_norm", OpKind::dense, GradientKind::no, Autocast::keep, false,
+     in_running_update, 4, out_running_update, 2, attr_running_update, 2, inplace_running_update, 2,
+     "The statistics that batch_norm_apply takes, after one more batch: running = (1 - momentum) * running + momentum * what batch_norm gave, momentum in [0, 1]. count, the elements of a channel in the batch (at least 2), makes the variance the unbiased one of PyTorch, times count / (count - 1); 0 takes it as it is, as ONNX does. Given as outputs the running tensors are updated in place.",
+     &ops::rules_running_update},
     {MILL_OP_SIN, 1, "sin", "elementary", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
      in_sin, 1, out_sin, 1, nullptr, 0, inplace_sin, 1,
      "Sine of x in radians; NaN for infinities.",
@@ -674,8 +714,8 @@ const OpRow rows[] = {
 }  // namespace
 
 const OpRow* op_table() { return rows; }
-uint32_t op_table_size() { return 130; }
-static_assert(sizeof(rows) / sizeof(rows[0]) == 130);
+uint32_t op_table_size() { return 138; }
+static_assert(sizeof(rows) / sizeof(rows[0]) == 138);
 
 }  // namespace mill
 // clang-format on

@@ -31,6 +31,9 @@ int32_t mill_attention_backward(struct mill_exec*, struct mill_tensor*, struct m
 int32_t mill_average_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_avg_pool(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_avg_pool_backward(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_batch_norm(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_batch_norm_apply(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
+int32_t mill_batch_norm_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_bce_with_logits_loss(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 const char*mill_build_info(void);
 void mill_call_release(struct mill_call*);
@@ -155,6 +158,8 @@ int32_t mill_group_find(struct mill_group*, const char*, uint32_t*, struct mill_
 int32_t mill_group_gradient(struct mill_group*, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_group_init(struct mill_group*, struct mill_exec*, uint32_t, int32_t, double, struct mill_error*);
 int32_t mill_group_name(struct mill_group*, uint32_t, const char**, struct mill_error*);
+int32_t mill_group_norm(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_group_norm_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_group_param(struct mill_group*, uint32_t, struct mill_tensor**, struct mill_error*);
 void mill_group_release(struct mill_group*);
 void mill_group_retain(struct mill_group*);
@@ -287,11 +292,14 @@ int32_t mill_remainder(struct mill_exec*, struct mill_tensor*, struct mill_tenso
 int32_t mill_reshape(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_resize(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, const double*, uint32_t, int64_t, int64_t, int64_t, double, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_resize_backward(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, const double*, uint32_t, int64_t, int64_t, int64_t, double, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_rms_norm(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_rms_norm_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_rmsprop_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_rng_next(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_rotary(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, int64_t, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_round(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_rsqrt(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_running_update(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, int64_t, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_scaler_update(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, int64_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_scatter_elements(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_schedule(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, int64_t, int64_t, double, struct mill_tensor**, struct mill_error*);
@@ -415,6 +423,9 @@ static any_function volatile functions[] = {
     (any_function)mill_average_step,
     (any_function)mill_avg_pool,
     (any_function)mill_avg_pool_backward,
+    (any_function)mill_batch_norm,
+    (any_function)mill_batch_norm_apply,
+    (any_function)mill_batch_norm_backward,
     (any_function)mill_bce_with_logits_loss,
     (any_function)mill_build_info,
     (any_function)mill_call_release,
@@ -539,6 +550,8 @@ static any_function volatile functions[] = {
     (any_function)mill_group_gradient,
     (any_function)mill_group_init,
     (any_function)mill_group_name,
+    (any_function)mill_group_norm,
+    (any_function)mill_group_norm_backward,
     (any_function)mill_group_param,
     (any_function)mill_group_release,
     (any_function)mill_group_retain,
@@ -671,11 +684,14 @@ static any_function volatile functions[] = {
     (any_function)mill_reshape,
     (any_function)mill_resize,
     (any_function)mill_resize_backward,
+    (any_function)mill_rms_norm,
+    (any_function)mill_rms_norm_backward,
     (any_function)mill_rmsprop_step,
     (any_function)mill_rng_next,
     (any_function)mill_rotary,
     (any_function)mill_round,
     (any_function)mill_rsqrt,
+    (any_function)mill_running_update,
     (any_function)mill_scaler_update,
     (any_function)mill_scatter_elements,
     (any_function)mill_schedule,

@@ -121,6 +121,26 @@ void add_op_entries(Entries& to) {
   MILL_ENTRY(mill_add_layer_norm, f.exec(), f.tensor({4, 5}), f.tensor({4, 5}), f.tensor({5}),
              f.tensor({5}), 1, 1e-05, f.slot<mill_tensor>(), f.slot<mill_tensor>(),
              f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.err()).null({3, 4});
+  MILL_ENTRY(mill_rms_norm, f.recording_exec(), f.watched(f.tensor({4, 5})),
+             f.watched(f.tensor({5})), 1, 1e-05, f.slot<mill_tensor>(), f.slot<mill_tensor>(),
+             f.err()).null({2});
+  MILL_ENTRY(mill_rms_norm_backward, f.exec(), f.tensor({4, 5}), f.tensor({4, 5}), f.tensor({5}),
+             f.tensor({4}), 1, f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.err()).null({3});
+  MILL_ENTRY(mill_batch_norm, f.recording_exec(), f.watched(f.tensor({4, 5})),
+             f.watched(f.tensor({5})), f.watched(f.tensor({5})), 0.1, f.slot<mill_tensor>(),
+             f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.err()).null({2, 3});
+  MILL_ENTRY(mill_batch_norm_backward, f.exec(), f.tensor({4, 5}), f.tensor({4, 5}), f.tensor({5}),
+             f.tensor({5}), f.tensor({5}), 1e-05, f.slot<mill_tensor>(), f.slot<mill_tensor>(),
+             f.slot<mill_tensor>(), f.err()).null({3});
+  MILL_ENTRY(mill_batch_norm_apply, f.recording_exec(), f.watched(f.tensor({4, 5})),
+             f.watched(f.tensor({5})), f.watched(f.tensor({5})), f.watched(f.tensor({5})),
+             f.watched(f.tensor({5})), 1e-05, f.slot<mill_tensor>(), f.err()).null({4, 5});
+  MILL_ENTRY(mill_group_norm, f.exec(), f.tensor({3, 2, 5}), f.tensor({2}), f.tensor({2}), 1, 1e-05,
+             f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.slot<mill_tensor>(),
+             f.err()).null({2, 3});
+  MILL_ENTRY(mill_group_norm_backward, f.exec(), f.tensor({3, 2, 5}), f.tensor({3, 2, 5}),
+             f.tensor({2}), f.tensor({3, 1}), f.tensor({3, 1}), 1, f.slot<mill_tensor>(),
+             f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.err()).null({3});
   MILL_ENTRY(mill_embedding, f.exec(), f.tensor({7, 3}), f.ids({4}), f.slot<mill_tensor>(),
              f.err());
   MILL_ENTRY(mill_embedding_backward, f.recording_exec(), f.watched(f.tensor({4, 3})), f.ids({4}),
@@ -175,6 +195,8 @@ void add_op_entries(Entries& to) {
              0.999, 0, f.slot<mill_tensor>(), f.err()).null({4});
   MILL_ENTRY(mill_rate_schedule, f.exec(), f.ids({1}), f.tensor({1}), 0, 10, 0, 0.0, 0.5, 1, 1.0,
              f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_running_update, f.exec(), f.tensor({5}), f.tensor({5}), f.tensor({5}),
+             f.tensor({5}), 0.1, 0, f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_sin, f.exec(), f.tensor({2, 3}), f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_cos, f.recording_exec(), f.watched(f.tensor({2, 3})), f.slot<mill_tensor>(),
              f.err());

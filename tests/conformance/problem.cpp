@@ -184,7 +184,10 @@ bool sizes_in_attributes(int32_t op) {
     case MILL_OP_CONV:
     case MILL_OP_CONV_INPUT_GRADIENT:
     case MILL_OP_CONV_WEIGHT_GRADIENT:
-    case MILL_OP_CONV_TRANSPOSE: return true;
+    case MILL_OP_CONV_TRANSPOSE:
+    // groups divides the channels.
+    case MILL_OP_GROUP_NORM:
+    case MILL_OP_GROUP_NORM_BACKWARD: return true;
     default: return false;
   }
 }

@@ -553,6 +553,79 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_add_layer_norm(
     int64_t axes, double eps, mill_tensor** out, mill_tensor** out_sum, mill_tensor** out_mean,
     mill_tensor** out_rstd, mill_error* err);
 
+/* x / sqrt(mean of x^2 + eps) * weight over the last `axes` axes (Zhang and Sennrich, 2019),
+ * weight [those axes]; rstd [the other axes], the reciprocal of the root, is kept for backward.
+ * Dtypes: x float, weight same as x; out as x, out_rstd stat. May be NULL: weight. Usual: axes
+ * 1, eps 1e-5.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_rms_norm(
+    mill_exec* exec, mill_tensor* x, mill_tensor* weight, int64_t axes, double eps,
+    mill_tensor** out, mill_tensor** out_rstd, mill_error* err);
+
+/* Gradients of rms_norm by x and weight, from the kept rstd.
+ * Dtypes: g float, x same as g, weight same as g, rstd stat; out_dx as g, out_dweight as g. May
+ * be NULL: weight. Usual: axes 1.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_rms_norm_backward(
+    mill_exec* exec, mill_tensor* g, mill_tensor* x, mill_tensor* weight, mill_tensor* rstd,
+    int64_t axes, mill_tensor** out_dx, mill_tensor** out_dweight, mill_error* err);
+
+/* ---- channel_norm ---------------------------------------------------------------------------- */
+
+/* (x - mean) / sqrt(variance + eps) * weight + bias with the mean and the variance (of the sum
+ * over their number) of each channel of x [batch, C, any spatial axes] (Ioffe and Szegedy,
+ * 2015); weight and bias [C]. Any strides; out has the order of x's, so channels-last stays so.
+ * mean and variance [C] are kept for backward and for running_update. A channel without elements
+ * is refused, one value has the variance 0. A training loop calls batch_norm for its results and
+ * running_update with the mean and variance of each step; at inference batch_norm_apply takes
+ * the running ones.
+ * Dtypes: x float, weight same as x, bias same as x; out as x, out_mean stat, out_variance stat.
+ * May be NULL: weight, bias. Usual: eps 1e-5.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_batch_norm(
+    mill_exec* exec, mill_tensor* x, mill_tensor* weight, mill_tensor* bias, double eps,
+    mill_tensor** out, mill_tensor** out_mean, mill_tensor** out_variance, mill_error* err);
+
+/* Gradients of batch_norm by x, weight and bias, from the kept mean and variance; dx has the
+ * order of x's strides.
+ * Dtypes: g float, x same as g, weight same as g, mean stat, variance stat; out_dx as g,
+ * out_dweight as g, out_dbias as g. May be NULL: weight. Usual: eps 1e-5.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_batch_norm_backward(
+    mill_exec* exec, mill_tensor* g, mill_tensor* x, mill_tensor* weight, mill_tensor* mean,
+    mill_tensor* variance, double eps, mill_tensor** out_dx, mill_tensor** out_dweight,
+    mill_tensor** out_dbias, mill_error* err);
+
+/* batch_norm of x [batch, C, any spatial axes] with given statistics: mean and variance [C], as
+ * running_update keeps them. Any strides; out has the order of x's.
+ * Dtypes: x float, mean stat, variance stat, weight same as x, bias same as x; out as x. May be
+ * NULL: weight, bias. Usual: eps 1e-5. May share memory: out with x.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_batch_norm_apply(
+    mill_exec* exec, mill_tensor* x, mill_tensor* mean, mill_tensor* variance, mill_tensor* weight,
+    mill_tensor* bias, double eps, mill_tensor** out, mill_error* err);
+
+/* (x - mean) * rstd * weight + bias over each of `groups` equal groups of neighbouring channels
+ * of x [batch, C, any spatial axes], in each sample by itself (Wu and He, 2018); weight and bias
+ * [C], groups divides C. mean and rstd = 1 / sqrt(variance + eps) [batch, groups] are kept for
+ * backward. With groups = C it is instance norm, with groups = 1 layer norm over all but the
+ * batch with a weight per channel. A group without elements is refused.
+ * Dtypes: x float, weight same as x, bias same as x; out as x, out_mean stat, out_rstd stat. May
+ * be NULL: weight, bias. Usual: eps 1e-5.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_group_norm(
+    mill_exec* exec, mill_tensor* x, mill_tensor* weight, mill_tensor* bias, int64_t groups,
+    double eps, mill_tensor** out, mill_tensor** out_mean, mill_tensor** out_rstd, mill_error* err);
+
+/* Gradients of group_norm by x, weight and bias, from the kept mean and rstd.
+ * Dtypes: g float, x same as g, weight same as g, mean stat, rstd stat; out_dx as g, out_dweight
+ * as g, out_dbias as g. May be NULL: weight.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_group_norm_backward(
+    mill_exec* exec, mill_tensor* g, mill_tensor* x, mill_tensor* weight, mill_tensor* mean,
+    mill_tensor* rstd, int64_t groups, mill_tensor** out_dx, mill_tensor** out_dweight,
+    mill_tensor** out_dbias, mill_error* err);
+
 /* ---- embedding ------------------------------------------------------------------------------- */
 
 /* Rows of weight [rows, width] chosen by ids: out is [ids dims ..., width]. An id outside [0,
@@ -777,6 +850,22 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_rate_schedule(
     mill_exec* exec, mill_tensor* step, mill_tensor* base, int64_t shape, int64_t warmup,
     int64_t total, double floor, double start, int64_t period, double factor, mill_tensor** out,
     mill_error* err);
+
+/* ---- channel_norm ---------------------------------------------------------------------------- */
+
+/* The statistics that batch_norm_apply takes, after one more batch: running = (1 - momentum) *
+ * running + momentum * what batch_norm gave, momentum in [0, 1]. count, the elements of a
+ * channel in the batch (at least 2), makes the variance the unbiased one of PyTorch, times count
+ * / (count - 1); 0 takes it as it is, as ONNX does. Given as outputs the running tensors are
+ * updated in place.
+ * Dtypes: running_mean stat, running_variance stat, mean stat, variance stat; out_running_mean
+ * as running_mean, out_running_variance as running_mean. Usual: momentum 0.1, count 0. May share
+ * memory: out_running_mean with running_mean, out_running_variance with running_variance.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_running_update(
+    mill_exec* exec, mill_tensor* running_mean, mill_tensor* running_variance, mill_tensor* mean,
+    mill_tensor* variance, double momentum, int64_t count, mill_tensor** out_running_mean,
+    mill_tensor** out_running_variance, mill_error* err);
 
 /* ---- elementary ------------------------------------------------------------------------------ */
 

@@ -1,4 +1,4 @@
-// Layer normalisation over the last axes, and its gradient by input, weight and bias.
+// Layer and RMS normalisation over the last axes, and their gradients by input, weight and bias.
 #include "gpu/families/common.h"
 
 namespace MILL_FLAVOUR {
@@ -39,10 +39,12 @@ uint64_t layer_norm_workspace(const mill_kernel_args* args) {
 }
 
 // Residual: of the sum of inputs 0 and 1, which is output 1; the other inputs and outputs follow.
-template <class T, bool Residual>
+// Not centred it is RMS norm, which has neither bias nor mean.
+template <class T, bool Residual, bool Centred>
 mill_status layer_norm_as(const mill_kernel_args* args) {
   using C = acc_t<T>;
   constexpr uint32_t kMore = Residual ? 1 : 0;
+  constexpr uint32_t kRstd = Centred ? 2 + kMore : 1;
   const mill_kernel_tensor* x_tensor = args->in[0];
   const Extent e = extent_of(x_tensor, args->attr[0].i);
   if (e.rows == 0) return MILL_OK;
@@ -50,11 +52,11 @@ mill_status layer_norm_as(const mill_kernel_args* args) {
   const auto* x = data_of<const T>(x_tensor);
   const auto* residual = Residual ? data_of<const T>(input(args, 1)) : nullptr;
   const auto* weight = data_of<const T>(input(args, 1 + kMore));
-  const auto* bias = data_of<const T>(input(args, 2 + kMore));
+  const auto* bias = Centred ? data_of<const T>(input(args, 2 + kMore)) : nullptr;
   auto* out = data_of<T>(args->out[0]);
   auto* sum = Residual ? data_of<T>(output(args, 1)) : nullptr;
-  auto* mean = data_of<C>(output(args, 1 + kMore));
-  auto* rstd = data_of<C>(output(args, 2 + kMore));
+  auto* mean = Centred ? data_of<C>(output(args, 1 + kMore)) : nullptr;
+  auto* rstd = data_of<C>(output(args, kRstd));
   const bool vectors = rows_aligned(e.n, x) && rows_aligned(e.n, residual) &&
                        rows_aligned(e.n, weight) && rows_aligned(e.n, bias) &&
                        rows_aligned(e.n, out) && rows_aligned(e.n, sum);
@@ -64,7 +66,7 @@ mill_status layer_norm_as(const mill_kernel_args* args) {
   const auto numel = static_cast<uint64_t>(x_tensor->numel);
   if (parts == 0) {
     return with_team<T>(e.n, vectors, [&]<int Team, int W, int Items>() {
-      return launch<layer_norm_rows<T, Team, W, Items, Residual>>(
+      return launch<layer_norm_rows<T, Team, W, Items, Residual, Centred>>(
           args, team_shape<Team>(e.rows), cost_of<T>(read + written, 8 * numel), e.rows,
           static_cast<int>(e.n), eps, x, residual, weight, bias, out, sum, mean, rstd);
     });
@@ -72,19 +74,20 @@ mill_status layer_norm_as(const mill_kernel_args* args) {
   auto* found = static_cast<moments<C>*>(args->workspace);
   return with_part<T>(vectors, [&]<int W>() {
     const shape grid{e.rows * parts, kPartThreads};
-    const mill_status status = launch<layer_norm_part<T, kPartThreads, W, kRowItems<T>, Residual>>(
-        args, grid, cost_of<T>(read, 4 * numel), e.n, parts, x, residual, found);
+    const mill_status status =
+        launch<layer_norm_part<T, kPartThreads, W, kRowItems<T>, Residual, Centred>>(
+            args, grid, cost_of<T>(read, 4 * numel), e.n, parts, x, residual, found);
     if (status != MILL_OK) return status;
-    return launch<layer_norm_apply<T, kPartThreads, W, kRowItems<T>, Residual>>(
+    return launch<layer_norm_apply<T, kPartThreads, W, kRowItems<T>, Residual, Centred>>(
         args, grid, cost_of<T>(read + written, 4 * numel), e.n, parts, eps, found, x, residual,
         weight, bias, out, sum, mean, rstd);
   });
 }
 
-template <bool Residual>
+template <bool Residual, bool Centred>
 mill_status layer_norm(const mill_kernel_args* args) {
   return with_float(args->in[0]->dtype,
-                    [&]<class T>() { return layer_norm_as<T, Residual>(args); });
+                    [&]<class T>() { return layer_norm_as<T, Residual, Centred>(args); });
 }
 
 // ---- gradient -----------------------------------------------------------------------------------
@@ -126,7 +129,7 @@ uint64_t layer_norm_backward_workspace(const mill_kernel_args* args) {
   return bytes;
 }
 
-template <class T>
+template <class T, bool Centred>
 mill_status layer_norm_backward_as(const mill_kernel_args* args) {
   using C = acc_t<T>;
   const BackwardPlan<T> plan(args);
@@ -135,11 +138,11 @@ mill_status layer_norm_backward_as(const mill_kernel_args* args) {
   const auto* g = data_of<const T>(args->in[0]);
   const auto* x = data_of<const T>(args->in[1]);
   const auto* weight = data_of<const T>(input(args, 2));
-  const auto* mean = data_of<const C>(args->in[3]);
-  const auto* rstd = data_of<const C>(args->in[4]);
+  const auto* mean = Centred ? data_of<const C>(args->in[3]) : nullptr;
+  const auto* rstd = data_of<const C>(args->in[Centred ? 4 : 3]);
   auto* dx = data_of<T>(output(args, 0));
   auto* dweight = data_of<T>(output(args, 1));
-  auto* dbias = data_of<T>(output(args, 2));
+  auto* dbias = Centred ? data_of<T>(output(args, 2)) : nullptr;
   auto* found = static_cast<two<wide_t<C>>*>(args->workspace);
   C* partial =
       plan.partials == 0
@@ -156,7 +159,7 @@ mill_status layer_norm_backward_as(const mill_kernel_args* args) {
     const int64_t teams = partial == nullptr ? e.rows : plan.partials;
     const cost c = cost_of<T>((dx != nullptr ? 3 : 2) * bytes + partial_bytes, 12 * numel);
     status = with_team<T>(e.n, vectors, [&]<int Team, int W, int Items>() {
-      return launch<layer_norm_backward_rows<T, Team, W, Items>>(
+      return launch<layer_norm_backward_rows<T, Team, W, Items, Centred>>(
           args, team_shape<Team>(teams), c, e.rows, static_cast<int>(e.n), teams, g, x, weight,
           mean, rstd, dx, partial);
     });
@@ -165,11 +168,11 @@ mill_status layer_norm_backward_as(const mill_kernel_args* args) {
       status = with_part<T>(vectors, [&]<int W>() {
         const shape grid{e.rows * plan.parts, kPartThreads};
         const mill_status first =
-            launch<layer_norm_backward_part<T, kPartThreads, W, kRowItems<T>>>(
+            launch<layer_norm_backward_part<T, kPartThreads, W, kRowItems<T>, Centred>>(
                 args, grid, cost_of<T>(2 * bytes, 4 * numel), e.n, plan.parts, g, x, weight, mean,
                 rstd, found);
         if (first != MILL_OK) return first;
-        return launch<layer_norm_backward_apply<T, kPartThreads, W, kRowItems<T>>>(
+        return launch<layer_norm_backward_apply<T, kPartThreads, W, kRowItems<T>, Centred>>(
             args, grid, cost_of<T>(bytes, 6 * numel), e.n, plan.parts, g, x, weight, mean, rstd,
             found, dx);
       });
@@ -177,7 +180,7 @@ mill_status layer_norm_backward_as(const mill_kernel_args* args) {
     if (status == MILL_OK && partial != nullptr) {
       const int64_t size = ceil_div(e.rows, plan.partials);
       const column_block block = column_block_of(e.n, size);
-      status = launch<layer_norm_backward_columns<T, kThreads>>(
+      status = launch<layer_norm_backward_columns<T, kThreads, Centred>>(
           args, {plan.partials * ceil_div(e.n, block.lanes), block.threads()},
           cost_of<T>(2 * bytes, 4 * numel), e.rows, e.n, size, block.lanes, g, x, mean, rstd,
           partial);
@@ -192,14 +195,22 @@ mill_status layer_norm_backward_as(const mill_kernel_args* args) {
       dweight, dbias);
 }
 
+template <bool Centred>
 mill_status layer_norm_backward(const mill_kernel_args* args) {
-  return with_float(args->in[1]->dtype, [&]<class T>() { return layer_norm_backward_as<T>(args); });
+  return with_float(args->in[1]->dtype,
+                    [&]<class T>() { return layer_norm_backward_as<T, Centred>(args); });
 }
 
 constexpr KernelEntry kEntries[] = {
-    {MILL_OP_LAYER_NORM, kFloatBits, {layer_norm<false>, layer_norm_workspace}},
-    {MILL_OP_ADD_LAYER_NORM, kFloatBits, {layer_norm<true>, layer_norm_workspace}},
-    {MILL_OP_LAYER_NORM_BACKWARD, kFloatBits, {layer_norm_backward, layer_norm_backward_workspace}},
+    {MILL_OP_LAYER_NORM, kFloatBits, {layer_norm<false, true>, layer_norm_workspace}},
+    {MILL_OP_ADD_LAYER_NORM, kFloatBits, {layer_norm<true, true>, layer_norm_workspace}},
+    {MILL_OP_RMS_NORM, kFloatBits, {layer_norm<false, false>, layer_norm_workspace}},
+    {MILL_OP_LAYER_NORM_BACKWARD,
+     kFloatBits,
+     {layer_norm_backward<true>, layer_norm_backward_workspace}},
+    {MILL_OP_RMS_NORM_BACKWARD,
+     kFloatBits,
+     {layer_norm_backward<false>, layer_norm_backward_workspace}},
 };
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Layer normalisation and its gradient (Ba, Kiros and Hinton, 2016). Rows that fit belong to a
+// Layer normalisation (Ba, Kiros and Hinton, 2016), RMS normalisation (Zhang and Sennrich, 2019),
+// which does not centre, and their gradients. Rows that fit belong to a
 // team, longer ones to several blocks. The gradients of weight and bias are sums over rows: the
 // teams that find dx add up their own rows on the way, and a second kernel adds up the teams in
 // order.
@@ -67,7 +68,7 @@ MILL_DEVICE void store_sum(const acc_t<T> (&v)[Items], int member, int count, T*
 
 // Residual: is added to x, and the sums go to sum_out unless that is absent. Otherwise both are
 // null.
-template <class T, int Team, int W, int Items, bool Residual>
+template <class T, int Team, int W, int Items, bool Residual, bool Centred>
 MILL_KERNEL(kTeamThreads<Team>, kTeamBlocks<Team>)
 layer_norm_rows(Block t, int64_t rows, int n, acc_t<T> eps, const T* x, const T* residual,
                 const T* weight, const T* bias, T* out, T* sum_out, acc_t<T>* mean_out,
@@ -84,7 +85,9 @@ layer_norm_rows(Block t, int64_t rows, int n, acc_t<T> eps, const T* x, const T*
   C v[Items];
   load_sum<Team, W, Residual>(x, residual, row * n, member, count, v);
   if (Residual && sum_out != nullptr) store_sum<Team, W>(v, member, count, sum_out + row * n);
-  const C mean = team_reduce<Team>(t, s.sum, sum_items(v), add_op()) / static_cast<C>(n);
+  C mean = 0;
+  if constexpr (Centred)
+    mean = team_reduce<Team>(t, s.sum, sum_items(v), add_op()) / static_cast<C>(n);
   C d[Items];
   MILL_UNROLL
   for (int k = 0; k < Items; ++k) {
@@ -107,7 +110,7 @@ struct moments {
   wide_t<C> squares;
 };
 
-template <class T, int Threads, int W, int Items, bool Residual>
+template <class T, int Threads, int W, int Items, bool Residual, bool Centred>
 MILL_KERNEL(Threads, 2)
 layer_norm_part(Block t, int64_t n, int64_t parts, const T* x, const T* residual,
                 moments<acc_t<T>>* found) {
@@ -122,7 +125,9 @@ layer_norm_part(Block t, int64_t n, int64_t parts, const T* x, const T* residual
   const int count = static_cast<int>(n - begin < Threads * Items ? n - begin : Threads * Items);
   C v[Items];
   load_sum<Threads, W, Residual>(x, residual, row * n + begin, t.tid(), count, v);
-  const C mean = team_reduce<Threads>(t, s.sum, sum_items(v), add_op()) / static_cast<C>(count);
+  C mean = 0;
+  if constexpr (Centred)
+    mean = team_reduce<Threads>(t, s.sum, sum_items(v), add_op()) / static_cast<C>(count);
   MILL_UNROLL
   for (int k = 0; k < Items; ++k) {
     const C distance = item_at<Threads, W>(t.tid(), k) < count ? v[k] - mean : C(0);
@@ -135,7 +140,7 @@ layer_norm_part(Block t, int64_t n, int64_t parts, const T* x, const T* residual
 
 // Moments of parts joined: Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for
 // Computing Sample Variances" (1979).
-template <class T, int Threads, int W, int Items, bool Residual>
+template <class T, int Threads, int W, int Items, bool Residual, bool Centred>
 MILL_KERNEL(Threads, 2)
 layer_norm_apply(Block t, int64_t n, int64_t parts, acc_t<T> eps, const moments<acc_t<T>>* found,
                  const T* x, const T* residual, const T* weight, const T* bias, T* out, T* sum_out,
@@ -153,10 +158,12 @@ layer_norm_apply(Block t, int64_t n, int64_t parts, acc_t<T> eps, const moments<
   const int count = static_cast<int>(n - begin < kPart ? n - begin : kPart);
   const moments<C>* from = found + row * parts;
   const Wide share = 1 / static_cast<Wide>(n);
-  Wide sum = 0;
-  for (int64_t p = t.tid(); p < parts; p += Threads)
-    sum += static_cast<Wide>(n - p * kPart < kPart ? n - p * kPart : kPart) * from[p].mean;
-  const Wide mean = team_reduce<Threads>(t, s.sum, sum, add_op()) * share;
+  Wide mean = 0;
+  if constexpr (Centred) {
+    for (int64_t p = t.tid(); p < parts; p += Threads)
+      mean += static_cast<Wide>(n - p * kPart < kPart ? n - p * kPart : kPart) * from[p].mean;
+    mean = team_reduce<Threads>(t, s.sum, mean, add_op()) * share;
+  }
   Wide squares = 0;
   for (int64_t p = t.tid(); p < parts; p += Threads) {
     const Wide distance = from[p].mean - mean;
@@ -180,7 +187,8 @@ layer_norm_apply(Block t, int64_t n, int64_t parts, acc_t<T> eps, const moments<
 
 // ---- gradient -----------------------------------------------------------------------------------
 // dx = rstd (gw - mean(gw) - xhat mean(gw xhat)) with gw = g weight, xhat = (x - mean) rstd;
-// dweight = sum of g xhat, dbias = sum of g over the rows.
+// dweight = sum of g xhat, dbias = sum of g over the rows. Not centred, mean is null and taken as
+// 0, and dx = rstd (gw - xhat mean(gw xhat)).
 
 // What a member keeps of g and of xhat; adds its sums of gw and gw xhat.
 template <int Team, int W, class T, int Items>
@@ -230,7 +238,7 @@ MILL_DEVICE void store_gradient(const acc_t<T> (&gs)[Items], const acc_t<T> (&no
 
 // Team k of `teams` does rows k, k + teams, ... and leaves two rows of sums in partial: of g xhat,
 // of g. dx or partial may be absent.
-template <class T, int Team, int W, int Items>
+template <class T, int Team, int W, int Items, bool Centred>
 MILL_KERNEL(kTeamThreads<Team>, kTeamBlocks<Team>)
 layer_norm_backward_rows(Block t, int64_t rows, int n, int64_t teams, const T* g, const T* x,
                          const T* weight, const acc_t<T>* mean, const acc_t<T>* rstd, T* dx,
@@ -255,7 +263,7 @@ layer_norm_backward_rows(Block t, int64_t rows, int n, int64_t teams, const T* g
     const int64_t row = first + team;
     const bool live = team < teams && row < rows;
     const int count = live ? n : 0;
-    const C center = live ? mean[row] : C(0);
+    const C center = Centred && live ? mean[row] : C(0);
     const C scale = live ? rstd[row] : C(0);
     C gs[Items];
     C normal[Items];
@@ -264,7 +272,7 @@ layer_norm_backward_rows(Block t, int64_t rows, int n, int64_t teams, const T* g
     if (dx != nullptr) {
       sums = team_reduce<Team>(t, s.sums[turn], sums, add_two_op());
       turn ^= 1;
-      store_gradient<Team, W>(gs, normal, weight, 0, sums.a / static_cast<C>(n),
+      store_gradient<Team, W>(gs, normal, weight, 0, Centred ? sums.a / static_cast<C>(n) : C(0),
                               sums.b / static_cast<C>(n), scale, member, count, dx + row * n);
     }
     MILL_UNROLL
@@ -292,7 +300,7 @@ layer_norm_backward_rows(Block t, int64_t rows, int n, int64_t teams, const T* g
   }
 }
 
-template <class T, int Threads, int W, int Items>
+template <class T, int Threads, int W, int Items, bool Centred>
 MILL_KERNEL(Threads, 2)
 layer_norm_backward_part(Block t, int64_t n, int64_t parts, const T* g, const T* x, const T* weight,
                          const acc_t<T>* mean, const acc_t<T>* rstd, two<wide_t<acc_t<T>>>* found) {
@@ -307,13 +315,14 @@ layer_norm_backward_part(Block t, int64_t n, int64_t parts, const T* g, const T*
   const int count = static_cast<int>(n - begin < Threads * Items ? n - begin : Threads * Items);
   C gs[Items];
   C normal[Items];
-  two<C> sums = load_gradient<Threads, W>(g + row * n + begin, x + row * n + begin, weight, begin,
-                                          mean[row], rstd[row], t.tid(), count, gs, normal);
+  two<C> sums =
+      load_gradient<Threads, W>(g + row * n + begin, x + row * n + begin, weight, begin,
+                                Centred ? mean[row] : C(0), rstd[row], t.tid(), count, gs, normal);
   sums = team_reduce<Threads>(t, s.sums, sums, add_two_op());
   if (t.tid() == 0) found[t.bid()] = {static_cast<Wide>(sums.a), static_cast<Wide>(sums.b)};
 }
 
-template <class T, int Threads, int W, int Items>
+template <class T, int Threads, int W, int Items, bool Centred>
 MILL_KERNEL(Threads, 2)
 layer_norm_backward_apply(Block t, int64_t n, int64_t parts, const T* g, const T* x,
                           const T* weight, const acc_t<T>* mean, const acc_t<T>* rstd,
@@ -334,15 +343,15 @@ layer_norm_backward_apply(Block t, int64_t n, int64_t parts, const T* g, const T
   const Wide share = 1 / static_cast<Wide>(n);
   C gs[Items];
   C normal[Items];
-  load_gradient<Threads, W>(g + row * n + begin, x + row * n + begin, weight, begin, mean[row],
-                            rstd[row], t.tid(), count, gs, normal);
-  store_gradient<Threads, W>(gs, normal, weight, begin, static_cast<C>(sums.a * share),
-                             static_cast<C>(sums.b * share), rstd[row], t.tid(), count,
-                             dx + row * n + begin);
+  load_gradient<Threads, W>(g + row * n + begin, x + row * n + begin, weight, begin,
+                            Centred ? mean[row] : C(0), rstd[row], t.tid(), count, gs, normal);
+  store_gradient<Threads, W>(
+      gs, normal, weight, begin, Centred ? static_cast<C>(sums.a * share) : C(0),
+      static_cast<C>(sums.b * share), rstd[row], t.tid(), count, dx + row * n + begin);
 }
 
 // dweight and dbias of long rows: a block sums `size` rows of a tile of columns.
-template <class T, int Threads>
+template <class T, int Threads, bool Centred>
 MILL_KERNEL(Threads, 2)
 layer_norm_backward_columns(Block t, int64_t rows, int64_t n, int64_t size, int lanes, const T* g,
                             const T* x, const acc_t<T>* mean, const acc_t<T>* rstd,
@@ -362,7 +371,7 @@ layer_norm_backward_columns(Block t, int64_t rows, int64_t n, int64_t size, int 
   two<C> sums{0, 0};
   for (int64_t r = begin + first; r < end; r += height) {
     const C gradient = up(g[r * n + column]);
-    sums.a = fma_(gradient, (up(x[r * n + column]) - mean[r]) * rstd[r], sums.a);
+    sums.a = fma_(gradient, (up(x[r * n + column]) - (Centred ? mean[r] : C(0))) * rstd[r], sums.a);
     sums.b += gradient;
   }
   s.sums[t.tid()] = sums;

@@ -28,6 +28,7 @@ import map_control  # noqa: F401  (each registers its handlers)
 import map_conv  # noqa: F401
 import map_index  # noqa: F401
 import map_loss  # noqa: F401
+import map_norm  # noqa: F401
 import map_optim  # noqa: F401
 import map_order  # noqa: F401
 import map_pointwise  # noqa: F401

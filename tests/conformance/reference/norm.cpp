@@ -96,8 +96,51 @@ void ref_layer_norm_backward(RefCall<A>& c) {
   }
 }
 
+template <class A>
+void ref_rms_norm(RefCall<A>& c) {
+  const Rows rows = rows_of(c.in[0].dims, c.integer(0));
+  std::vector<A>& out = c.make(0, c.in[0].dims);
+  std::vector<A>& rstds = c.make(1, rows.outer);
+  for (size_t r = 0; r < rows.n_outer; ++r) {
+    const A* x = c.in[0].v.data() + r * rows.n_inner;
+    A squares(0);
+    for (size_t i = 0; i < rows.n_inner; ++i) squares += x[i] * x[i];
+    const A rstd = A(1) / sqrt(squares / A(rows.n_inner) + A(c.real(1)));
+    rstds[r] = rstd;
+    for (size_t i = 0; i < rows.n_inner; ++i) {
+      A y = x[i] * rstd;
+      if (c.in[1].present) y = y * c.in[1].v[i];
+      out[r * rows.n_inner + i] = y;
+    }
+  }
+}
+
+template <class A>
+void ref_rms_norm_backward(RefCall<A>& c) {
+  const Rows rows = rows_of(c.in[1].dims, c.integer(0));
+  std::vector<A>& dx = c.make(0, c.in[1].dims);
+  std::vector<A>& dweight = c.make(1, rows.inner);
+  for (size_t r = 0; r < rows.n_outer; ++r) {
+    const A* g = c.in[0].v.data() + r * rows.n_inner;
+    const A* x = c.in[1].v.data() + r * rows.n_inner;
+    const A rstd = c.in[3].v[r];
+    A pull(0);
+    for (size_t i = 0; i < rows.n_inner; ++i) {
+      const A w = c.in[2].present ? g[i] * c.in[2].v[i] : g[i];
+      pull += w * (x[i] * rstd);
+      dweight[i] += g[i] * (x[i] * rstd);
+    }
+    for (size_t i = 0; i < rows.n_inner; ++i) {
+      const A w = c.in[2].present ? g[i] * c.in[2].v[i] : g[i];
+      dx[r * rows.n_inner + i] = rstd * (w - x[i] * rstd * pull / A(rows.n_inner));
+    }
+  }
+}
+
 MILL_INSTANTIATE_REFERENCE(layer_norm)
 MILL_INSTANTIATE_REFERENCE(add_layer_norm)
 MILL_INSTANTIATE_REFERENCE(layer_norm_backward)
+MILL_INSTANTIATE_REFERENCE(rms_norm)
+MILL_INSTANTIATE_REFERENCE(rms_norm_backward)
 
 }  // namespace mill_test
