@@ -124,6 +124,8 @@ CheckpointParts need_parts(mill_exec& exec, mill_group* group, mill_optimizer* o
   parts.loader = maybe(loader, 6, "loader");
   parts.group->require_built();
   check_same_device(exec, *parts.group->values, 3, "group");
+  for (const mill_group::Buffer& buffer : parts.group->buffers)
+    check_same_device(exec, *buffer.tensor, 3, buffer.name.c_str());
   if (parts.optimizer && parts.optimizer->group.get() != parts.group) {
     fail_argument(MILL_E_ARG, 4, "the optimizer updates another group than the one given");
   }
@@ -145,6 +147,8 @@ void save_checkpoint(mill_exec& exec, const std::string& path, const CheckpointP
   for (const mill_group::Param& param : parts.group->params) {
     add_tensor(exec, writer, "param." + param.name, *param.tensor);
   }
+  for (const mill_group::Buffer& buffer : parts.group->buffers)
+    add_tensor(exec, writer, "buffer." + buffer.name, *buffer.tensor);
   if (const mill_optimizer* optimizer = parts.optimizer) {
     for (const mill_group::Param& param : parts.group->params) {
       for (const mill_optimizer::State& one : optimizer->states())
@@ -186,6 +190,8 @@ void load_checkpoint(mill_exec& exec, const std::string& path, const CheckpointP
   };
   for (const mill_group::Param& param : parts.group->params)
     plan("param." + param.name, param.tensor);
+  for (const mill_group::Buffer& buffer : parts.group->buffers)
+    plan("buffer." + buffer.name, buffer.tensor);
   if (const mill_optimizer* optimizer = parts.optimizer) {
     for (const mill_group::Param& param : parts.group->params) {
       for (const mill_optimizer::State& one : optimizer->states())

@@ -67,6 +67,19 @@ mill_status mill_group_add(mill_group* group, const char* name, const int64_t* d
   });
 }
 
+mill_status mill_group_add_buffer(mill_group* group, const char* name, mill_tensor* tensor,
+                                  mill_error* err) {
+  return guard("mill_group_add_buffer", err, [&] {
+    mill_group& g = need_group(group, 0);
+    need_out(name, 1, "name");
+    need_utf8(name, 1, "name");
+    mill_tensor& t = need_tensor(tensor, 2, "tensor");
+    if (&context_of(t) != g.context.get())
+      fail_argument(MILL_E_DEVICE, 2, "tensor belongs to another context than the group");
+    g.add_buffer(name, t);
+  });
+}
+
 mill_status mill_group_build(mill_group* group, mill_exec* exec, mill_error* err) {
   return guard("mill_group_build", err, [&] {
     mill_group& g = need_group(group, 0);

@@ -62,6 +62,18 @@ uint32_t mill_group::add(const char* name, const int64_t* dims, uint32_t rank) {
   return static_cast<uint32_t>(params.size() - 1);
 }
 
+void mill_group::add_buffer(const char* name, mill_tensor& tensor) {
+  const mill::GroupUse use(*this);
+  if (name[0] == 0) mill::fail_argument(MILL_E_ARG, 1, "name is empty, a buffer needs one");
+  for (const Buffer& buffer : buffers) {
+    if (buffer.name != name) continue;
+    mill::fail_argument(MILL_E_STATE, 1, "name is \"%.64s\", which a buffer has already", name);
+  }
+  if (tensor.dtype() == MILL_C128)
+    mill::fail_argument(MILL_E_DTYPE, 2, "tensor is c128, which no checkpoint holds");
+  buffers.push_back({name, mill::TensorRef::share(&tensor)});
+}
+
 void mill_group::build(mill_exec& exec) {
   const mill::GroupUse use(*this);
   if (values) mill::fail(MILL_E_STATE, "the group is built already");

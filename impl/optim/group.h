@@ -25,10 +25,17 @@ struct mill_group : mill::Handle {
     bool fresh = false;
   };
 
+  // State that no gradient reaches.
+  struct Buffer {
+    std::string name;
+    mill::TensorRef tensor;
+  };
+
   mill_group(mill_context* owner, int32_t dtype);
   ~mill_group();
 
   uint32_t add(const char* name, const int64_t* dims, uint32_t rank);
+  void add_buffer(const char* name, mill_tensor& tensor);
   void build(mill_exec& exec);
   void require_built() const;
   Param& param(uint32_t index);
@@ -80,6 +87,7 @@ struct mill_group : mill::Handle {
   mill::Ref<mill_context> context;
   int32_t dtype;
   std::vector<Param> params;
+  std::vector<Buffer> buffers;
   int64_t total = 0;
   mill::TensorRef values;     // [total]
   mill::TensorRef gradients;  // [total]

@@ -49,6 +49,7 @@ typedef struct {
   uint32_t device;
   mill_generator* generator;
   mill_group* group;  // owns parameters and gradients
+  mill_tape* tape;    // while it trains
   mill_optimizer* optimizer;
   const void* net;
   // Logits [n, classes] of a batch as the loader delivers it; they end with the caller's scope.
@@ -118,15 +119,14 @@ static inline double classifier_error(const classifier* c, mill_loader* loader) 
   return seen > 0 ? 100 * wrong / seen : 0;
 }
 
-static inline void classifier_step(const classifier* c, mill_tape* tape, mill_loader* loader,
-                                   losses* arriving) {
+static inline void classifier_step(const classifier* c, mill_loader* loader, losses* arriving) {
   mill_tensor *batch[2], *loss = NULL, *lse = NULL;
   check(mill_scope_begin(c->exec, err));
   if (check(mill_loader_next(loader, c->exec, batch, 2, err)) == MILL_END)
     check(mill_loader_next(loader, c->exec, batch, 2, err));  // the next epoch
   check(mill_cross_entropy(c->exec, c->logits(c->net, batch[0], 1), batch[1], MILL_REDUCE_MEAN, 0,
                            -100, &loss, &lse, err));
-  check(mill_tape_backward(tape, c->exec, loss, NULL, 0, err));
+  check(mill_tape_backward(c->tape, c->exec, loss, NULL, 0, err));
   check(mill_optimizer_step(c->optimizer, c->exec, err));
   losses_ask(arriving, c->exec, loss);
   check(mill_scope_end(c->exec, err));
@@ -137,7 +137,6 @@ static inline void classifier_step(const classifier* c, mill_tape* tape, mill_lo
 // must have been made.
 static inline double classifier_train(classifier* c, mill_loader* train, mill_loader* test) {
   losses arriving = {0};
-  mill_tape* tape;
   int64_t each = 0, first = 0;
   double error = 100;
   check(mill_loader_batches(train, &each, err));
@@ -148,7 +147,7 @@ static inline double classifier_train(classifier* c, mill_loader* train, mill_lo
     check(mill_optimizer_steps(c->optimizer, &first, err));
     if (first >= steps) die("nothing is left to train in ", run.resume);
   }
-  check(mill_tape_create(c->context, &tape, err));
+  check(mill_tape_create(c->context, &c->tape, err));
   losses_start(&arriving, steps - first);
   check(mill_trace_set_mask(c->context, MILL_TRACE_OP_STATS, err));
   mill_prof* prof = run.report ? advice_start(c->context, err) : NULL;
@@ -156,11 +155,12 @@ static inline double classifier_train(classifier* c, mill_loader* train, mill_lo
   progress_start(&shown, c->context, first, steps, run.batch, (int)run.quiet);
   shown.unit = "images";
   for (int64_t step = first + 1; step <= steps; step++) {
-    check(mill_exec_set_tape(c->exec, tape, err));
-    classifier_step(c, tape, train, &arriving);
+    check(mill_exec_set_tape(c->exec, c->tape, err));
+    classifier_step(c, train, &arriving);
     if (arriving.taken > 0) progress_show(&shown, step, arriving.mean);
     if (step % each != 0) continue;
     check(mill_exec_set_tape(c->exec, NULL, err));
+    losses_take(&arriving, 0);
     error = classifier_error(c, test);
     printf("%sepoch %2lld  loss %.4f  test error %.2f %%\n", shown.terminal ? "\r\033[K" : "",
            (long long)(step / each), arriving.mean, error);
@@ -182,7 +182,8 @@ static inline double classifier_train(classifier* c, mill_loader* train, mill_lo
   printf("\nlast training loss %.9g, %.1f s for %lld steps\n",
          (double)arriving.values[arriving.taken - 1], seconds, (long long)arriving.taken);
   free(arriving.values);
-  mill_tape_release(tape);
+  mill_tape_release(c->tape);
+  c->tape = NULL;
   return error;
 }
 

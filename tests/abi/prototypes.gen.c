@@ -150,6 +150,7 @@ void mill_generator_retain(struct mill_generator*);
 int32_t mill_generator_set_state(struct mill_exec*, struct mill_generator*, uint64_t, uint64_t, struct mill_error*);
 int32_t mill_gradcheck(struct mill_exec*, int32_t, struct mill_tensor*const *, uint32_t, const struct mill_attr*, uint32_t, uint32_t, double, double*, struct mill_error*);
 int32_t mill_group_add(struct mill_group*, const char*, const int64_t*, uint32_t, uint32_t*, struct mill_error*);
+int32_t mill_group_add_buffer(struct mill_group*, const char*, struct mill_tensor*, struct mill_error*);
 int32_t mill_group_build(struct mill_group*, struct mill_exec*, struct mill_error*);
 int32_t mill_group_clear_gradients(struct mill_group*, struct mill_error*);
 int32_t mill_group_count(struct mill_group*, uint32_t*, struct mill_error*);
@@ -542,6 +543,7 @@ static any_function volatile functions[] = {
     (any_function)mill_generator_set_state,
     (any_function)mill_gradcheck,
     (any_function)mill_group_add,
+    (any_function)mill_group_add_buffer,
     (any_function)mill_group_build,
     (any_function)mill_group_clear_gradients,
     (any_function)mill_group_count,

@@ -39,6 +39,12 @@ TEST_F(BadGroup, IsBuiltOnceAndHoldsItsNames) {
                  {"\"w\"", "0"});
   expect_refused(f, mill_group_build(group, f.exec(), f.err()), MILL_E_MEMORY, {});
   group = f.made<mill_group>();
+  expect_refused(f, mill_group_add_buffer(group, "", f.tensor(), f.err()), MILL_E_ARG, {"name"});
+  expect_refused(f, mill_group_add_buffer(group, "s", other.tensor(), f.err()), MILL_E_DEVICE,
+                 {"context"});
+  ASSERT_EQ(mill_group_add_buffer(group, "s", f.tensor(), f.err()), MILL_OK) << f.message();
+  expect_refused(f, mill_group_add_buffer(group, "s", f.tensor(), f.err()), MILL_E_STATE,
+                 {"\"s\""});
   ASSERT_EQ(mill_group_add(group, "w", dims, 2, nullptr, f.err()), MILL_OK);
   mill_tensor* tensor = nullptr;
   expect_refused(f, mill_group_param(group, 0, &tensor, f.err()), MILL_E_STATE, {"not built"});

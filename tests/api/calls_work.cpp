@@ -232,6 +232,7 @@ void add_group(Entries& to) {
   MILL_ENTRY(mill_group_name, f.built_group(), 0, f.zeros<const char*>(), f.err());
   MILL_ENTRY(mill_group_param, f.built_group(), 0, f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_group_gradient, group_with_gradient(f), 0, f.slot<mill_tensor>(), f.err());
+  MILL_ENTRY(mill_group_add_buffer, f.built_group(), "statistics", f.tensor(), f.err());
   MILL_ENTRY(mill_group_clear_gradients, group_with_gradient(f), f.err());
   MILL_ENTRY(mill_group_init, f.built_group(), f.random_exec(), 0, MILL_INIT_KAIMING, 1.0, f.err());
   MILL_ENTRY(mill_optimizer_create_sgd, f.exec(), f.built_group(), 0.1, 0.9, 0.0, 1,

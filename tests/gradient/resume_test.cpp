@@ -46,6 +46,10 @@ class Training {
             {"in.weight", {16, 5}}, {"in.bias", {16}}, {"out.weight", {3, 16}}, {"out.bias", {3}}});
     w_.ok(mill_group_init(p_->get(), w_.exec(), 0, MILL_INIT_KAIMING, std::sqrt(2.0), w_.error()));
     w_.ok(mill_group_init(p_->get(), w_.exec(), 2, MILL_INIT_NORMAL, 0.1, w_.error()));
+    average_ = make<float>(w_, {1}, {0});
+    spread_ = make<float>(w_, {1}, {1});
+    w_.ok(mill_group_add_buffer(p_->get(), "average", average_.get(), w_.error()));
+    w_.ok(mill_group_add_buffer(p_->get(), "spread", spread_.get(), w_.error()));
     if (sgd) {
       w_.ok(mill_optimizer_create_sgd(w_.exec(), p_->get(), 0.05, 0.9, 1e-3, 1, optimizer_.out(),
                                       w_.error()));
@@ -85,13 +89,21 @@ class Training {
       loss = op::cross_entropy(w_, op::linear(w_, dropped, (*p_)[2], (*p_)[3]), batch[1]);
       w_.ok(tape.backward(loss));
     }
+    const int64_t one[] = {1};
+    Tensor line;
+    w_.ok(mill_reshape(w_.exec(), loss.get(), one, 1, line.out(), w_.error()));
+    mill_tensor* kept[] = {average_.get(), spread_.get()};
+    w_.ok(mill_running_update(w_.exec(), kept[0], kept[1], line.get(), line.get(), 0.3, 0, &kept[0],
+                              &kept[1], w_.error()));
     w_.ok(mill_optimizer_step(optimizer_.get(), w_.exec(), w_.error()));
     return read_bytes(w_, loss.get());
   }
 
-  std::vector<std::vector<unsigned char>> parameters() const {
+  std::vector<std::vector<unsigned char>> parameters() {
     std::vector<std::vector<unsigned char>> out;
     for (uint32_t k = 0; k < p_->count(); ++k) out.push_back(p_->bytes(k));
+    out.push_back(read_bytes(w_, average_.get()));
+    out.push_back(read_bytes(w_, spread_.get()));
     return out;
   }
   void save(const std::string& path) {
@@ -121,6 +133,7 @@ class Training {
   std::unique_ptr<Parameters> p_;
   Optimizer optimizer_;
   Tensor columns_[2];
+  Tensor average_, spread_;  // buffers
   Loader loader_;
 };
 

@@ -112,6 +112,7 @@ MILL_API MILL_SINCE(1) MILL_BLOCKS mill_status
 /* Saves everything a training run needs to go on bit for bit, as a safetensors file that other
  * programs can read:
  *   param.<name>          each parameter of the group
+ *   buffer.<name>         each of its buffers (mill_group_add_buffer)
  *   optim.<name>.<state>  each state of the optimizer (m, v, v_max, velocity, square, mean, sum,
  *                         master, ema) of each parameter
  *   optim.step            i64, the steps taken

@@ -565,6 +565,11 @@ class Group : public Handle<Group, mill_group, mill_group_retain, mill_group_rel
     });
     return index;
   }
+  // State that no gradient reaches, for checkpoints.
+  void add_buffer(const std::string& name, const Tensor& tensor) {
+    detail::check(
+        [&](mill_error* e) { return mill_group_add_buffer(get(), name.c_str(), tensor.get(), e); });
+  }
   void build(const Exec& exec) {
     detail::check([&](mill_error* e) { return mill_group_build(get(), exec.get(), e); });
   }

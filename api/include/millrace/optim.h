@@ -34,6 +34,16 @@ MILL_API MILL_SINCE(1) mill_status
     mill_group_add(mill_group* group, const char* name, const int64_t* dims, uint32_t rank,
                    uint32_t* out_index, mill_error* err);
 
+/* Makes a tensor that no gradient reaches part of the group's state, as the running statistics of
+ * batch_norm are: checkpoints save it as buffer.<name> and restore it, an optimizer leaves it
+ * alone. It keeps its own memory, so writing it does not change the version of any parameter. The
+ * group holds a reference. Names are unique among the group's buffers and copied. Works before and
+ * after the group is built. Errors: MILL_E_ARG (the name is empty or not UTF-8), MILL_E_STATE (the
+ * name is taken), MILL_E_DTYPE (c128, which no file holds), MILL_E_DEVICE (a tensor of another
+ * context), MILL_E_BUSY (the group is in use), MILL_E_BAD_HANDLE, MILL_E_MEMORY. Since: 1 */
+MILL_API MILL_SINCE(1) mill_status mill_group_add_buffer(mill_group* group, const char* name,
+                                                         mill_tensor* tensor, mill_error* err);
+
 /* Allocates the flat buffers on the exec's device and fills the parameters with zeros.
  * Errors: MILL_E_ARG, MILL_E_STATE (built or empty), MILL_E_DEVICE (an exec of another context),
  * MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY. Since: 1 */
