@@ -38,7 +38,7 @@ NEEDS_DOMAIN = {"bool": ["cond"], "key": ["key"], "i64": ["step", "ids"], "index
 
 REQUIRED = ["name", "number", "version", "family", "kind", "inputs", "dtypes", "outputs", "result", "gradient",
             "reference", "samples", "tolerance", "doc"]
-OPTIONAL = ["attrs", "inplace", "random", "domain", "smooth", "autocast"]
+OPTIONAL = ["attrs", "inplace", "random", "domain", "smooth", "autocast", "least"]
 MAX_RANK, MAX_INPUTS, MAX_OUTPUTS, MAX_ATTRS = 8, 64, 8, 16
 FIRST_CUSTOM = 1 << 20
 NUMBER_SPAN = 512  # kBuiltinOps of impl/trace/op_stats.h
@@ -376,8 +376,11 @@ def _gradient_edges(row, samples, inputs):
 
     if not any(0 in counts(sample) for sample in samples):
         row.fail("samples", "with gradient \"yes\", one must have a floating-point input without elements, like [0,3]")
-    if not any(set(counts(sample)) == {1} for sample in samples):
-        row.fail("samples", "with gradient \"yes\", one must have one element in every floating-point input, like [1]")
+    # Some shapes are multiples of others, so that no sample has one element everywhere.
+    least = row.take("least", int, "an integer") if "least" in row.raw else 1
+    if not any(counts(sample) and 1 <= min(counts(sample)) and max(counts(sample)) <= least for sample in samples):
+        row.fail("samples", "with gradient \"yes\", one must have " + ("one element" if least == 1 else f"1 to {least} elements") +
+                 " in every floating-point input, like [1]")
 
 
 def _op(raw, position):

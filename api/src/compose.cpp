@@ -5,6 +5,7 @@
 #include "ops/calls.gen.h"
 #include "ops/compose.h"
 #include "ops/einsum.h"
+#include "ops/recurrent_layers.h"
 
 using namespace mill;       // NOLINT: the bodies of exported functions are all engine calls
 using namespace mill::api;  // NOLINT
@@ -36,6 +37,50 @@ mill_status compose(const char* function, mill_exec* exec, mill_tensor** out, in
       op::copy(e, made.get(), *out);
     } else {
       give(e, std::move(made), out);
+    }
+  });
+}
+
+// h_n and c_n may be NULL.
+mill_status recurrent(const char* function, mill_exec* exec, ops::RecurrentLayers l,
+                      int32_t first_out, mill_tensor** out, mill_tensor** h_n, mill_tensor** c_n,
+                      mill_error* err) {
+  return guard(function, err, [&] {
+    mill_exec& e = need(exec, 0, "exec");
+    const ExecGuard entered(e);
+    need_out(out, first_out, "out");
+    mill_tensor** const results[3] = {out, h_n, c_n};
+    constexpr const char* kNames[3] = {"out", "h_n", "c_n"};
+    for (int32_t k = 0; k < 3; ++k) {
+      if (results[k] && *results[k]) need_operand(e, *results[k], first_out + k, kNames[k]);
+    }
+    need_operand(e, l.x, 1, "x");
+    const uint32_t step = l.bidirectional ? 8 : 4;
+    if (l.n_weights == 0 || l.n_weights % step != 0) {
+      fail_argument(MILL_E_ARG, 3, "n_weights is %u, it must be %u for each layer", l.n_weights,
+                    step);
+    }
+    if (!l.weights) fail_argument(MILL_E_ARG, 2, "weights is NULL, its length is %u", l.n_weights);
+    for (uint32_t k = 0; k < l.n_weights; ++k) {
+      char name[32];
+      std::snprintf(name, sizeof name, "weights[%u]", k);
+      if (k % 4 < 2 || l.weights[k]) need_operand(e, l.weights[k], 2, name);
+    }
+    const bool lstm = l.cells == ops::Cells::lstm;
+    maybe_operand(e, l.h0, 4, "h0");
+    maybe_operand(e, l.c0, 5, "c0");
+    maybe_operand(e, l.lengths, lstm ? 6 : 5, "lengths");
+    if (!(l.dropout >= 0 && l.dropout <= 1)) {
+      fail_argument(MILL_E_ARG, first_out - 1, "dropout is %g, it must be in [0, 1]", l.dropout);
+    }
+    TensorRef made[3];
+    ops::recurrent_layers(e, l, made);
+    for (int k = 0; k < 3; ++k) {
+      if (results[k] && *results[k]) op::copy(e, made[k].get(), *results[k]);
+    }
+    e.reserve_notes(3);
+    for (int k = 0; k < 3; ++k) {
+      if (results[k] && !*results[k]) give(e, std::move(made[k]), results[k]);
     }
   });
 }
@@ -131,4 +176,34 @@ mill_status mill_adaptive_avg_pool(mill_exec* exec, mill_tensor* x, const int64_
       fail_argument(MILL_E_ARG, 2, "sizes is NULL, its length is %u", n_sizes);
     return ops::adaptive_avg_pool(e, from, sizes, n_sizes);
   });
+}
+
+mill_status mill_lstm(mill_exec* exec, mill_tensor* x, mill_tensor* const* weights,
+                      uint32_t n_weights, mill_tensor* h0, mill_tensor* c0, mill_tensor* lengths,
+                      mill_bool bidirectional, mill_bool batch_first, double dropout,
+                      mill_tensor** out, mill_tensor** h_n, mill_tensor** c_n, mill_error* err) {
+  return recurrent("mill_lstm", exec,
+                   {ops::Cells::lstm, x, weights, n_weights, h0, c0, lengths, false,
+                    bidirectional != 0, batch_first != 0, dropout},
+                   10, out, h_n, c_n, err);
+}
+
+mill_status mill_gru(mill_exec* exec, mill_tensor* x, mill_tensor* const* weights,
+                     uint32_t n_weights, mill_tensor* h0, mill_tensor* lengths,
+                     mill_bool bidirectional, mill_bool batch_first, double dropout,
+                     mill_tensor** out, mill_tensor** h_n, mill_error* err) {
+  return recurrent("mill_gru", exec,
+                   {ops::Cells::gru, x, weights, n_weights, h0, nullptr, lengths, false,
+                    bidirectional != 0, batch_first != 0, dropout},
+                   9, out, h_n, nullptr, err);
+}
+
+mill_status mill_rnn(mill_exec* exec, mill_tensor* x, mill_tensor* const* weights,
+                     uint32_t n_weights, mill_tensor* h0, mill_tensor* lengths, mill_bool relu,
+                     mill_bool bidirectional, mill_bool batch_first, double dropout,
+                     mill_tensor** out, mill_tensor** h_n, mill_error* err) {
+  return recurrent("mill_rnn", exec,
+                   {ops::Cells::rnn, x, weights, n_weights, h0, nullptr, lengths, relu != 0,
+                    bidirectional != 0, batch_first != 0, dropout},
+                   10, out, h_n, nullptr, err);
 }

@@ -1097,6 +1097,74 @@ mill_status mill_avg_pool_backward(
                               err);
 }
 
+mill_status mill_lstm_sequence(
+    mill_exec* exec, mill_tensor* gates, mill_tensor* w_hh, mill_tensor* b_hh, mill_tensor* h0,
+    mill_tensor* c0, mill_tensor* lengths, mill_bool reverse, mill_tensor** out_y,
+    mill_tensor** out_h_last, mill_tensor** out_c_last, mill_tensor** out_activated,
+    mill_tensor** out_cells, mill_error* err) {
+  mill_tensor* const in[] = {gates, w_hh, b_hh, h0, c0, lengths};
+  const mill_attr attrs[] = {mill::int_attr(0, reverse != 0)};
+  mill_tensor** const out_pointers[] = {out_y, out_h_last, out_c_last, out_activated, out_cells};
+  return mill::api::invoke_op(exec, MILL_OP_LSTM_SEQUENCE, in, 6, attrs, 1, out_pointers, 5, err);
+}
+
+mill_status mill_lstm_sequence_backward(
+    mill_exec* exec, mill_tensor* w_hh, mill_tensor* activated, mill_tensor* cells, mill_tensor* c0,
+    mill_tensor* lengths, mill_tensor* g_y, mill_tensor* g_h, mill_tensor* g_c,
+    mill_tensor* g_activated, mill_tensor* g_cells, mill_bool reverse, mill_tensor** out_dgates,
+    mill_tensor** out_dh0, mill_tensor** out_dc0, mill_error* err) {
+  mill_tensor* const in[] = {w_hh, activated, cells, c0, lengths, g_y, g_h, g_c, g_activated, g_cells};
+  const mill_attr attrs[] = {mill::int_attr(0, reverse != 0)};
+  mill_tensor** const out_pointers[] = {out_dgates, out_dh0, out_dc0};
+  return mill::api::invoke_op(exec, MILL_OP_LSTM_SEQUENCE_BACKWARD, in, 10, attrs, 1, out_pointers,
+                              3, err);
+}
+
+mill_status mill_gru_sequence(
+    mill_exec* exec, mill_tensor* gates, mill_tensor* w_hh, mill_tensor* b_hh, mill_tensor* h0,
+    mill_tensor* lengths, mill_bool reverse, mill_bool linear_before_reset, mill_tensor** out_y,
+    mill_tensor** out_h_last, mill_tensor** out_activated, mill_error* err) {
+  mill_tensor* const in[] = {gates, w_hh, b_hh, h0, lengths};
+  const mill_attr attrs[] = {mill::int_attr(0, reverse != 0),
+                             mill::int_attr(1, linear_before_reset != 0)};
+  mill_tensor** const out_pointers[] = {out_y, out_h_last, out_activated};
+  return mill::api::invoke_op(exec, MILL_OP_GRU_SEQUENCE, in, 5, attrs, 2, out_pointers, 3, err);
+}
+
+mill_status mill_gru_sequence_backward(
+    mill_exec* exec, mill_tensor* w_hh, mill_tensor* activated, mill_tensor* y, mill_tensor* h0,
+    mill_tensor* lengths, mill_tensor* g_y, mill_tensor* g_h, mill_tensor* g_activated,
+    mill_bool reverse, mill_bool linear_before_reset, mill_tensor** out_dgates,
+    mill_tensor** out_dhidden, mill_tensor** out_dh0, mill_error* err) {
+  mill_tensor* const in[] = {w_hh, activated, y, h0, lengths, g_y, g_h, g_activated};
+  const mill_attr attrs[] = {mill::int_attr(0, reverse != 0),
+                             mill::int_attr(1, linear_before_reset != 0)};
+  mill_tensor** const out_pointers[] = {out_dgates, out_dhidden, out_dh0};
+  return mill::api::invoke_op(exec, MILL_OP_GRU_SEQUENCE_BACKWARD, in, 8, attrs, 2, out_pointers, 3,
+                              err);
+}
+
+mill_status mill_rnn_sequence(mill_exec* exec, mill_tensor* gates, mill_tensor* w_hh,
+                              mill_tensor* b_hh, mill_tensor* h0, mill_tensor* lengths,
+                              mill_bool reverse, mill_bool relu, mill_tensor** out_y,
+                              mill_tensor** out_h_last, mill_error* err) {
+  mill_tensor* const in[] = {gates, w_hh, b_hh, h0, lengths};
+  const mill_attr attrs[] = {mill::int_attr(0, reverse != 0), mill::int_attr(1, relu != 0)};
+  mill_tensor** const out_pointers[] = {out_y, out_h_last};
+  return mill::api::invoke_op(exec, MILL_OP_RNN_SEQUENCE, in, 5, attrs, 2, out_pointers, 2, err);
+}
+
+mill_status mill_rnn_sequence_backward(mill_exec* exec, mill_tensor* w_hh, mill_tensor* y,
+                                       mill_tensor* lengths, mill_tensor* g_y, mill_tensor* g_h,
+                                       mill_bool reverse, mill_bool relu, mill_tensor** out_dgates,
+                                       mill_tensor** out_dh0, mill_error* err) {
+  mill_tensor* const in[] = {w_hh, y, lengths, g_y, g_h};
+  const mill_attr attrs[] = {mill::int_attr(0, reverse != 0), mill::int_attr(1, relu != 0)};
+  mill_tensor** const out_pointers[] = {out_dgates, out_dh0};
+  return mill::api::invoke_op(exec, MILL_OP_RNN_SEQUENCE_BACKWARD, in, 5, attrs, 2, out_pointers, 2,
+                              err);
+}
+
 mill_status mill_remainder(mill_exec* exec, mill_tensor* a, mill_tensor* b, mill_tensor** out,
                            mill_error* err) {
   mill_tensor* const in[] = {a, b};

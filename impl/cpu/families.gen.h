@@ -21,6 +21,7 @@
   X(order)                   \
   X(pool)                    \
   X(random)                  \
+  X(recurrent)               \
   X(reduce)                  \
   X(resize)                  \
   X(rotary)                  \
@@ -157,6 +158,12 @@
   X(MAX_POOL_BACKWARD)      \
   X(AVG_POOL)               \
   X(AVG_POOL_BACKWARD)      \
+  X(LSTM_SEQUENCE)          \
+  X(LSTM_SEQUENCE_BACKWARD) \
+  X(GRU_SEQUENCE)           \
+  X(GRU_SEQUENCE_BACKWARD)  \
+  X(RNN_SEQUENCE)           \
+  X(RNN_SEQUENCE_BACKWARD)  \
   X(REMAINDER)              \
   X(FMOD)                   \
   X(SORT)                   \

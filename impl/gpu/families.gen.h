@@ -21,6 +21,7 @@
   X(order)                   \
   X(pool)                    \
   X(random)                  \
+  X(recurrent)               \
   X(reduce)                  \
   X(resize)                  \
   X(rotary)                  \
@@ -157,6 +158,12 @@
   X(291, max_pool_backward)      \
   X(292, avg_pool)               \
   X(293, avg_pool_backward)      \
+  X(310, lstm_sequence)          \
+  X(311, lstm_sequence_backward) \
+  X(312, gru_sequence)           \
+  X(313, gru_sequence_backward)  \
+  X(314, rnn_sequence)           \
+  X(315, rnn_sequence_backward)  \
   X(330, remainder)              \
   X(331, fmod)                   \
   X(335, sort)                   \

@@ -1216,6 +1216,80 @@ inline TensorRef avg_pool_backward(
   return out ? TensorRef::share(out) : TensorRef::adopt(result);
 }
 
+inline void lstm_sequence(Exec& exec, mill_tensor* gates, mill_tensor* w_hh, mill_tensor* b_hh,
+                          mill_tensor* h0, mill_tensor* c0, mill_tensor* lengths, bool reverse,
+                          TensorRef (&out)[5]) {
+  mill_tensor* const in[] = {gates, w_hh, b_hh, h0, c0, lengths};
+  const mill_attr attrs[] = {int_attr(0, reverse)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get(), out[3].get(), out[4].get()};
+  invoke(exec, MILL_OP_LSTM_SEQUENCE, in, 6, attrs, 1, raw, 5);
+  for (uint32_t out_k = 0; out_k < 5; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline void lstm_sequence_backward(
+    Exec& exec, mill_tensor* w_hh, mill_tensor* activated, mill_tensor* cells, mill_tensor* c0,
+    mill_tensor* lengths, mill_tensor* g_y, mill_tensor* g_h, mill_tensor* g_c,
+    mill_tensor* g_activated, mill_tensor* g_cells, bool reverse, TensorRef (&out)[3]) {
+  mill_tensor* const in[] = {w_hh, activated, cells, c0, lengths, g_y, g_h, g_c, g_activated, g_cells};
+  const mill_attr attrs[] = {int_attr(0, reverse)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get()};
+  invoke(exec, MILL_OP_LSTM_SEQUENCE_BACKWARD, in, 10, attrs, 1, raw, 3);
+  for (uint32_t out_k = 0; out_k < 3; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline void gru_sequence(Exec& exec, mill_tensor* gates, mill_tensor* w_hh, mill_tensor* b_hh,
+                         mill_tensor* h0, mill_tensor* lengths, bool reverse,
+                         bool linear_before_reset, TensorRef (&out)[3]) {
+  mill_tensor* const in[] = {gates, w_hh, b_hh, h0, lengths};
+  const mill_attr attrs[] = {int_attr(0, reverse), int_attr(1, linear_before_reset)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get()};
+  invoke(exec, MILL_OP_GRU_SEQUENCE, in, 5, attrs, 2, raw, 3);
+  for (uint32_t out_k = 0; out_k < 3; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline void gru_sequence_backward(Exec& exec, mill_tensor* w_hh, mill_tensor* activated,
+                                  mill_tensor* y, mill_tensor* h0, mill_tensor* lengths,
+                                  mill_tensor* g_y, mill_tensor* g_h, mill_tensor* g_activated,
+                                  bool reverse, bool linear_before_reset, TensorRef (&out)[3]) {
+  mill_tensor* const in[] = {w_hh, activated, y, h0, lengths, g_y, g_h, g_activated};
+  const mill_attr attrs[] = {int_attr(0, reverse), int_attr(1, linear_before_reset)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get(), out[2].get()};
+  invoke(exec, MILL_OP_GRU_SEQUENCE_BACKWARD, in, 8, attrs, 2, raw, 3);
+  for (uint32_t out_k = 0; out_k < 3; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline void rnn_sequence(Exec& exec, mill_tensor* gates, mill_tensor* w_hh, mill_tensor* b_hh,
+                         mill_tensor* h0, mill_tensor* lengths, bool reverse, bool relu,
+                         TensorRef (&out)[2]) {
+  mill_tensor* const in[] = {gates, w_hh, b_hh, h0, lengths};
+  const mill_attr attrs[] = {int_attr(0, reverse), int_attr(1, relu)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get()};
+  invoke(exec, MILL_OP_RNN_SEQUENCE, in, 5, attrs, 2, raw, 2);
+  for (uint32_t out_k = 0; out_k < 2; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
+inline void rnn_sequence_backward(Exec& exec, mill_tensor* w_hh, mill_tensor* y,
+                                  mill_tensor* lengths, mill_tensor* g_y, mill_tensor* g_h,
+                                  bool reverse, bool relu, TensorRef (&out)[2]) {
+  mill_tensor* const in[] = {w_hh, y, lengths, g_y, g_h};
+  const mill_attr attrs[] = {int_attr(0, reverse), int_attr(1, relu)};
+  mill_tensor* raw[] = {out[0].get(), out[1].get()};
+  invoke(exec, MILL_OP_RNN_SEQUENCE_BACKWARD, in, 5, attrs, 2, raw, 2);
+  for (uint32_t out_k = 0; out_k < 2; ++out_k) {
+    if (!out[out_k]) out[out_k] = TensorRef::adopt(raw[out_k]);
+  }
+}
+
 inline TensorRef remainder(Exec& exec, mill_tensor* a, mill_tensor* b, mill_tensor* out = nullptr) {
   mill_tensor* const in[] = {a, b};
   mill_tensor* result = out;

@@ -435,6 +435,34 @@ inline constexpr AttrRow attr_avg_pool_backward[] = {
     {"count_padding", MILL_ATTR_INT, false, true, {6, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
 };
 
+inline constexpr AttrRow attr_lstm_sequence[] = {
+    {"reverse", MILL_ATTR_INT, false, true, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_lstm_sequence_backward[] = {
+    {"reverse", MILL_ATTR_INT, false, true, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_gru_sequence[] = {
+    {"reverse", MILL_ATTR_INT, false, true, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"linear_before_reset", MILL_ATTR_INT, false, true, {1, MILL_ATTR_INT, 1, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_gru_sequence_backward[] = {
+    {"reverse", MILL_ATTR_INT, false, true, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"linear_before_reset", MILL_ATTR_INT, false, true, {1, MILL_ATTR_INT, 1, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_rnn_sequence[] = {
+    {"reverse", MILL_ATTR_INT, false, true, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"relu", MILL_ATTR_INT, false, true, {1, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
+inline constexpr AttrRow attr_rnn_sequence_backward[] = {
+    {"reverse", MILL_ATTR_INT, false, true, {0, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+    {"relu", MILL_ATTR_INT, false, true, {1, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},
+};
+
 inline constexpr AttrRow attr_sort[] = {
     {"axis", MILL_ATTR_INT, false, false, {0, MILL_ATTR_INT, -1, 0.0, nullptr, 0}},
     {"descending", MILL_ATTR_INT, false, true, {1, MILL_ATTR_INT, 0, 0.0, nullptr, 0}},

@@ -1375,6 +1375,93 @@ inline constexpr OutputRow out_avg_pool_backward[] = {
     {"out", ResultType::same},
 };
 
+inline constexpr InputRow in_lstm_sequence[] = {
+    {"gates", false, false, false, 0x03c00u},
+    {"w_hh", false, false, true, 0x03c00u},
+    {"b_hh", true, false, true, 0x03c00u},
+    {"h0", true, false, true, 0x03c00u},
+    {"c0", true, false, true, 0x03c00u},
+    {"lengths", true, false, false, 0x002acu},
+};
+inline constexpr OutputRow out_lstm_sequence[] = {
+    {"y", ResultType::same},
+    {"h_last", ResultType::same},
+    {"c_last", ResultType::same},
+    {"activated", ResultType::same},
+    {"cells", ResultType::same},
+};
+
+inline constexpr InputRow in_lstm_sequence_backward[] = {
+    {"w_hh", false, false, false, 0x03c00u},
+    {"activated", false, false, true, 0x03c00u},
+    {"cells", false, false, true, 0x03c00u},
+    {"c0", true, false, true, 0x03c00u},
+    {"lengths", true, false, false, 0x002acu},
+    {"g_y", true, false, true, 0x03c00u},
+    {"g_h", true, false, true, 0x03c00u},
+    {"g_c", true, false, true, 0x03c00u},
+    {"g_activated", true, false, true, 0x03c00u},
+    {"g_cells", true, false, true, 0x03c00u},
+};
+inline constexpr OutputRow out_lstm_sequence_backward[] = {
+    {"dgates", ResultType::same},
+    {"dh0", ResultType::same},
+    {"dc0", ResultType::same},
+};
+
+inline constexpr InputRow in_gru_sequence[] = {
+    {"gates", false, false, false, 0x03c00u},
+    {"w_hh", false, false, true, 0x03c00u},
+    {"b_hh", true, false, true, 0x03c00u},
+    {"h0", true, false, true, 0x03c00u},
+    {"lengths", true, false, false, 0x002acu},
+};
+inline constexpr OutputRow out_gru_sequence[] = {
+    {"y", ResultType::same},
+    {"h_last", ResultType::same},
+    {"activated", ResultType::same},
+};
+
+inline constexpr InputRow in_gru_sequence_backward[] = {
+    {"w_hh", false, false, false, 0x03c00u},
+    {"activated", false, false, true, 0x03c00u},
+    {"y", false, false, true, 0x03c00u},
+    {"h0", true, false, true, 0x03c00u},
+    {"lengths", true, false, false, 0x002acu},
+    {"g_y", true, false, true, 0x03c00u},
+    {"g_h", true, false, true, 0x03c00u},
+    {"g_activated", true, false, true, 0x03c00u},
+};
+inline constexpr OutputRow out_gru_sequence_backward[] = {
+    {"dgates", ResultType::same},
+    {"dhidden", ResultType::same},
+    {"dh0", ResultType::same},
+};
+
+inline constexpr InputRow in_rnn_sequence[] = {
+    {"gates", false, false, false, 0x03c00u},
+    {"w_hh", false, false, true, 0x03c00u},
+    {"b_hh", true, false, true, 0x03c00u},
+    {"h0", true, false, true, 0x03c00u},
+    {"lengths", true, false, false, 0x002acu},
+};
+inline constexpr OutputRow out_rnn_sequence[] = {
+    {"y", ResultType::same},
+    {"h_last", ResultType::same},
+};
+
+inline constexpr InputRow in_rnn_sequence_backward[] = {
+    {"w_hh", false, false, false, 0x03c00u},
+    {"y", false, false, true, 0x03c00u},
+    {"lengths", true, false, false, 0x002acu},
+    {"g_y", true, false, true, 0x03c00u},
+    {"g_h", true, false, true, 0x03c00u},
+};
+inline constexpr OutputRow out_rnn_sequence_backward[] = {
+    {"dgates", ResultType::same},
+    {"dh0", ResultType::same},
+};
+
 inline constexpr InputRow in_remainder[] = {
     {"a", false, false, false, 0x03eacu},
     {"b", false, false, true, 0x03eacu},

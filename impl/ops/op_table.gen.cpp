@@ -138,6 +138,12 @@ extern const OpRules rules_max_pool;
 extern const OpRules rules_max_pool_backward;
 extern const OpRules rules_avg_pool;
 extern const OpRules rules_avg_pool_backward;
+extern const OpRules rules_lstm_sequence;
+extern const OpRules rules_lstm_sequence_backward;
+extern const OpRules rules_gru_sequence;
+extern const OpRules rules_gru_sequence_backward;
+extern const OpRules rules_rnn_sequence;
+extern const OpRules rules_rnn_sequence_backward;
 extern const OpRules rules_remainder;
 extern const OpRules rules_fmod;
 extern const OpRules rules_sort;
@@ -669,6 +675,30 @@ const OpRow rows[] = {
      in_avg_pool_backward, 1, out_avg_pool_backward, 1, attr_avg_pool_backward, 7, nullptr, 0,
      "Gradient of avg_pool by x of `dims`.",
      &ops::rules_avg_pool_backward},
+    {MILL_OP_LSTM_SEQUENCE, 1, "lstm_sequence", "recurrent", OpKind::dense, GradientKind::yes, Autocast::low, false,
+     in_lstm_sequence, 6, out_lstm_sequence, 5, attr_lstm_sequence, 1, nullptr, 0,
+     "One direction of one layer of an LSTM (Hochreiter and Schmidhuber, 1997) over a whole sequence whose inputs are multiplied already: gates [T, batch, 4H] = x W_ih^T + b_ih by one linear over all time, w_hh [4H, H], b_hh [4H], h0 and c0 [batch, H], absent ones zero. Quarters are in the order i, f, g, o, as PyTorch has them: with a = gates[t] + h W_hh^T + b_hh, c = sigmoid(a_f) c + sigmoid(a_i) tanh(a_g) and h = sigmoid(a_o) tanh(c). y [T, batch, H] is h at each step, h_last and c_last [batch, H] the states at the end. Of sequence b only the first lengths[b] steps count, 0 to T: behind them y is 0 and the states stay. reverse runs from each sequence's own end to its start. A cell is a sequence with T = 1. activated [T, batch, 4H] (i, f, g, o after their functions) and cells [T, batch, H] (c) are kept for backward, 0 behind the end. A length outside [0, T]: MILL_E_INDEX.",
+     &ops::rules_lstm_sequence},
+    {MILL_OP_LSTM_SEQUENCE_BACKWARD, 1, "lstm_sequence_backward", "recurrent", OpKind::dense, GradientKind::no, Autocast::keep, false,
+     in_lstm_sequence_backward, 10, out_lstm_sequence_backward, 3, attr_lstm_sequence_backward, 1, nullptr, 0,
+     "Gradients of lstm_sequence by gates, h0 and c0 from its results activated and cells; g_y, g_h, g_c, g_activated and g_cells arrive at y, h_last, c_last, activated and cells, absent ones are zero. That by w_hh is dgates over all time times the states before each step, that by b_hh the sum of dgates.",
+     &ops::rules_lstm_sequence_backward},
+    {MILL_OP_GRU_SEQUENCE, 1, "gru_sequence", "recurrent", OpKind::dense, GradientKind::yes, Autocast::low, false,
+     in_gru_sequence, 5, out_gru_sequence, 3, attr_gru_sequence, 2, nullptr, 0,
+     "One direction of one layer of a GRU (Cho et al., 2014) over a whole sequence, as lstm_sequence: gates [T, batch, 3H] = x W_ih^T + b_ih, w_hh [3H, H], b_hh [3H], h0 [batch, H], thirds in the order r, z, n, as PyTorch has them. With p = h W_hh^T + b_hh, r = sigmoid(gates_r + p_r), z = sigmoid(gates_z + p_z), n = tanh(gates_n + r p_n) and h = (1 - z) n + z h. linear_before_reset = 0 multiplies r before the product: n = tanh(gates_n + (r h) W_n^T + b_n), the form of the paper. y [T, batch, H] is h at each step, h_last [batch, H] the state at the end; lengths and reverse are those of lstm_sequence, and a cell is a sequence with T = 1. activated [T, batch, 4H] is kept for backward: r, z, n, and p_n or, with linear_before_reset = 0, r h. A length outside [0, T]: MILL_E_INDEX.",
+     &ops::rules_gru_sequence},
+    {MILL_OP_GRU_SEQUENCE_BACKWARD, 1, "gru_sequence_backward", "recurrent", OpKind::dense, GradientKind::no, Autocast::keep, false,
+     in_gru_sequence_backward, 8, out_gru_sequence_backward, 3, attr_gru_sequence_backward, 2, nullptr, 0,
+     "Gradients of gru_sequence by gates and h0 from its results activated and y; g_y, g_h and g_activated arrive at y, h_last and activated, absent ones are zero. dhidden [T, batch, 3H] is that by h W_hh^T + b_hh, which differs from dgates in the last third; with linear_before_reset = 0 they agree and it is not made.",
+     &ops::rules_gru_sequence_backward},
+    {MILL_OP_RNN_SEQUENCE, 1, "rnn_sequence", "recurrent", OpKind::dense, GradientKind::yes, Autocast::low, false,
+     in_rnn_sequence, 5, out_rnn_sequence, 2, attr_rnn_sequence, 2, nullptr, 0,
+     "One direction of one layer of a plain recurrent network (Elman, 1990) over a whole sequence, as lstm_sequence: gates [T, batch, H] = x W_ih^T + b_ih, w_hh [H, H], b_hh [H], h0 [batch, H], h = tanh(gates[t] + h W_hh^T + b_hh), with relu max(0, .). y [T, batch, H] is h at each step, h_last [batch, H] the state at the end; lengths and reverse are those of lstm_sequence, and a cell is a sequence with T = 1. A length outside [0, T]: MILL_E_INDEX.",
+     &ops::rules_rnn_sequence},
+    {MILL_OP_RNN_SEQUENCE_BACKWARD, 1, "rnn_sequence_backward", "recurrent", OpKind::dense, GradientKind::no, Autocast::keep, false,
+     in_rnn_sequence_backward, 5, out_rnn_sequence_backward, 2, attr_rnn_sequence_backward, 2, nullptr, 0,
+     "Gradients of rnn_sequence by gates and h0 from its result y; g_y and g_h arrive at y and h_last, absent ones are zero.",
+     &ops::rules_rnn_sequence_backward},
     {MILL_OP_REMAINDER, 1, "remainder", "mod", OpKind::pointwise, GradientKind::yes, Autocast::keep, false,
      in_remainder, 2, out_remainder, 1, nullptr, 0, inplace_remainder, 2,
      "a - b floor(a / b), of b's sign, as Python's %; integer division by zero is MILL_E_ARG.",
@@ -714,8 +744,8 @@ const OpRow rows[] = {
 }  // namespace
 
 const OpRow* op_table() { return rows; }
-uint32_t op_table_size() { return 138; }
-static_assert(sizeof(rows) / sizeof(rows[0]) == 138);
+uint32_t op_table_size() { return 144; }
+static_assert(sizeof(rows) / sizeof(rows[0]) == 144);
 
 }  // namespace mill
 // clang-format on

@@ -164,6 +164,9 @@ int32_t mill_group_norm_backward(struct mill_exec*, struct mill_tensor*, struct 
 int32_t mill_group_param(struct mill_group*, uint32_t, struct mill_tensor**, struct mill_error*);
 void mill_group_release(struct mill_group*);
 void mill_group_retain(struct mill_group*);
+int32_t mill_gru(struct mill_exec*, struct mill_tensor*, struct mill_tensor*const *, uint32_t, struct mill_tensor*, struct mill_tensor*, uint32_t, uint32_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_gru_sequence(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, uint32_t, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_gru_sequence_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, uint32_t, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_huber_loss(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_idx_read(struct mill_context*, const char*, uint64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_idx_write(struct mill_exec*, const char*, uint64_t, struct mill_tensor*, struct mill_error*);
@@ -192,6 +195,9 @@ int32_t mill_log(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, s
 int32_t mill_log1p(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_log_softmax(struct mill_exec*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_log_softmax_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_lstm(struct mill_exec*, struct mill_tensor*, struct mill_tensor*const *, uint32_t, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, uint32_t, uint32_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_lstm_sequence(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_lstm_sequence_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_matmul(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_max(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_max_pool(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
@@ -297,6 +303,9 @@ int32_t mill_rms_norm(struct mill_exec*, struct mill_tensor*, struct mill_tensor
 int32_t mill_rms_norm_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_rmsprop_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_rng_next(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_rnn(struct mill_exec*, struct mill_tensor*, struct mill_tensor*const *, uint32_t, struct mill_tensor*, struct mill_tensor*, uint32_t, uint32_t, uint32_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_rnn_sequence(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, uint32_t, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_rnn_sequence_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, uint32_t, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_rotary(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, int64_t, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_round(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_rsqrt(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
@@ -557,6 +566,9 @@ static any_function volatile functions[] = {
     (any_function)mill_group_param,
     (any_function)mill_group_release,
     (any_function)mill_group_retain,
+    (any_function)mill_gru,
+    (any_function)mill_gru_sequence,
+    (any_function)mill_gru_sequence_backward,
     (any_function)mill_huber_loss,
     (any_function)mill_idx_read,
     (any_function)mill_idx_write,
@@ -585,6 +597,9 @@ static any_function volatile functions[] = {
     (any_function)mill_log1p,
     (any_function)mill_log_softmax,
     (any_function)mill_log_softmax_backward,
+    (any_function)mill_lstm,
+    (any_function)mill_lstm_sequence,
+    (any_function)mill_lstm_sequence_backward,
     (any_function)mill_matmul,
     (any_function)mill_max,
     (any_function)mill_max_pool,
@@ -690,6 +705,9 @@ static any_function volatile functions[] = {
     (any_function)mill_rms_norm_backward,
     (any_function)mill_rmsprop_step,
     (any_function)mill_rng_next,
+    (any_function)mill_rnn,
+    (any_function)mill_rnn_sequence,
+    (any_function)mill_rnn_sequence_backward,
     (any_function)mill_rotary,
     (any_function)mill_round,
     (any_function)mill_rsqrt,

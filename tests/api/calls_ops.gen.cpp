@@ -275,6 +275,28 @@ void add_op_entries(Entries& to) {
   MILL_ENTRY(mill_avg_pool_backward, f.recording_exec(), f.watched(f.tensor({2, 3, 3})),
              f.array<int64_t>({2, 3, 7}), 3, f.array<int64_t>({3}), 1, f.array<int64_t>({2}), 1,
              nullptr, 0, nullptr, 0, 0, 0, f.slot<mill_tensor>(), f.err()).null({8, 10});
+  MILL_ENTRY(mill_lstm_sequence, f.exec(), f.tensor({4, 3, 20}), f.tensor({20, 5}), f.tensor({20}),
+             f.tensor({3, 5}), f.tensor({3, 5}), f.ids({3}), 1, f.slot<mill_tensor>(),
+             f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.slot<mill_tensor>(),
+             f.slot<mill_tensor>(), f.err()).null({3, 4, 5, 6});
+  MILL_ENTRY(mill_lstm_sequence_backward, f.exec(), f.tensor({20, 5}), f.tensor({4, 3, 20}),
+             f.tensor({4, 3, 5}), f.tensor({3, 5}), f.ids({3}), f.tensor({4, 3, 5}),
+             f.tensor({3, 5}), f.tensor({3, 5}), f.tensor({4, 3, 20}), f.tensor({4, 3, 5}), 1,
+             f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.slot<mill_tensor>(),
+             f.err()).null({4, 5, 6, 7, 8, 9, 10});
+  MILL_ENTRY(mill_gru_sequence, f.exec(), f.tensor({4, 3, 15}), f.tensor({15, 5}), f.tensor({15}),
+             f.tensor({3, 5}), f.ids({3}), 1, 0, f.slot<mill_tensor>(), f.slot<mill_tensor>(),
+             f.slot<mill_tensor>(), f.err()).null({3, 4, 5});
+  MILL_ENTRY(mill_gru_sequence_backward, f.exec(), f.tensor({15, 5}), f.tensor({4, 3, 20}),
+             f.tensor({4, 3, 5}), f.tensor({3, 5}), f.ids({3}), f.tensor({4, 3, 5}),
+             f.tensor({3, 5}), f.tensor({4, 3, 20}), 1, 0, f.slot<mill_tensor>(),
+             f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.err()).null({4, 5, 6, 7, 8});
+  MILL_ENTRY(mill_rnn_sequence, f.exec(), f.tensor({4, 3, 5}), f.tensor({5, 5}), f.tensor({5}),
+             f.tensor({3, 5}), f.ids({3}), 1, 1, f.slot<mill_tensor>(), f.slot<mill_tensor>(),
+             f.err()).null({3, 4, 5});
+  MILL_ENTRY(mill_rnn_sequence_backward, f.exec(), f.tensor({5, 5}), f.tensor({4, 3, 5}),
+             f.ids({3}), f.tensor({4, 3, 5}), f.tensor({3, 5}), 1, 1, f.slot<mill_tensor>(),
+             f.slot<mill_tensor>(), f.err()).null({3, 4, 5});
   MILL_ENTRY(mill_remainder, f.exec(), f.tensor({2, 3}), f.tensor({2, 3}, MILL_F64),
              f.slot<mill_tensor>(), f.err());
   MILL_ENTRY(mill_fmod, f.recording_exec(), f.watched(f.tensor({2, 3})),

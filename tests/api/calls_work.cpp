@@ -16,6 +16,12 @@ mill_tensor* const* two(Fixture& f, mill_tensor* a, mill_tensor* b) {
   return f.array<mill_tensor*>({a, b});
 }
 
+// Weights of one layer of recurrent units on 3 inputs; the last bias is left out.
+mill_tensor* const* layer(Fixture& f, int64_t gates, int64_t units) {
+  return f.array<mill_tensor*>({f.tensor({gates * units, 3}), f.tensor({gates * units, units}),
+                                f.tensor({gates * units}), nullptr});
+}
+
 const mill_attr* axis0(Fixture& f) {
   mill_attr attr{};
   attr.id = 0;
@@ -175,6 +181,19 @@ void add_op(Entries& to) {
   MILL_ENTRY(mill_adaptive_avg_pool, f.exec(), f.tensor({1, 2, 5}), f.array<int64_t>({3}), 1,
              f.slot<mill_tensor>(), f.err())
       .in_out();
+  MILL_ENTRY(mill_lstm, f.exec(), f.tensor({2, 2, 3}), layer(f, 4, 2), 4, f.tensor({1, 2, 2}),
+             f.tensor({1, 2, 2}), f.ids({2}), 0, 0, 0, f.slot<mill_tensor>(), f.slot<mill_tensor>(),
+             f.slot<mill_tensor>(), f.err())
+      .in_out()
+      .null({4, 5, 6, 11, 12});
+  MILL_ENTRY(mill_gru, f.exec(), f.tensor({2, 2, 3}), layer(f, 3, 2), 4, f.tensor({1, 2, 2}),
+             f.ids({2}), 0, 1, 0, f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.err())
+      .in_out()
+      .null({4, 5, 10});
+  MILL_ENTRY(mill_rnn, f.exec(), f.tensor({2, 2, 3}), layer(f, 1, 2), 4, f.tensor({1, 2, 2}),
+             f.ids({2}), 1, 0, 0, 0, f.slot<mill_tensor>(), f.slot<mill_tensor>(), f.err())
+      .in_out()
+      .null({4, 5, 11});
   MILL_ENTRY(mill_op_prepare, f.exec(), MILL_OP_CONCAT, two(f, f.tensor(), f.tensor()), 2, axis0(f),
              1, f.slot<mill_call>(), f.err());
   MILL_ENTRY(mill_call_run, f.made<mill_call>(), f.exec(), two(f, f.tensor(), f.tensor()), 2,

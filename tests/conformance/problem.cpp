@@ -187,7 +187,15 @@ bool sizes_in_attributes(int32_t op) {
     case MILL_OP_CONV_TRANSPOSE:
     // groups divides the channels.
     case MILL_OP_GROUP_NORM:
-    case MILL_OP_GROUP_NORM_BACKWARD: return true;
+    case MILL_OP_GROUP_NORM_BACKWARD:
+    // Gates are three or four times the units.
+    case MILL_OP_LSTM_SEQUENCE:
+    case MILL_OP_LSTM_SEQUENCE_BACKWARD:
+    case MILL_OP_GRU_SEQUENCE:
+    case MILL_OP_GRU_SEQUENCE_BACKWARD:
+    // Gradients of many steps leave the range of f16.
+    case MILL_OP_RNN_SEQUENCE:
+    case MILL_OP_RNN_SEQUENCE_BACKWARD: return true;
     default: return false;
   }
 }

@@ -95,6 +95,46 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_adaptive_avg_pool(mill_exec* exec, mill_tensor* x, const int64_t* sizes, uint32_t n_sizes,
                            mill_tensor** out, mill_error* err);
 
+/* ---- recurrent networks ----------------------------------------------------------------------
+ *
+ * Layers of LSTM, GRU or plain recurrent units over whole sequences, as PyTorch's modules of these
+ * names: for each layer and direction one linear over all time, then lstm_sequence, gru_sequence or
+ * rnn_sequence of the op table, where the formulas are. A cell is a sequence of one step.
+ * x: [T, batch, in], with batch_first [batch, T, in]. weights: for each layer, and in it for each
+ * direction, four tensors: w_ih [G H, in], w_hh [G H, H], b_ih [G H], b_hh [G H], where G is 4, 3
+ * or 1 and a bias may be NULL; above the first layer `in` is the number of directions times H.
+ * n_weights: 4 * layers * directions (1, or 2 if bidirectional). h0 and c0: [layers * directions,
+ * batch, H], NULL = 0. lengths: [batch] of an integer dtype, NULL = T for all: sequence b ends
+ * after lengths[b] steps, the results behind it are 0, its state at the end is that after its last
+ * step, and the second direction starts there. dropout: probability in [0, 1] of an element between
+ * two layers to be zeroed, drawn from the exec's generator; 0 outside training. *out: [T, batch,
+ * directions * H], batch_first as x. h_n and c_n (NULL: not wanted), *h_n and *c_n: states at the
+ * end, [layers * directions, batch, H]. Each is NULL, then allocated, or written, with these dims
+ * and the dtype of the results. All dtypes are one of f16, bf16, f32, f64, or promote. Errors:
+ * MILL_E_ARG (counts, dropout, NULL), MILL_E_SHAPE (names op, operand and both dims), MILL_E_INDEX
+ * (a length outside [0, T]), MILL_E_STATE (dropout without a generator), MILL_E_DTYPE,
+ * MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY. */
+
+/* Hochreiter and Schmidhuber, 1997. Gates i, f, g, o. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_lstm(mill_exec* exec, mill_tensor* x, mill_tensor* const* weights, uint32_t n_weights,
+              mill_tensor* h0, mill_tensor* c0, mill_tensor* lengths, mill_bool bidirectional,
+              mill_bool batch_first, double dropout, mill_tensor** out, mill_tensor** h_n,
+              mill_tensor** c_n, mill_error* err);
+
+/* Cho et al., 2014, with the reset behind the product. Gates r, z, n. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_gru(mill_exec* exec, mill_tensor* x, mill_tensor* const* weights, uint32_t n_weights,
+             mill_tensor* h0, mill_tensor* lengths, mill_bool bidirectional, mill_bool batch_first,
+             double dropout, mill_tensor** out, mill_tensor** h_n, mill_error* err);
+
+/* Elman, 1990. tanh, or with relu max(0, .). Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_rnn(mill_exec* exec, mill_tensor* x, mill_tensor* const* weights, uint32_t n_weights,
+             mill_tensor* h0, mill_tensor* lengths, mill_bool relu, mill_bool bidirectional,
+             mill_bool batch_first, double dropout, mill_tensor** out, mill_tensor** h_n,
+             mill_error* err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1216,6 +1216,101 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_avg_pool_backward(
     uint32_t n_padding, const int64_t* dilation, uint32_t n_dilation, mill_bool ceil_mode,
     mill_bool count_padding, mill_tensor** out, mill_error* err);
 
+/* ---- recurrent ------------------------------------------------------------------------------- */
+
+/* One direction of one layer of an LSTM (Hochreiter and Schmidhuber, 1997) over a whole sequence
+ * whose inputs are multiplied already: gates [T, batch, 4H] = x W_ih^T + b_ih by one linear over
+ * all time, w_hh [4H, H], b_hh [4H], h0 and c0 [batch, H], absent ones zero. Quarters are in the
+ * order i, f, g, o, as PyTorch has them: with a = gates[t] + h W_hh^T + b_hh, c = sigmoid(a_f) c
+ * + sigmoid(a_i) tanh(a_g) and h = sigmoid(a_o) tanh(c). y [T, batch, H] is h at each step,
+ * h_last and c_last [batch, H] the states at the end. Of sequence b only the first lengths[b]
+ * steps count, 0 to T: behind them y is 0 and the states stay. reverse runs from each sequence's
+ * own end to its start. A cell is a sequence with T = 1. activated [T, batch, 4H] (i, f, g, o
+ * after their functions) and cells [T, batch, H] (c) are kept for backward, 0 behind the end. A
+ * length outside [0, T]: MILL_E_INDEX.
+ * Dtypes: gates float, w_hh same as gates, b_hh same as gates, h0 same as gates, c0 same as
+ * gates, lengths index; out_y as gates, out_h_last as gates, out_c_last as gates, out_activated
+ * as gates, out_cells as gates. May be NULL: b_hh, h0, c0, lengths. Usual: reverse false.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_lstm_sequence(
+    mill_exec* exec, mill_tensor* gates, mill_tensor* w_hh, mill_tensor* b_hh, mill_tensor* h0,
+    mill_tensor* c0, mill_tensor* lengths, mill_bool reverse, mill_tensor** out_y,
+    mill_tensor** out_h_last, mill_tensor** out_c_last, mill_tensor** out_activated,
+    mill_tensor** out_cells, mill_error* err);
+
+/* Gradients of lstm_sequence by gates, h0 and c0 from its results activated and cells; g_y, g_h,
+ * g_c, g_activated and g_cells arrive at y, h_last, c_last, activated and cells, absent ones are
+ * zero. That by w_hh is dgates over all time times the states before each step, that by b_hh the
+ * sum of dgates.
+ * Dtypes: w_hh float, activated same as w_hh, cells same as w_hh, c0 same as w_hh, lengths
+ * index, g_y same as w_hh, g_h same as w_hh, g_c same as w_hh, g_activated same as w_hh, g_cells
+ * same as w_hh; out_dgates as w_hh, out_dh0 as w_hh, out_dc0 as w_hh. May be NULL: c0, lengths,
+ * g_y, g_h, g_c, g_activated, g_cells. Usual: reverse false.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_lstm_sequence_backward(
+    mill_exec* exec, mill_tensor* w_hh, mill_tensor* activated, mill_tensor* cells, mill_tensor* c0,
+    mill_tensor* lengths, mill_tensor* g_y, mill_tensor* g_h, mill_tensor* g_c,
+    mill_tensor* g_activated, mill_tensor* g_cells, mill_bool reverse, mill_tensor** out_dgates,
+    mill_tensor** out_dh0, mill_tensor** out_dc0, mill_error* err);
+
+/* One direction of one layer of a GRU (Cho et al., 2014) over a whole sequence, as
+ * lstm_sequence: gates [T, batch, 3H] = x W_ih^T + b_ih, w_hh [3H, H], b_hh [3H], h0 [batch, H],
+ * thirds in the order r, z, n, as PyTorch has them. With p = h W_hh^T + b_hh, r =
+ * sigmoid(gates_r + p_r), z = sigmoid(gates_z + p_z), n = tanh(gates_n + r p_n) and h = (1 - z)
+ * n + z h. linear_before_reset = 0 multiplies r before the product: n = tanh(gates_n + (r h)
+ * W_n^T + b_n), the form of the paper. y [T, batch, H] is h at each step, h_last [batch, H] the
+ * state at the end; lengths and reverse are those of lstm_sequence, and a cell is a sequence
+ * with T = 1. activated [T, batch, 4H] is kept for backward: r, z, n, and p_n or, with
+ * linear_before_reset = 0, r h. A length outside [0, T]: MILL_E_INDEX.
+ * Dtypes: gates float, w_hh same as gates, b_hh same as gates, h0 same as gates, lengths index;
+ * out_y as gates, out_h_last as gates, out_activated as gates. May be NULL: b_hh, h0, lengths.
+ * Usual: reverse false, linear_before_reset true.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_gru_sequence(
+    mill_exec* exec, mill_tensor* gates, mill_tensor* w_hh, mill_tensor* b_hh, mill_tensor* h0,
+    mill_tensor* lengths, mill_bool reverse, mill_bool linear_before_reset, mill_tensor** out_y,
+    mill_tensor** out_h_last, mill_tensor** out_activated, mill_error* err);
+
+/* Gradients of gru_sequence by gates and h0 from its results activated and y; g_y, g_h and
+ * g_activated arrive at y, h_last and activated, absent ones are zero. dhidden [T, batch, 3H] is
+ * that by h W_hh^T + b_hh, which differs from dgates in the last third; with linear_before_reset
+ * = 0 they agree and it is not made.
+ * Dtypes: w_hh float, activated same as w_hh, y same as w_hh, h0 same as w_hh, lengths index,
+ * g_y same as w_hh, g_h same as w_hh, g_activated same as w_hh; out_dgates as w_hh, out_dhidden
+ * as w_hh, out_dh0 as w_hh. May be NULL: h0, lengths, g_y, g_h, g_activated. Usual: reverse
+ * false, linear_before_reset true.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_gru_sequence_backward(
+    mill_exec* exec, mill_tensor* w_hh, mill_tensor* activated, mill_tensor* y, mill_tensor* h0,
+    mill_tensor* lengths, mill_tensor* g_y, mill_tensor* g_h, mill_tensor* g_activated,
+    mill_bool reverse, mill_bool linear_before_reset, mill_tensor** out_dgates,
+    mill_tensor** out_dhidden, mill_tensor** out_dh0, mill_error* err);
+
+/* One direction of one layer of a plain recurrent network (Elman, 1990) over a whole sequence,
+ * as lstm_sequence: gates [T, batch, H] = x W_ih^T + b_ih, w_hh [H, H], b_hh [H], h0 [batch, H],
+ * h = tanh(gates[t] + h W_hh^T + b_hh), with relu max(0, .). y [T, batch, H] is h at each step,
+ * h_last [batch, H] the state at the end; lengths and reverse are those of lstm_sequence, and a
+ * cell is a sequence with T = 1. A length outside [0, T]: MILL_E_INDEX.
+ * Dtypes: gates float, w_hh same as gates, b_hh same as gates, h0 same as gates, lengths index;
+ * out_y as gates, out_h_last as gates. May be NULL: b_hh, h0, lengths. Usual: reverse false,
+ * relu false.
+ * Gradient: yes. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_rnn_sequence(
+    mill_exec* exec, mill_tensor* gates, mill_tensor* w_hh, mill_tensor* b_hh, mill_tensor* h0,
+    mill_tensor* lengths, mill_bool reverse, mill_bool relu, mill_tensor** out_y,
+    mill_tensor** out_h_last, mill_error* err);
+
+/* Gradients of rnn_sequence by gates and h0 from its result y; g_y and g_h arrive at y and
+ * h_last, absent ones are zero.
+ * Dtypes: w_hh float, y same as w_hh, lengths index, g_y same as w_hh, g_h same as w_hh;
+ * out_dgates as w_hh, out_dh0 as w_hh. May be NULL: lengths, g_y, g_h. Usual: reverse false,
+ * relu false.
+ * Gradient: none. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status mill_rnn_sequence_backward(
+    mill_exec* exec, mill_tensor* w_hh, mill_tensor* y, mill_tensor* lengths, mill_tensor* g_y,
+    mill_tensor* g_h, mill_bool reverse, mill_bool relu, mill_tensor** out_dgates,
+    mill_tensor** out_dh0, mill_error* err);
+
 /* ---- mod ------------------------------------------------------------------------------------- */
 
 /* a - b floor(a / b), of b's sign, as Python's %; integer division by zero is MILL_E_ARG.

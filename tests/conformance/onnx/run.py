@@ -33,6 +33,7 @@ import map_optim  # noqa: F401
 import map_order  # noqa: F401
 import map_pointwise  # noqa: F401
 import map_pool  # noqa: F401
+import map_recurrent  # noqa: F401
 import map_reduce  # noqa: F401
 import map_resize  # noqa: F401
 import map_shape  # noqa: F401
