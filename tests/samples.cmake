@@ -39,6 +39,9 @@ if(TARGET sample_overlap AND TARGET millrace_sim)
                        --channels 4 --hidden 32 --epochs 4 --batch 32 --rate 1e-2 --device sim:rtx4090,gemm=1)
   mill_add_sample_test(sample_resnet18_sim sample_resnet18 ${MILL_SH} "${CMAKE_CURRENT_SOURCE_DIR}/samples/resnet18.sh"
                        $<TARGET_FILE:sample_resnet18> --device sim:rtx4090,gemm=1)
+  mill_add_sample_test(sample_lstm_sunspots_sim sample_lstm_sunspots ${MILL_SH}
+                       "${CMAKE_CURRENT_SOURCE_DIR}/samples/lstm_sunspots.sh" $<TARGET_FILE:sample_lstm_sunspots>
+                       --device sim:rtx4090,gemm=1)
   # Modelled time: the same on every machine.
   mill_add_sample_test(sample_overlap sample_overlap sample_overlap --steps 12 --batch 256)
   set_tests_properties(sample_overlap PROPERTIES PASS_REGULAR_EXPRESSION
@@ -57,6 +60,8 @@ mill_add_sample_test(sample_cnn_mnist sample_cnn_mnist ${MILL_SH} "${CMAKE_CURRE
                      $<TARGET_FILE:sample_cnn_mnist>)
 mill_add_sample_test(sample_resnet18 sample_resnet18 ${MILL_SH} "${CMAKE_CURRENT_SOURCE_DIR}/samples/resnet18.sh"
                      $<TARGET_FILE:sample_resnet18>)
+mill_add_sample_test(sample_lstm_sunspots sample_lstm_sunspots ${MILL_SH}
+                     "${CMAKE_CURRENT_SOURCE_DIR}/samples/lstm_sunspots.sh" $<TARGET_FILE:sample_lstm_sunspots>)
 mill_add_sample_test(sample_train_mnist_csv sample_train_mnist ${digits} --csv $<TARGET_FILE:sample_train_mnist>)
 mill_add_sample_test(sample_train_mnist_f16 sample_train_mnist ${digits} --csv $<TARGET_FILE:sample_train_mnist>
                      --autocast f16 --workers 3)

@@ -67,6 +67,7 @@ namespace bench {
   X(mill_attention)               \
   X(mill_permute)                 \
   X(mill_conv)                    \
+  X(mill_lstm)                    \
   X(mill_max_pool)                \
   X(mill_conv_input_gradient)     \
   X(mill_conv_weight_gradient)    \
