@@ -7,6 +7,7 @@
 
 #include "cpu/gemm_block.h"
 #include "cpu/gemm_small.h"
+#include "cpu/gemm_tiles.h"
 #include "cpu/kernels.h"
 #include "cpu/runtime/onednn.h"
 #include "cpu/runtime/runtime.h"
