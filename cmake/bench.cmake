@@ -1,5 +1,5 @@
-# tests/bench/NAME_bench.cpp is a program of its own, NAME_torch.cpp its other half that knows libtorch; every other .cpp
-# there is shared by all. What a program compares with follows from what it includes, and a program is left out, by name,
+# tests/bench/NAME_bench.cpp is a program of its own, NAME_torch.cpp its other half that knows libtorch (with
+# torch_threads.cpp), NAME_ggml.cpp one that knows ggml; every other .cpp there is shared by all. What a program compares with follows from what it includes, and a program is left out, by name,
 # when that is not installed. None is linked with libmillrace.so: they open it, as any program might;
 # trace_bench, which measures what lies inside, has the engine's objects.
 if(NOT TARGET millrace)
@@ -11,11 +11,17 @@ find_library(MILL_TORCH_LIBRARY torch)
 find_library(MILL_TORCH_CPU_LIBRARY torch_cpu)
 find_library(MILL_C10_LIBRARY c10)
 find_library(MILL_DNNL_LIBRARY dnnl)
-mark_as_advanced(MILL_TORCH_INCLUDE MILL_TORCH_LIBRARY MILL_TORCH_CPU_LIBRARY MILL_C10_LIBRARY MILL_DNNL_LIBRARY)
+# ggml is no package here: where it was built by hand, CMAKE_PREFIX_PATH names the place.
+find_path(MILL_GGML_INCLUDE ggml-opt.h)
+find_library(MILL_GGML_BASE_LIBRARY ggml-base)
+find_library(MILL_GGML_CPU_LIBRARY ggml-cpu)
+mark_as_advanced(MILL_TORCH_INCLUDE MILL_TORCH_LIBRARY MILL_TORCH_CPU_LIBRARY MILL_C10_LIBRARY MILL_DNNL_LIBRARY
+                 MILL_GGML_INCLUDE MILL_GGML_BASE_LIBRARY MILL_GGML_CPU_LIBRARY)
+set(mill_torch_threads "${PROJECT_SOURCE_DIR}/tests/bench/torch_threads.cpp")
 
 file(GLOB mill_bench_programs CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/bench/*_bench.cpp")
 file(GLOB mill_bench_shared CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/bench/*.cpp")
-list(FILTER mill_bench_shared EXCLUDE REGEX "_(bench|torch)\\.cpp$")
+list(FILTER mill_bench_shared EXCLUDE REGEX "_(bench|torch|ggml)\\.cpp$|/torch_threads\\.cpp$")
 
 foreach(source IN LISTS mill_bench_programs)
   cmake_path(GET source STEM name)
@@ -24,7 +30,13 @@ foreach(source IN LISTS mill_bench_programs)
   set(uses_torch)
   if(EXISTS "${torch_source}")
     set(uses_torch "${torch_source}")
-    list(APPEND sources "${torch_source}")
+    list(APPEND sources "${torch_source}" "${mill_torch_threads}")
+  endif()
+  string(REGEX REPLACE "_bench\\.cpp$" "_ggml.cpp" ggml_source "${source}")
+  set(uses_ggml)
+  if(EXISTS "${ggml_source}")
+    set(uses_ggml "${ggml_source}")
+    list(APPEND sources "${ggml_source}")
   endif()
   file(STRINGS "${source}" uses_dnnl REGEX "#include [<\"](oneapi/dnnl/)?dnnl" LIMIT_COUNT 1)
   file(STRINGS "${source}" uses_benchmark REGEX "#include <benchmark/" LIMIT_COUNT 1)
@@ -42,6 +54,13 @@ foreach(source IN LISTS mill_bench_programs)
       list(APPEND libraries ${MILL_TORCH_LIBRARY} ${MILL_TORCH_CPU_LIBRARY} ${MILL_C10_LIBRARY})
     else()
       list(APPEND lacks "libtorch")
+    endif()
+  endif()
+  if(uses_ggml)
+    if(MILL_GGML_INCLUDE AND MILL_GGML_BASE_LIBRARY AND MILL_GGML_CPU_LIBRARY)
+      list(APPEND libraries ${MILL_GGML_BASE_LIBRARY} ${MILL_GGML_CPU_LIBRARY})
+    else()
+      list(APPEND lacks "ggml")
     endif()
   endif()
   if(uses_dnnl)
@@ -67,6 +86,9 @@ foreach(source IN LISTS mill_bench_programs)
     target_include_directories(${name} SYSTEM PRIVATE "${MILL_TORCH_INCLUDE}")
     set_target_properties(${name} PROPERTIES CXX_STANDARD 17)
   endif()
+  if(uses_ggml)
+    target_include_directories(${name} SYSTEM PRIVATE "${MILL_GGML_INCLUDE}")
+  endif()
 endforeach()
 
 # It has the engine inside, as the tests of its rooms have.
@@ -75,7 +97,8 @@ target_link_libraries(trace_bench PRIVATE mill_engine)
 # What load_bench compares with it opens, like libmillrace.so: it measures the loading. Without libtorch it measures ours.
 if(TARGET load_bench AND MILL_TORCH_INCLUDE AND MILL_TORCH_LIBRARY AND MILL_TORCH_CPU_LIBRARY AND MILL_C10_LIBRARY)
   add_library(load_peer MODULE "${PROJECT_SOURCE_DIR}/tests/bench/load_peer_torch.cpp"
-                               "${PROJECT_SOURCE_DIR}/tests/bench/train_torch.cpp")
+                               "${PROJECT_SOURCE_DIR}/tests/bench/train_torch.cpp"
+                               "${PROJECT_SOURCE_DIR}/tests/bench/gpt_torch.cpp" "${mill_torch_threads}")
   target_link_libraries(load_peer PRIVATE ${MILL_TORCH_LIBRARY} ${MILL_TORCH_CPU_LIBRARY} ${MILL_C10_LIBRARY})
   target_include_directories(load_peer PRIVATE "${PROJECT_SOURCE_DIR}/tests" "${PROJECT_SOURCE_DIR}/api/include")
   target_include_directories(load_peer SYSTEM PRIVATE "${MILL_TORCH_INCLUDE}")

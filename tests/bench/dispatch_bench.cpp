@@ -1,4 +1,5 @@
 // A1 to A3: what a call costs beside the arithmetic, next to libtorch.
+#include "bench/mill_api.h"
 #include "bench/torch_peer.h"
 
 using bench::Case;

@@ -1,7 +1,7 @@
 // Peer of dispatch_bench: libtorch.
 #include <torch/torch.h>
 
-#include "bench/torch_threads.h"
+#include "bench/torch_peer.h"
 
 namespace bench::peer {
 

@@ -1,23 +1,18 @@
 #include "bench/gpt_model.h"
 
-#include <algorithm>
-#include <string>
-
-#include "bench/common.h"
-
 namespace bench {
 
-GptData::GptData(const GptShape& shape) {
-  uint64_t seed = 1;
+GptShape char_gpt_shape() {
+  return {12, 64, 4, 4, 128, 65};
+}
+
+GptShape gpt2_shape() {
+  return {4, 64, 12, 12, 768, 50257};
+}
+
+GptStart::GptStart(const GptShape& shape) {
+  recipe = {1e-3, 0.99, 0.1, 1};
   const int64_t c = shape.width;
-  const auto param = [&](std::vector<int64_t> size, float low, float high) {
-    int64_t n = 1;
-    for (const int64_t dim : size) n *= dim;
-    std::vector<float> values(static_cast<size_t>(n));
-    fill_random(values.data(), n, seed++, low, high);
-    params.push_back(std::move(values));
-    dims.push_back(std::move(size));
-  };
   const auto matrix = [&](int64_t rows, int64_t cols) { param({rows, cols}, -0.035f, 0.035f); };
   const auto norm = [&] {
     param({c}, 0.9f, 1.1f);
@@ -33,57 +28,14 @@ GptData::GptData(const GptShape& shape) {
     matrix(4 * c, c);
     matrix(c, 4 * c);
   }
-  const auto pick = [&](std::vector<int64_t>& out) {
-    std::vector<float> draw(static_cast<size_t>(shape.batch * shape.context));
-    fill_random(draw.data(), static_cast<int64_t>(draw.size()), seed++, 0.0f,
-                static_cast<float>(shape.symbols));
-    for (const float value : draw)
-      out.push_back(std::min(static_cast<int64_t>(value), shape.symbols - 1));
-  };
-  pick(ids);
-  pick(labels);
+  ids = pick(shape.batch * shape.context, shape.symbols);
+  labels = pick(shape.batch * shape.context, shape.symbols);
+  label_dims = {shape.batch, shape.context};
 }
 
-MillGpt::MillGpt(Mill& mill, const GptShape& shape, const GptData& data)
-    : mill_(mill), shape_(shape) {
-  const Api& api = mill.api;
-  mill.check(api.mill_group_create(mill.context, MILL_F32, &group_, mill.err));
-  for (size_t k = 0; k < data.params.size(); ++k) {
-    const std::string name = "p" + std::to_string(k);
-    mill.check(api.mill_group_add(group_, name.c_str(), data.dims[k].data(),
-                                  static_cast<uint32_t>(data.dims[k].size()), nullptr, mill.err));
-  }
-  mill.check(api.mill_group_build(group_, mill.exec, mill.err));
-  params_.resize(data.params.size());
-  for (size_t k = 0; k < params_.size(); ++k)
-    mill.check(api.mill_group_param(group_, static_cast<uint32_t>(k), &params_[k], mill.err));
-  mill.check(api.mill_tape_create(mill.context, &tape_, mill.err));
-  ids_ = mill.tensor_i64({shape.batch, shape.context}, data.ids.data());
-  labels_ = mill.tensor_i64({shape.batch, shape.context}, data.labels.data());
-  reset(data);
-}
-
-void MillGpt::reset(const GptData& data) {
-  const Api& api = mill_.api;
-  for (size_t k = 0; k < params_.size(); ++k) {
-    mill_.check(api.mill_tensor_write(mill_.exec, params_[k], data.params[k].data(),
-                                      data.params[k].size() * sizeof(float), mill_.err));
-  }
-  if (optimizer_) api.mill_optimizer_release(optimizer_);
-  optimizer_ = nullptr;
-  mill_.check(api.mill_optimizer_create_adamw(mill_.exec, group_, shape_.rate, 0.9, shape_.beta2,
-                                              1e-8, shape_.decay, &optimizer_, mill_.err));
-  mill_.check(api.mill_optimizer_set_clip_norm(optimizer_, 1, mill_.err));
-}
-
-MillGpt::~MillGpt() {
-  const Api& api = mill_.api;
-  for (mill_tensor* param : params_) api.mill_tensor_release(param);
-  api.mill_tensor_release(ids_);
-  api.mill_tensor_release(labels_);
-  api.mill_tape_release(tape_);
-  api.mill_optimizer_release(optimizer_);
-  api.mill_group_release(group_);
+MillGpt::MillGpt(Mill& mill, const GptShape& shape, const GptStart& start)
+    : MillTrainer(mill, start), shape_(shape) {
+  ids_ = keep(mill.tensor_i64({shape.batch, shape.context}, start.ids.data()));
 }
 
 mill_tensor* MillGpt::linear(mill_tensor* x, mill_tensor* weight) {
@@ -153,22 +105,6 @@ mill_tensor* MillGpt::logits() {
     added = linear(bent, layer[kDown]);
   }
   return linear(norm(&params_[kLastWeight]), params_[kCharacters]);
-}
-
-void MillGpt::step(double* loss_value) {
-  const Api& api = mill_.api;
-  mill_exec* exec = mill_.exec;
-  mill_error* err = mill_.err;
-  mill_.check(api.mill_exec_set_tape(exec, tape_, err));
-  mill_.check(api.mill_scope_begin(exec, err));
-  mill_tensor* loss = nullptr;
-  mill_tensor* lse = nullptr;
-  mill_.check(api.mill_cross_entropy(exec, logits(), labels_, 0, 0.0, -100, &loss, &lse, err));
-  mill_.check(api.mill_tape_backward(tape_, exec, loss, nullptr, 0, err));
-  mill_.check(api.mill_optimizer_step(optimizer_, exec, err));
-  if (loss_value) mill_.check(api.mill_tensor_item(exec, loss, loss_value, err));
-  mill_.check(api.mill_scope_end(exec, err));
-  mill_.check(api.mill_exec_set_tape(exec, nullptr, err));
 }
 
 }  // namespace bench

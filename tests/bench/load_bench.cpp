@@ -1,5 +1,6 @@
 // A17: what a steady training step asks of the heap. A18: how long it takes from nothing to the end
-// of a first training step, and how large what must be loaded for it is. Both next to libtorch.
+// of a first training step, and how large what must be loaded for it is. A19: the peak memory of a
+// process that trains GPT-2. All next to libtorch.
 #include <algorithm>
 #include <cmath>
 #include <iterator>
@@ -30,17 +31,6 @@ std::string text_of(const char* format, double value) {
   return text;
 }
 
-bool same_loss(double a, double b) {
-  return std::fabs(a - b) < 2e-4 * (1 + std::fabs(b));
-}
-
-MlpShape mlp(int64_t batch, std::vector<int64_t> widths) {
-  MlpShape shape;
-  shape.batch = batch;
-  shape.widths = std::move(widths);
-  return shape;
-}
-
 // ---- A17
 
 struct Model {
@@ -50,15 +40,9 @@ struct Model {
 
 // Those of train_bench.
 std::vector<Model> models() {
-  MlpShape text = mlp(256, {16 * 24, 256, 256, 65});
-  text.gelu = true;
-  text.symbols = 65;
-  text.window = 16;
-  text.rate = 2e-3;
-  text.decay = 0.01;
-  return {{"784-128-10 B64", mlp(64, {784, 128, 10})},
-          {"784-512-512-10 B128", mlp(128, {784, 512, 512, 10})},
-          {"char_mlp B256", text}};
+  return {{"784-128-10 B64", bench::mlp(64, {784, 128, 10})},
+          {"784-512-512-10 B128", bench::mlp(128, {784, 512, 512, 10})},
+          {"char_mlp B256", bench::char_mlp()}};
 }
 
 constexpr int kLossSteps = 10;
@@ -120,12 +104,12 @@ struct OurCount {
   std::vector<double> losses;
 };
 
-OurCount count_ours(Session& session, const MlpShape& shape, const bench::MlpData& data,
+OurCount count_ours(Session& session, const MlpShape& shape, const bench::MlpStart& start,
                     int32_t gemm) {
   OurCount out;
   bench::heap::start();
   Mill mill(session.options().library, 0, gemm);
-  bench::MillMlp model(mill, shape, data);
+  bench::MillMlp model(mill, shape, start);
   const std::string library = bench::heap::short_name(session.options().library);
   if (calls_from(bench::heap::stop(), library) == 0)
     throw std::runtime_error("the heap counter does not see the calls of " + library);
@@ -157,11 +141,11 @@ struct PeerCount {
 
 // Under the thread counts with which it calls least.
 PeerCount count_peer(Session& session, const LoadPeer& peer, const MlpShape& shape,
-                     const bench::MlpData& data) {
+                     const bench::MlpStart& start) {
   PeerCount out;
   out.losses.resize(kLossSteps);
   session.peer().run([&] {
-    const auto model = peer.model(shape, data);
+    const auto model = peer.mlp(shape, start);
     for (double& loss : out.losses) model->step(&loss);
     for (const bench::Config& config : peer.configs) {
       config.enter();
@@ -180,7 +164,7 @@ PeerCount count_peer(Session& session, const LoadPeer& peer, const MlpShape& sha
 void check_losses(const std::vector<double>& ours, const std::vector<double>& peer) {
   for (int k = 0; k < kLossSteps; ++k) {
     const auto at = static_cast<size_t>(k);
-    if (same_loss(ours[at], peer[at])) continue;
+    if (bench::same_loss(ours[at], peer[at])) continue;
     throw std::runtime_error("loss of step " + std::to_string(k + 1) + " is " +
                              std::to_string(ours[at]) + ", the peer's is " +
                              std::to_string(peer[at]));
@@ -199,13 +183,13 @@ void allocations(Session& session) {
   if (!peer) std::printf("     no peer: %s\n", why.c_str());
   const std::string library = bench::heap::short_name(session.options().library);
   for (const Model& model : models()) {
-    const bench::MlpData data(model.shape);
+    const bench::MlpStart start(model.shape);
     const std::string name = model.name;
     std::optional<PeerCount> theirs;
-    if (peer) theirs = count_peer(session, *peer, model.shape, data);
+    if (peer) theirs = count_peer(session, *peer, model.shape, start);
     for (const auto& [setting, gemm] :
          {std::pair<const char*, int32_t>{"auto", MILL_GEMM_AUTO}, {"own", MILL_GEMM_OWN}}) {
-      const OurCount ours = count_ours(session, model.shape, data, gemm);
+      const OurCount ours = count_ours(session, model.shape, start, gemm);
       if (theirs) check_losses(ours.losses, theirs->losses);
       const std::string begin = name + " gemm=" + setting + ": ";
       const uint64_t own = calls_from(ours.heap, library);
@@ -302,8 +286,8 @@ Runs measure(Session& session, const std::string& name, int gemm,
   c.peer.timed = [&](int64_t n) {
     double sum = 0;
     for (int64_t i = 0; i < n; ++i) {
-      theirs[at].push_back(
-          bench::first_step("libtorch", MILL_BENCH_LOAD_PEER, static_cast<int>(at) - 1, early));
+      theirs[at].push_back(bench::first_step("libtorch", MILL_BENCH_LOAD_PEER,
+                                             static_cast<int>(at) - 1, "mlp", early));
       sum += theirs[at].back().done;
     }
     return sum;
@@ -311,7 +295,7 @@ Runs measure(Session& session, const std::string& name, int gemm,
   c.check = [&]() -> std::string {
     const double a = runs.ours.back().loss;
     const double b = theirs[at].back().loss;
-    if (same_loss(a, b)) return "";
+    if (bench::same_loss(a, b)) return "";
     return "the first loss is " + std::to_string(a) + ", the peer's is " + std::to_string(b);
   };
   const bench::Result result = session.run(c);
@@ -452,12 +436,45 @@ void sizes(Session& session) {
                  remark);
 }
 
+// ---- A19
+
+void peak_memory(Session& session) {
+  const char* const name = "GPT-2 124M, batch 4 of 64: peak memory of the process, three steps";
+  if (!session.wanted("A19", name)) return;
+  std::printf("\nA19 peak resident memory of A15, each in a process of its own (MB = 1e6 bytes)\n");
+  const FirstStep ours =
+      bench::first_step("ours", session.options().library, MILL_GEMM_AUTO, "gpt2");
+  const std::string module = MILL_BENCH_LOAD_PEER;
+  if (module.empty()) {
+    session.report("A19", name, ours.peak_rss * 1e-6, "MB", "", true,
+                   "no peer: libtorch was not there");
+    return;
+  }
+  // Under the thread counts with which it takes least.
+  FirstStep least = bench::first_step("libtorch", module, -1, "gpt2");
+  std::string setting = "threads as they come";
+  for (size_t k = 0; k < least.configs.size(); ++k) {
+    FirstStep run = bench::first_step("libtorch", module, static_cast<int>(k), "gpt2");
+    if (run.peak_rss >= least.peak_rss) continue;
+    setting = run.configs[k];
+    least = std::move(run);
+  }
+  const bool same = bench::same_loss(ours.loss, least.loss);
+  const std::string remark = least.peer + text_of(" %.5g", least.peak_rss * 1e-6) + " (" + setting +
+                             ")" + text_of(", ours is %.3gx", ours.peak_rss / least.peak_rss) +
+                             (same ? "" : "; WRONG: losses differ");
+  session.report("A19", name, ours.peak_rss * 1e-6, "MB", "<= 1.0x",
+                 same && ours.peak_rss <= least.peak_rss, remark);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc >= 5 && std::string(argv[1]) == bench::kFirstStep)
-    bench::first_step_main(argv[2], argv[3], std::atoi(argv[4]), {argv + 5, argv + argc});
-  return bench::run_program(
-      argc, argv,
-      {{"allocations", allocations, false}, {"loading", loading, false}, {"sizes", sizes, false}});
+  if (argc >= 6 && std::string(argv[1]) == bench::kFirstStep)
+    bench::first_step_main(argv[2], argv[3], std::atoi(argv[4]), argv[5], {argv + 6, argv + argc});
+  return bench::run_program(argc, argv,
+                            {{"allocations", allocations, false},
+                             {"loading", loading, false},
+                             {"sizes", sizes, false},
+                             {"peak memory", peak_memory, false}});
 }

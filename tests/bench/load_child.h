@@ -1,4 +1,4 @@
-// One first training step in a process of its own, and what it tells of it. Definitions: included
+// First training steps in a process of their own, and what it tells of them. Definitions: included
 // by load_bench.cpp alone.
 #pragma once
 
@@ -45,20 +45,36 @@ constexpr char kFirstStep[] = "--first-step";  // the hidden argument of the chi
 // Seconds count from just before dlopen.
 struct FirstStep {
   double opened = 0;
-  double made = 0;  // context, parameters, optimizer and batch
-  double done = 0;  // the step, its loss read
-  double loss = 0;
+  double made = 0;                   // context, parameters, optimizer and batch
+  double done = 0;                   // the steps, the last one's loss read
+  double loss = 0;                   // of the last step
   double peak_rss = 0;               // bytes
   std::vector<std::string> objects;  // that came in meanwhile
   std::string peer;                  // name and thread counts of the peer
   std::vector<std::string> configs;
 };
 
-MlpShape first_shape() {
-  MlpShape shape;
-  shape.batch = 64;
-  shape.widths = {784, 128, 10};
-  return shape;
+// What a child trains, and for how many steps.
+struct FirstModel {
+  std::string name;  // as its argument
+  int steps = 1;
+  std::function<std::unique_ptr<MillTrainer>(Mill&)> ours;
+  std::function<std::unique_ptr<peer::Trainer>(const LoadPeer&)> peers;
+};
+
+// A starting point outlives the models that are made from it: the child ends with them.
+FirstModel first_model(const std::string& name) {
+  if (name == "gpt2") {
+    // Of A15; three steps, so that the optimizer's state and a second step's gradients have met.
+    static const GptShape shape = gpt2_shape();
+    static const GptStart start(shape);
+    return {name, 3, [](Mill& mill) { return std::make_unique<MillGpt>(mill, shape, start); },
+            [](const LoadPeer& peer) { return peer.gpt(shape, start); }};
+  }
+  static const MlpShape shape = mlp(64, {784, 128, 10});
+  static const MlpStart start(shape);
+  return {name, 1, [](Mill& mill) { return std::make_unique<MillMlp>(mill, shape, start); },
+          [](const LoadPeer& peer) { return peer.mlp(shape, start); }};
 }
 
 // Not getrusage: its peak outlives exec.
@@ -72,15 +88,14 @@ double peak_rss() {
 }
 
 // The child. `setting`: a gemm option of ours, or an index of the peer's configs, -1 for none;
-// `early`: objects that are opened before the clock starts. What it makes is not taken down: the
-// process ends here.
+// `name`: what it trains; `early`: objects that are opened before the clock starts. What it makes
+// is not taken down: the process ends here.
 [[noreturn]] void first_step_main(const std::string& side, const std::string& path, int setting,
-                                  const std::vector<std::string>& early) {
+                                  const std::string& name, const std::vector<std::string>& early) {
   std::ostringstream told;
   int code = 0;
   try {
-    const MlpShape shape = first_shape();
-    const MlpData data(shape);
+    const FirstModel what = first_model(name);
     const std::vector<std::string> before = loaded_objects();
     double opened = 0;
     double made = 0;
@@ -94,18 +109,18 @@ double peak_rss() {
       if (!dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) throw std::runtime_error(dlerror());
       opened = now();
       auto* mill = new Mill(path, 0, setting);
-      auto* model = new MillMlp(*mill, shape, data);
+      MillTrainer* model = what.ours(*mill).release();
       made = now();
-      model->step(&loss);
+      for (int k = 0; k < what.steps; ++k) model->step(&loss);
     } else {
       std::string why;
       peer = open_peer(path, &why);
       if (!peer) throw std::runtime_error(why);
       opened = now();
       if (setting >= 0) peer->configs.at(static_cast<size_t>(setting)).enter();
-      PeerModel* model = peer->model(shape, data).release();
+      peer::Trainer* model = what.peers(*peer).release();
       made = now();
-      model->step(&loss);
+      for (int k = 0; k < what.steps; ++k) model->step(&loss);
     }
     const double done = now();
     told.precision(12);
@@ -134,7 +149,7 @@ double peak_rss() {
 
 // Runs this program again as such a child. Throws what it complains of.
 FirstStep first_step(const std::string& side, const std::string& path, int setting,
-                     const std::vector<std::string>& early = {}) {
+                     const std::string& name = "mlp", const std::vector<std::string>& early = {}) {
   int ends[2];
   if (pipe(ends) != 0) throw std::runtime_error("cannot make a pipe");
   posix_spawn_file_actions_t actions;
@@ -143,8 +158,8 @@ FirstStep first_step(const std::string& side, const std::string& path, int setti
   if (ends[1] != 3) posix_spawn_file_actions_adddup2(&actions, ends[1], 3);
   if (ends[0] != 3) posix_spawn_file_actions_addclose(&actions, ends[0]);
   if (ends[1] != 3) posix_spawn_file_actions_addclose(&actions, ends[1]);
-  std::vector<std::string> arguments = {"load_bench", kFirstStep, side, path,
-                                        std::to_string(setting)};
+  std::vector<std::string> arguments = {
+      "load_bench", kFirstStep, side, path, std::to_string(setting), name};
   arguments.insert(arguments.end(), early.begin(), early.end());
   std::vector<char*> list;
   for (std::string& argument : arguments) list.push_back(argument.data());

@@ -7,22 +7,16 @@
 #include <string>
 #include <vector>
 
-#include "bench/common.h"
-#include "bench/mill_api.h"
+#include "bench/gpt_model.h"
+#include "bench/mlp_model.h"
 
 namespace bench {
-
-class PeerModel {
- public:
-  virtual ~PeerModel() = default;
-  virtual void reset(const MlpData& data) = 0;
-  virtual void step(double* loss) = 0;
-};
 
 struct LoadPeer {
   std::string name;
   std::vector<Config> configs;  // thread counts; as they come when none is entered
-  std::function<std::unique_ptr<PeerModel>(const MlpShape&, const MlpData&)> model;
+  std::function<std::unique_ptr<peer::Trainer>(const MlpShape&, const MlpStart&)> mlp;
+  std::function<std::unique_ptr<peer::Trainer>(const GptShape&, const GptStart&)> gpt;
 };
 
 // The shared object's one function, found by this name.

@@ -108,47 +108,4 @@ struct Mill {
   mill_exec* exec = nullptr;
 };
 
-// Embedding (if symbols > 0), linear layers with an activation between them, cross entropy, AdamW:
-// one training step a call, on one fixed batch.
-struct MlpShape {
-  int64_t batch = 0;
-  std::vector<int64_t> widths;  // 784, 128, 10
-  bool gelu = false;            // else relu
-  int64_t symbols = 0;          // with an embedding: how many rows it has,
-  int64_t window = 0;           // and ids a sample has; widths[0] = window * width of a row
-  double rate = 1e-3;
-  double decay = 0;
-};
-
-// The parameters in order (embedding; weight and bias of each layer) and a batch, both sides'
-// starting point.
-struct MlpData {
-  explicit MlpData(const MlpShape& shape);
-  std::vector<std::vector<float>> params;
-  std::vector<std::vector<int64_t>> dims;
-  std::vector<float> x;
-  std::vector<int64_t> ids;
-  std::vector<int64_t> labels;
-};
-
-class MillMlp {
- public:
-  MillMlp(Mill& mill, const MlpShape& shape, const MlpData& data);
-  ~MillMlp();
-  MillMlp(const MillMlp&) = delete;
-  MillMlp& operator=(const MillMlp&) = delete;
-  void reset(const MlpData& data);  // parameters and optimizer state as at the start
-  void step(double* loss = nullptr);
-
- private:
-  Mill& mill_;
-  MlpShape shape_;
-  mill_group* group_ = nullptr;
-  mill_optimizer* optimizer_ = nullptr;
-  mill_tape* tape_ = nullptr;
-  mill_tensor* input_ = nullptr;
-  mill_tensor* labels_ = nullptr;
-  std::vector<mill_tensor*> params_;
-};
-
 }  // namespace bench

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "bench/mill_api.h"
+#include "bench/mlp_model.h"
 
 namespace {
 
@@ -154,15 +154,10 @@ void training(const std::string& library, uint32_t threads, const char* name) {
   // session's thread to come as often as it does in the long run, every 50 ms.
   constexpr int kBlocks = 301;
   constexpr int kSteps = 20;
-  bench::MlpShape shape;
-  shape.batch = 256;
-  shape.widths = {16 * 24, 256, 256, 65};
-  shape.gelu = true;
-  shape.symbols = 65;
-  shape.window = 16;
-  const bench::MlpData data(shape);
+  const bench::MlpShape shape = bench::char_mlp();
+  const bench::MlpStart start(shape);
   bench::Mill mill(library, threads);
-  bench::MillMlp network(mill, shape, data);
+  bench::MillMlp network(mill, shape, start);
   mill_prof_opts opts{};
   opts.size = sizeof opts;
   opts.type = MILL_STRUCT_PROF_OPTS;

@@ -218,7 +218,7 @@ void memory_bound(Session& session) {
         [&] { mill.check(api.mill_gelu(mill.exec, x, 1, &y, mill.err)); });
   share(session, one, all, "softmax of 1,024", 2 * kBytes,
         [&] { mill.check(api.mill_softmax(mill.exec, x, -1, &y, mill.err)); });
-  if (y) {
+  if (session.wanted("A9", "softmax of 1,024")) {
     const std::string wrong = check_row(mill, y, 1, "softmax");
     if (!wrong.empty()) throw std::runtime_error(wrong);
   }

@@ -3,18 +3,18 @@
 #pragma once
 
 #include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "bench/common.h"
-#include "bench/mill_api.h"
 
 namespace bench::peer {
 
 std::string torch_name();
+void set_threads(int omp, int blas);
 // Every combination of one and two OpenMP and BLAS threads (one and all CPUs on larger machines).
 std::vector<Config> thread_configs();
+void measured(Case& c);  // gives the case's peer this name and these settings
 
 // dispatch_torch.cpp
 Side add_one();  // one element, no gradient
@@ -26,18 +26,5 @@ Chain mul_sum_backward(const std::vector<float>& x, const std::vector<float>& w)
 // nodes elementwise ops in a row: mul by w, add b, mul by w, ...; then sum and backward.
 Chain chain(const std::vector<float>& x, const std::vector<float>& w, const std::vector<float>& b,
             int nodes);
-
-// train_torch.cpp
-class Mlp {
- public:
-  Mlp(const MlpShape& shape, const MlpData& data);
-  ~Mlp();
-  void reset(const MlpData& data);
-  void step(double* loss = nullptr);
-
- private:
-  struct State;
-  std::unique_ptr<State> state_;
-};
 
 }  // namespace bench::peer

@@ -1,6 +1,4 @@
-// libtorch's two thread pools. Included by each NAME_torch.cpp, of which a program has one.
-#pragma once
-
+// libtorch's name and its two thread pools. Part of every program that has a NAME_torch.cpp.
 #include <ATen/Parallel.h>
 #include <dlfcn.h>
 #include <torch/version.h>
@@ -17,7 +15,6 @@ std::string torch_name() {
   return "libtorch " + std::string(TORCH_VERSION);
 }
 
-namespace {
 void set_threads(int omp, int blas) {
   using SetThreads = void (*)(int);
   at::set_num_threads(omp);
@@ -28,7 +25,6 @@ void set_threads(int omp, int blas) {
       reinterpret_cast<SetThreads>(dlsym(RTLD_DEFAULT, "openblas_set_num_threads"));
   if (set_blas) set_blas(blas);
 }
-}  // namespace
 
 std::vector<Config> thread_configs() {
   const int all = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
@@ -45,6 +41,11 @@ std::vector<Config> thread_configs() {
     }
   }
   return out;
+}
+
+void measured(Case& c) {
+  c.peer.name = torch_name();
+  c.peer.configs = thread_configs();
 }
 
 }  // namespace bench::peer
