@@ -280,6 +280,8 @@ class PanelWeights {
     if (cut_.boxes() < 4 * wanted) most = smaller(most, ceil_div(p.channels, wanted));
     most = larger<int64_t>(1, most / kPanel<T>) * kPanel<T>;
     chunks_ = ceil_div(p.channels, most);
+    // No thread gets a chunk more than another.
+    if (chunks_ > 1) chunks_ = ceil_div(chunks_, wanted) * wanted;
     chunk_ = smaller(p.channels, ceil_div(ceil_div(p.channels, chunks_), kPanel<T>) * kPanel<T>);
     chunks_ = ceil_div(p.channels, chunk_);
     while (cut_.field_cells(p) * chunk_ > 2 * kFieldElements && cut_.cells() > 64) {
@@ -318,16 +320,23 @@ class PanelWeights {
             add_box(item, cut_.box(i), x, g, i > boxes.begin, m.fields + slot * field_elements(),
                     m.lefts + slot * left_elements(), m.rights + slot * right_elements(), sums);
           }
-          if (parts_ == 1) finish(item, sums, to);
+          if (parts_ == 1) finish(item, {0, p_.outputs}, sums, to);
         }
       }
     });
     if (parts_ == 1) return;
-    parallel(args, items_, 1, [&](int64_t begin, int64_t end) MILL_LAMBDA_INLINE {
-      for (int64_t item = begin; item < end; ++item) {
-        finish(item, m.sums + item * parts_ * sum_elements(), to);
-      }
-    });
+    // Items may be fewer than threads, outputs seldom are.
+    const int64_t of_output = larger<int64_t>(1, stretches() * columns_ * parts_);
+    parallel(args, items_ * p_.outputs, ceil_div(kParallelElements, of_output),
+             [&](int64_t begin, int64_t end) MILL_LAMBDA_INLINE {
+               while (begin < end) {
+                 const int64_t item = begin / p_.outputs;
+                 const int64_t first = begin % p_.outputs;
+                 const int64_t last = smaller(p_.outputs, first + end - begin);
+                 finish(item, {first, last}, m.sums + item * parts_ * sum_elements(), to);
+                 begin += last - first;
+               }
+             });
   }
 
  private:
@@ -424,8 +433,8 @@ class PanelWeights {
     }
   }
 
-  // Adds the parts in order and writes the weights of one item.
-  void finish(int64_t item, const T* sums, S* to) const {
+  // Adds the parts in order and writes an item's weights of some outputs.
+  void finish(int64_t item, Span outputs, const T* sums, S* to) const {
     const int64_t width = width_of(item);
     const int64_t first = item % chunks_ * chunk_;
     S* const data = to + item / chunks_ * p_.w_group + first * p_.w.channel;
@@ -433,7 +442,7 @@ class PanelWeights {
     for (int64_t s = 0; s < stretches(); ++s) {
       for (int64_t t = 0; t < inner; ++t) {
         S* const tap = data + tap_offset(p_, s * inner + t);
-        for (int64_t k = 0; k < p_.outputs; ++k) {
+        for (int64_t k = outputs.begin; k < outputs.end; ++k) {
           for (int64_t c = 0; c < width; ++c) {
             const int64_t column = t * width + c;
             const int64_t at = ((s * panels() + column / kPanel<T>)*p_.outputs + k) * kPanel<T> +

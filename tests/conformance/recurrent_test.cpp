@@ -214,6 +214,50 @@ TEST_F(Recurrent, NoStepsLeaveTheStates) {
   EXPECT_EQ(values_of<float>(w_, y.get()).size(), 0u);
 }
 
+TEST_F(Recurrent, NoStepsHandTheGradientToTheStates) {
+  const Values start = drawn(6, 3);
+  const std::vector<float> arriving = {1, -2, 3, 5, -7, 11};
+  for (const Kind kind : {kLstm, kGru, kRnn}) {
+    for (const mill_bool reverse : {0, 1}) {
+      for (const mill_bool before : {0, 1}) {
+        if (before != 0 && kind != kGru) continue;
+        const int64_t rows = 3 * kGates[kind];
+        const Tensor gates = tensor({0, 2, rows}, {});
+        const Tensor weights = tensor({rows, 3}, drawn(static_cast<size_t>(rows * 3), 4));
+        const Tensor bias = tensor({rows}, drawn(static_cast<size_t>(rows), 5));
+        const Tensor h0 = tensor({2, 3}, start);
+        const Tensor seed = make<float>(w_, {2, 3}, arriving);
+        mill_tensor* const watched[] = {gates.get(), weights.get(), bias.get(), h0.get()};
+        Tape tape;
+        w_.ok(mill_tape_create(w_.context(), tape.out(), w_.error()));
+        for (mill_tensor* x : watched) w_.ok(mill_tape_watch(tape.get(), x, w_.error()));
+        w_.ok(mill_exec_set_tape(w_.exec(), tape.get(), w_.error()));
+        Tensor y, h, c, kept, cells;
+        if (kind == kLstm) {
+          w_.ok(mill_lstm_sequence(w_.exec(), gates.get(), weights.get(), bias.get(), h0.get(),
+                                   nullptr, nullptr, reverse, y.out(), h.out(), c.out(), kept.out(),
+                                   cells.out(), w_.error()));
+        } else if (kind == kGru) {
+          w_.ok(mill_gru_sequence(w_.exec(), gates.get(), weights.get(), bias.get(), h0.get(),
+                                  nullptr, reverse, before, y.out(), h.out(), kept.out(),
+                                  w_.error()));
+        } else {
+          w_.ok(mill_rnn_sequence(w_.exec(), gates.get(), weights.get(), bias.get(), h0.get(),
+                                  nullptr, reverse, 0, y.out(), h.out(), w_.error()));
+        }
+        w_.ok(mill_exec_set_tape(w_.exec(), nullptr, w_.error()));
+        w_.ok(mill_tape_backward(tape.get(), w_.exec(), h.get(), seed.get(), 0, w_.error()));
+        for (mill_tensor* x : watched) {
+          Tensor by;
+          w_.ok(mill_tape_gradient_of(tape.get(), x, by.out(), w_.error()));
+          const std::vector<float> got = values_of<float>(w_, by.get());
+          EXPECT_EQ(got, x == h0.get() ? arriving : std::vector<float>(got.size(), 0));
+        }
+      }
+    }
+  }
+}
+
 }  // namespace recurrences
 }  // namespace
 }  // namespace mill_test
