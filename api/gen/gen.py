@@ -27,7 +27,6 @@ HERE = Path(__file__).resolve().parent
 OUTPUTS = {
     "api/include/millrace/op_numbers.h": gen_header.op_numbers,
     "api/include/millrace/ops.h": gen_header.ops_header,
-    "api/src/ops.gen.cpp": gen_header.ops_source,
     "impl/ops/op_table.gen.cpp": gen_engine.op_table,
     "impl/ops/op_operands.gen.h": gen_engine.operands,
     "impl/ops/op_attributes.gen.h": gen_engine.attributes,
@@ -40,14 +39,32 @@ OUTPUTS = {
     "docs/ops.md": gen_docs.reference,
 }
 
+# Files that say something of some ops only, or of none by name.
+PARTIAL = (".i", "families.gen.h", "op_attributes.gen.h", "ops.h", "calls.gen.h", "op_operands.gen.h")
+
+
+def part_outputs(part):
+    """The files of which each part of the table has its own."""
+    return {
+        f"api/include/millrace/ops_{part}.h": gen_header.part_header(part),
+        f"api/src/ops_{part}.gen.cpp": gen_header.part_source(part),
+        f"impl/ops/op_operands_{part}.gen.h": gen_engine.part_operands,
+        f"impl/ops/calls_{part}.gen.h": gen_engine.part_calls,
+    }
+
 
 def outputs(ops):
     """Path (relative to the root) and text of every generated file."""
-    texts = {path: write(ops) for path, write in OUTPUTS.items()}
-    for path, text in texts.items():
+    files = [(path, write, ops) for path, write in OUTPUTS.items()]
+    for part, families in gen_table.PARTS.items():
+        members = [op for op in ops if op.family in families]
+        files += [(path, write, members) for path, write in part_outputs(part).items()]
+    texts = {}
+    for path, write, members in files:
+        text = texts[path] = write(members)
         assert text.endswith("\n") and not text.endswith("\n\n"), path
-        for op in ops:
-            assert op.name in text or op.enum in text or path.endswith((".i", "families.gen.h", "op_attributes.gen.h")), f"{path} lacks {op.name}"
+        for op in members:
+            assert op.name in text or op.enum in text or path.endswith(PARTIAL), f"{path} lacks {op.name}"
     return texts
 
 

@@ -1,6 +1,6 @@
 """What people and SWIG read: docs/ops.md and the op list of the bindings."""
 from gen_header import NOTICE, default_text, join_words, pack, parameters
-from gen_table import INPUT_DTYPES, out_name
+from gen_table import INPUT_DTYPES, PARTS, out_name
 
 KIND_TEXT = {
     "pointwise": "; pointwise: inputs broadcast and promote, any strides",
@@ -36,6 +36,9 @@ for `mill_op_invoke` (`millrace/op_numbers.h`), its schema, its tests and this p
   of them a device computes in: `mill_op_supports`.
 - *autocast* says what an exec with `mill_exec_set_autocast` does to the floating-point inputs; without that line they stay.
 - *smooth* marks a gradient that can be differentiated again, and is tested so.
+
+What is a sequence of these ops stands in `millrace/compose.h`: squeeze, split, stack and other views, einsum, var, norms,
+logsumexp, losses, adaptive pooling, bags of embeddings, LSTM, GRU and RNN layers, a loss without all logits in memory.
 """
 
 
@@ -95,4 +98,5 @@ def swig(ops):
     text += "// The ops as SWIG sees them. MILL_FOR_EACH_OP(DO) expands DO(name, number of outputs) for each, so that a\n"
     text += "// language's interface can rename or wrap all of them in one line.\n"
     text += "%define MILL_FOR_EACH_OP(DO)\n" + "".join(f"DO({op.name}, {len(op.outputs)})\n" for op in ops) + "%enddef\n\n"
-    return text + '%include "millrace/op_numbers.h"\n%include "millrace/ops.h"\n'
+    headers = ["op_numbers", "ops"] + [f"ops_{part}" for part in PARTS]
+    return text + "".join(f'%include "millrace/{header}.h"\n' for header in headers)

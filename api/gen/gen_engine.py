@@ -1,6 +1,6 @@
 """The engine's side of the op table: the rows that dispatch reads, and C++ wrappers for gradient rules."""
 from gen_header import NOTICE, pack
-from gen_table import STORED
+from gen_table import PARTS, STORED
 
 INT64_MAX = (1 << 63) - 1
 DTYPE_NUMBER = {name: number for number, name in enumerate(STORED, 1)}
@@ -88,8 +88,18 @@ def row_header(what, includes, parts):
             + "\n}  // namespace mill::op_rows\n// clang-format on\n")
 
 
+def umbrella(what, name):
+    """A header that has nothing but those of the parts."""
+    return (f"// {NOTICE}\n//\n// {what}\n#pragma once\n\n"
+            + "".join(f'#include "ops/{name}_{part}.gen.h"\n' for part in PARTS))
+
+
 def operands(ops):
-    return row_header("What each op of the table takes and gives.", ["dispatch/op_table.h"],
+    return umbrella("What each op of the table takes and gives.", "op_operands")
+
+
+def part_operands(ops):
+    return row_header("What each op of this part of the table takes and gives.", ["dispatch/op_table.h"],
                       [operand_arrays(op) for op in ops])
 
 
@@ -196,9 +206,12 @@ def wrapper(op):
 
 
 def calls(ops):
-    text = (f"// {NOTICE}\n//\n"
-            "// Ops as C++ calls for gradient rules and optimizers. `out`, where given, is written into; entries\n"
-            "// of an output array that hold a tensor are written into, the others are filled.\n"
+    return umbrella("Ops as C++ calls for gradient rules and optimizers. `out`, where given, is written into; entries\n"
+                    "// of an output array that hold a tensor are written into, the others are filled.", "calls")
+
+
+def part_calls(ops):
+    text = (f"// {NOTICE}\n//\n// Part of calls.gen.h.\n"
             '#pragma once\n\n#include <cstdint>\n\n#include "dispatch/invoke.h"\n#include "millrace/op_numbers.h"\n\n'
             "// clang-format off\nnamespace mill::op {\n\n")
     return text + "\n".join(wrapper(op) for op in ops) + "\n}  // namespace mill::op\n// clang-format on\n"

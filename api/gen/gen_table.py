@@ -36,6 +36,16 @@ PLAIN_DOMAINS = ["real", "positive", "nonzero", "distinct", "unit", "inner", "ab
 BOUND_DOMAINS = ["labels", "ids", "lse"]
 NEEDS_DOMAIN = {"bool": ["cond"], "key": ["key"], "i64": ["step", "ids"], "index": ["labels", "ids"], "integer": ["step"]}
 
+# What a family is for: each part has its files among the generated ones.
+PARTS = {
+    "array": ["create", "random", "view", "join", "reduce", "unary", "softplus", "binary", "elementary", "mod", "index",
+              "scan", "order", "triangle"],
+    "network": ["matmul", "softmax", "loss", "norm", "channel_norm", "embedding", "activation", "conv", "attention", "pool",
+                "recurrent", "resize", "rotary"],
+    "update": ["optim", "update"],
+}
+PART_OF = {family: part for part, families in PARTS.items() for family in families}
+
 REQUIRED = ["name", "number", "version", "family", "kind", "inputs", "dtypes", "outputs", "result", "gradient",
             "reference", "samples", "tolerance", "doc"]
 OPTIONAL = ["attrs", "inplace", "random", "domain", "smooth", "autocast", "least"]
@@ -403,6 +413,8 @@ def _op(raw, position):
     family = raw["family"]
     if not isinstance(family, str) or not FAMILY.fullmatch(family):
         row.fail("family", f"is {family!r}, it must be a file name of lower-case letters, digits and _")
+    if family not in PART_OF:
+        row.fail("family", f"is {family!r}, which PARTS of gen_table.py gives to none of {', '.join(PARTS)}")
     kind = row.choice("kind", raw["kind"], KINDS)
     gradient = row.choice("gradient", raw["gradient"], GRADIENTS)
     inputs = _inputs(row)

@@ -18,7 +18,9 @@ int32_t mill_adamw_step(struct mill_exec*, struct mill_tensor*, struct mill_tens
 int32_t mill_adaptive_avg_pool(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_add(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_add_layer_norm(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_addcmul(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_affine(struct mill_exec*, struct mill_tensor*, double, double, struct mill_tensor**, struct mill_error*);
+int32_t mill_alibi_bias(struct mill_exec*, int64_t, int64_t, int64_t, int32_t, struct mill_tensor**, struct mill_error*);
 uint32_t mill_api_level(void);
 int32_t mill_arange(struct mill_exec*, int64_t, double, double, int32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_argmax(struct mill_exec*, struct mill_tensor*, int64_t, uint32_t, struct mill_tensor**, struct mill_error*);
@@ -72,6 +74,7 @@ int32_t mill_device_open(struct mill_context*, const char*, uint64_t, uint32_t*,
 int32_t mill_device_query(struct mill_context*, uint32_t, struct mill_device_info*, struct mill_error*);
 int32_t mill_device_timeline(struct mill_context*, uint32_t, uint32_t, struct mill_error*);
 int32_t mill_div(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_drop_path(struct mill_exec*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_dropout(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
 const char*mill_dtype_name(int32_t);
 int32_t mill_dtype_promote(int32_t, int32_t);
@@ -81,6 +84,7 @@ int32_t mill_elu(struct mill_exec*, struct mill_tensor*, double, struct mill_ten
 int32_t mill_elu_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_embedding(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_embedding_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_embedding_bag(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_erf(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_error_argument(const struct mill_error*);
 void mill_error_clear(struct mill_error*);
@@ -131,6 +135,7 @@ void mill_file_release(struct mill_file*);
 void mill_file_retain(struct mill_file*);
 int32_t mill_file_save(struct mill_exec*, const char*, uint64_t, const char*const *, struct mill_tensor*const *, uint64_t, const char*const *, const char*const *, uint64_t, struct mill_error*);
 int32_t mill_fill(struct mill_exec*, const int64_t*, uint32_t, int32_t, double, struct mill_tensor**, struct mill_error*);
+int32_t mill_flatten(struct mill_exec*, struct mill_tensor*, int64_t, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_floor(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_fmod(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_future_data(struct mill_future*, const void**, uint64_t*, struct mill_error*);
@@ -177,7 +182,9 @@ int32_t mill_layer_norm(struct mill_exec*, struct mill_tensor*, struct mill_tens
 int32_t mill_layer_norm_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_leaky_relu(struct mill_exec*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_leaky_relu_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
+int32_t mill_lerp(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_linear(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
+int32_t mill_linear_cross_entropy(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, double, int64_t, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_lion_step(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_loader_batches(struct mill_loader*, int64_t*, struct mill_error*);
 int32_t mill_loader_create(struct mill_context*, struct mill_tensor*const *, uint32_t, const struct mill_loader_opts*, struct mill_loader**, struct mill_error*);
@@ -195,9 +202,11 @@ int32_t mill_log(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, s
 int32_t mill_log1p(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_log_softmax(struct mill_exec*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_log_softmax_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_logsumexp(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_lstm(struct mill_exec*, struct mill_tensor*, struct mill_tensor*const *, uint32_t, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, uint32_t, uint32_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_lstm_sequence(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_lstm_sequence_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_masked_fill(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, double, struct mill_tensor**, struct mill_error*);
 int32_t mill_matmul(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_max(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_max_pool(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, const int64_t*, uint32_t, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
@@ -310,6 +319,7 @@ int32_t mill_rotary(struct mill_exec*, struct mill_tensor*, struct mill_tensor*,
 int32_t mill_round(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_rsqrt(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_running_update(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, int64_t, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_scaled_matmul(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int32_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_scaler_update(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, double, double, int64_t, double, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
 int32_t mill_scatter_elements(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, int64_t, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_schedule(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, int64_t, int64_t, double, struct mill_tensor**, struct mill_error*);
@@ -332,8 +342,11 @@ int32_t mill_softmax(struct mill_exec*, struct mill_tensor*, int64_t, struct mil
 int32_t mill_softmax_backward(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_softplus(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_sort(struct mill_exec*, struct mill_tensor*, int64_t, uint32_t, struct mill_tensor**, struct mill_tensor**, struct mill_error*);
+int32_t mill_split(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_sqrt(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_squared_norm(struct mill_exec*, struct mill_tensor*const *, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_squeeze(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_stack(struct mill_exec*, struct mill_tensor*const *, uint32_t, int64_t, struct mill_tensor**, struct mill_error*);
 const char*mill_status_name(int32_t);
 int32_t mill_stream_create(struct mill_context*, uint32_t, struct mill_stream**, struct mill_error*);
 int32_t mill_stream_native(struct mill_stream*, void**, struct mill_error*);
@@ -400,10 +413,14 @@ int32_t mill_trace_writer_finish(struct mill_trace_writer*, struct mill_error*);
 int32_t mill_trace_writer_open(struct mill_context*, const char*, uint64_t, struct mill_trace_writer**, struct mill_error*);
 void mill_trace_writer_release(struct mill_trace_writer*);
 void mill_trace_writer_retain(struct mill_trace_writer*);
+int32_t mill_transpose(struct mill_exec*, struct mill_tensor*, int64_t, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_tril(struct mill_exec*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_triu(struct mill_exec*, struct mill_tensor*, int64_t, struct mill_tensor**, struct mill_error*);
 int32_t mill_trunc(struct mill_exec*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 int32_t mill_uniform(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, int32_t, double, double, struct mill_tensor**, struct mill_error*);
+int32_t mill_unsqueeze(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_var(struct mill_exec*, struct mill_tensor*, const int64_t*, uint32_t, double, uint32_t, struct mill_tensor**, struct mill_error*);
+int32_t mill_vector_norm(struct mill_exec*, struct mill_tensor*, double, const int64_t*, uint32_t, uint32_t, struct mill_tensor**, struct mill_error*);
 void mill_version(uint32_t*, uint32_t*, uint32_t*);
 int32_t mill_where(struct mill_exec*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor*, struct mill_tensor**, struct mill_error*);
 
@@ -420,7 +437,9 @@ static any_function volatile functions[] = {
     (any_function)mill_adaptive_avg_pool,
     (any_function)mill_add,
     (any_function)mill_add_layer_norm,
+    (any_function)mill_addcmul,
     (any_function)mill_affine,
+    (any_function)mill_alibi_bias,
     (any_function)mill_api_level,
     (any_function)mill_arange,
     (any_function)mill_argmax,
@@ -474,6 +493,7 @@ static any_function volatile functions[] = {
     (any_function)mill_device_query,
     (any_function)mill_device_timeline,
     (any_function)mill_div,
+    (any_function)mill_drop_path,
     (any_function)mill_dropout,
     (any_function)mill_dtype_name,
     (any_function)mill_dtype_promote,
@@ -483,6 +503,7 @@ static any_function volatile functions[] = {
     (any_function)mill_elu_backward,
     (any_function)mill_embedding,
     (any_function)mill_embedding_backward,
+    (any_function)mill_embedding_bag,
     (any_function)mill_erf,
     (any_function)mill_error_argument,
     (any_function)mill_error_clear,
@@ -533,6 +554,7 @@ static any_function volatile functions[] = {
     (any_function)mill_file_retain,
     (any_function)mill_file_save,
     (any_function)mill_fill,
+    (any_function)mill_flatten,
     (any_function)mill_floor,
     (any_function)mill_fmod,
     (any_function)mill_future_data,
@@ -579,7 +601,9 @@ static any_function volatile functions[] = {
     (any_function)mill_layer_norm_backward,
     (any_function)mill_leaky_relu,
     (any_function)mill_leaky_relu_backward,
+    (any_function)mill_lerp,
     (any_function)mill_linear,
+    (any_function)mill_linear_cross_entropy,
     (any_function)mill_lion_step,
     (any_function)mill_loader_batches,
     (any_function)mill_loader_create,
@@ -597,9 +621,11 @@ static any_function volatile functions[] = {
     (any_function)mill_log1p,
     (any_function)mill_log_softmax,
     (any_function)mill_log_softmax_backward,
+    (any_function)mill_logsumexp,
     (any_function)mill_lstm,
     (any_function)mill_lstm_sequence,
     (any_function)mill_lstm_sequence_backward,
+    (any_function)mill_masked_fill,
     (any_function)mill_matmul,
     (any_function)mill_max,
     (any_function)mill_max_pool,
@@ -712,6 +738,7 @@ static any_function volatile functions[] = {
     (any_function)mill_round,
     (any_function)mill_rsqrt,
     (any_function)mill_running_update,
+    (any_function)mill_scaled_matmul,
     (any_function)mill_scaler_update,
     (any_function)mill_scatter_elements,
     (any_function)mill_schedule,
@@ -734,8 +761,11 @@ static any_function volatile functions[] = {
     (any_function)mill_softmax_backward,
     (any_function)mill_softplus,
     (any_function)mill_sort,
+    (any_function)mill_split,
     (any_function)mill_sqrt,
     (any_function)mill_squared_norm,
+    (any_function)mill_squeeze,
+    (any_function)mill_stack,
     (any_function)mill_status_name,
     (any_function)mill_stream_create,
     (any_function)mill_stream_native,
@@ -802,10 +832,14 @@ static any_function volatile functions[] = {
     (any_function)mill_trace_writer_open,
     (any_function)mill_trace_writer_release,
     (any_function)mill_trace_writer_retain,
+    (any_function)mill_transpose,
     (any_function)mill_tril,
     (any_function)mill_triu,
     (any_function)mill_trunc,
     (any_function)mill_uniform,
+    (any_function)mill_unsqueeze,
+    (any_function)mill_var,
+    (any_function)mill_vector_norm,
     (any_function)mill_version,
     (any_function)mill_where,
 };
