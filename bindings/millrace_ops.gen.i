@@ -151,3 +151,6 @@ DO(rotary, 1)
 
 %include "millrace/op_numbers.h"
 %include "millrace/ops.h"
+%include "millrace/ops_array.h"
+%include "millrace/ops_network.h"
+%include "millrace/ops_update.h"

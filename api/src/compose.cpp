@@ -1,8 +1,9 @@
 #include "millrace/compose.h"
 
+#include <cstdio>
+
 #include "base/utf8.h"
-#include "guard.h"
-#include "ops/calls.gen.h"
+#include "compose_call.h"
 #include "ops/compose.h"
 #include "ops/einsum.h"
 #include "ops/recurrent_layers.h"
@@ -10,36 +11,25 @@
 using namespace mill;       // NOLINT: the bodies of exported functions are all engine calls
 using namespace mill::api;  // NOLINT
 
+void mill::api::need_operands(mill_exec& exec, mill_tensor* const* inputs, uint32_t n_inputs,
+                              int32_t argument) {
+  if (n_inputs == 0 || n_inputs > MILL_MAX_OP_INPUTS) {
+    fail_argument(MILL_E_ARG, argument + 1, "n_inputs is %u, it must be 1 to %d", n_inputs,
+                  MILL_MAX_OP_INPUTS);
+  }
+  if (!inputs) fail_argument(MILL_E_ARG, argument, "inputs is NULL, its length is %u", n_inputs);
+  for (uint32_t k = 0; k < n_inputs; ++k) {
+    char name[24];
+    std::snprintf(name, sizeof name, "inputs[%u]", k);
+    need_operand(exec, inputs[k], argument, name);
+  }
+}
+
+void mill::api::need_list(const int64_t* list, uint32_t n, int32_t argument, const char* name) {
+  if (n > 0 && !list) fail_argument(MILL_E_ARG, argument, "%s is NULL, its length is %u", name, n);
+}
+
 namespace {
-
-mill_tensor* need_operand(mill_exec& exec, mill_tensor* tensor, int32_t argument,
-                          const char* name) {
-  mill_tensor& found = need(tensor, argument, name);
-  check_same_device(exec, found, argument, name);
-  return &found;
-}
-mill_tensor* maybe_operand(mill_exec& exec, mill_tensor* tensor, int32_t argument,
-                           const char* name) {
-  return tensor ? need_operand(exec, tensor, argument, name) : nullptr;
-}
-
-// Runs body() -> TensorRef and hands over what it made, or copies it into the tensor given.
-template <class Body>
-mill_status compose(const char* function, mill_exec* exec, mill_tensor** out, int32_t argument,
-                    mill_error* err, Body&& body) {
-  return guard(function, err, [&] {
-    mill_exec& e = need(exec, 0, "exec");
-    const ExecGuard entered(e);
-    need_out(out, argument, "out");
-    if (*out) need_operand(e, *out, argument, "out");
-    TensorRef made = body(e);
-    if (*out) {
-      op::copy(e, made.get(), *out);
-    } else {
-      give(e, std::move(made), out);
-    }
-  });
-}
 
 // h_n and c_n may be NULL.
 mill_status recurrent(const char* function, mill_exec* exec, ops::RecurrentLayers l,
@@ -93,16 +83,7 @@ mill_status mill_einsum(mill_exec* exec, const char* equation, uint64_t equation
   return compose("mill_einsum", exec, out, 5, err, [&](mill_exec& e) {
     const std::string text = need_text(equation, equation_bytes, 1, "equation");
     need_utf8(text, 1, "equation");
-    if (n_inputs == 0 || n_inputs > MILL_MAX_OP_INPUTS) {
-      fail_argument(MILL_E_ARG, 4, "n_inputs is %u, it must be 1 to %d", n_inputs,
-                    MILL_MAX_OP_INPUTS);
-    }
-    if (!inputs) fail_argument(MILL_E_ARG, 3, "inputs is NULL, its length is %u", n_inputs);
-    for (uint32_t k = 0; k < n_inputs; ++k) {
-      char name[24];
-      std::snprintf(name, sizeof name, "inputs[%u]", k);
-      need_operand(e, inputs[k], 3, name);
-    }
+    need_operands(e, inputs, n_inputs, 3);
     return ops::einsum(e, text, inputs, n_inputs);
   });
 }
@@ -172,8 +153,7 @@ mill_status mill_adaptive_avg_pool(mill_exec* exec, mill_tensor* x, const int64_
                                    uint32_t n_sizes, mill_tensor** out, mill_error* err) {
   return compose("mill_adaptive_avg_pool", exec, out, 4, err, [&](mill_exec& e) {
     mill_tensor* from = need_operand(e, x, 1, "x");
-    if (n_sizes > 0 && !sizes)
-      fail_argument(MILL_E_ARG, 2, "sizes is NULL, its length is %u", n_sizes);
+    need_list(sizes, n_sizes, 2, "sizes");
     return ops::adaptive_avg_pool(e, from, sizes, n_sizes);
   });
 }

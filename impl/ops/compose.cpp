@@ -1,6 +1,7 @@
 #include "ops/compose.h"
 
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "millrace/ops.h"
@@ -139,7 +140,13 @@ TensorRef smooth_l1_loss(mill_exec& exec, mill_tensor* x, mill_tensor* target, d
   if (!(beta >= 0) || std::isinf(beta))
     fail_argument(MILL_E_ARG, 3, "beta is %g, it must be finite and not negative", beta);
   expect_reduction(reduction, 4);
-  if (beta == 0) return l1_loss(exec, x, target, reduction);
+  // Where beta or 1 / beta is none of the dtype's numbers, nothing is left of the parabola.
+  const bool half = x->dtype() == MILL_F16 || target->dtype() == MILL_F16;
+  const bool both = x->dtype() == MILL_F64 && target->dtype() == MILL_F64;
+  const double least = half ? 0x1p-15
+                            : (both ? std::numeric_limits<double>::min()
+                                    : double{std::numeric_limits<float>::min()});
+  if (beta < least) return l1_loss(exec, x, target, reduction);
   return reduced(exec, huber(exec, x, target, beta, 1 / beta), reduction);
 }
 
@@ -151,13 +158,10 @@ TensorRef bce_with_logits_loss(mill_exec& exec, mill_tensor* logits, mill_tensor
   TensorRef above = op::softplus(exec, minus.get());
   if (pos_weight) {
     expect_float(pos_weight, 3, "pos_weight");
+    expect_broadcast(*pos_weight, 3, "pos_weight", logits->view, "logits'");
     const TensorRef more = op::affine(exec, pos_weight, 1, -1);
     const TensorRef scaled = op::mul(exec, target, more.get());
     const TensorRef factor = op::affine(exec, scaled.get(), 1, 1);
-    if (!same_dims(factor->view, logits->view)) {
-      fail_argument(MILL_E_SHAPE, 3, "pos_weight is %s, it must broadcast to logits' %s",
-                    format_dims(*pos_weight).text, format_dims(*logits).text);
-    }
     above = op::mul(exec, factor.get(), above.get());
   }
   const TensorRef rest = op::affine(exec, target, -1, 1);

@@ -62,6 +62,17 @@ void expect_one_element(const OpCall& call, uint32_t k) {
   }
 }
 
+void expect_broadcast(const mill_tensor& x, int32_t argument, const char* name,
+                      const mill_kernel_tensor& to, const char* whose) {
+  const int32_t missing = to.rank - x.rank();
+  bool fits = missing >= 0;
+  for (int32_t i = 0; fits && i < x.rank(); ++i)
+    fits = x.view.dims[i] == 1 || x.view.dims[i] == to.dims[missing + i];
+  if (fits) return;
+  fail_argument(MILL_E_SHAPE, argument, "%s is %s, it must broadcast to %s %s", name,
+                format_dims(x).text, whose, format_dims(to.dims, to.rank).text);
+}
+
 void set_dims_from_attr(OpCall& call, uint32_t out, uint32_t k) {
   checked_count(call.ints(k), call.n_ints(k), call.out[out].dtype);
   call.set_dims(out, call.ints(k), static_cast<int32_t>(call.n_ints(k)));

@@ -23,6 +23,10 @@ inline void expect_like(const OpCall& call, uint32_t k, uint32_t model) {
   expect_dims(call, k, call.shape(model).dims, call.shape(model).rank);
 }
 void expect_one_element(const OpCall& call, uint32_t k);
+// Of functions that are sequences of ops: throws MILL_E_SHAPE unless x broadcasts to these dims,
+// which are `whose`.
+void expect_broadcast(const mill_tensor& x, int32_t argument, const char* name,
+                      const mill_kernel_tensor& to, const char* whose);
 
 // dims of an attribute, checked to be a legal shape.
 void set_dims_from_attr(OpCall& call, uint32_t out, uint32_t k);

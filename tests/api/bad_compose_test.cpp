@@ -1,4 +1,5 @@
-// Sorting, resizing, rotations and equations called wrongly.
+// What sorts, resizes and rotates, and sequences of ops, called wrongly.
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -138,6 +139,127 @@ TEST_F(BadCompose, Losses) {
   refuse(MILL_E_SHAPE, {"x has rank 2"}, pool(x, 1));
   refuse(MILL_E_ARG, {"sizes has 2", "1 spatial axis"}, pool(f.tensor({1, 2, 3}), 2));
   refuse(MILL_E_ARG, {"sizes[1] is 0"}, pool(f.tensor({1, 2, 3, 4}), 2));
+}
+
+TEST_F(BadCompose, ViewsAndParts) {
+  mill_tensor* const x = f.tensor({2, 1, 3});
+  const auto axes_of = [&](auto function, std::vector<int64_t> axes) {
+    return [=, this](mill_tensor** out) {
+      return function(f.exec(), x, axes.data(), static_cast<uint32_t>(axes.size()), out, f.err());
+    };
+  };
+  refuse(MILL_E_SHAPE, {"squeeze", "axis 2", "[2, 1, 3]"}, axes_of(mill_squeeze, {1, -1}));
+  refuse(MILL_E_ARG, {"squeeze", "axes is 3", "rank 3"}, axes_of(mill_squeeze, {3}));
+  refuse(MILL_E_ARG, {"squeeze", "axis 1 twice"}, axes_of(mill_squeeze, {1, -2}));
+  refuse(MILL_E_ARG, {"unsqueeze", "n_axes is 0"}, axes_of(mill_unsqueeze, {}));
+  refuse(MILL_E_SHAPE, {"unsqueeze", "n_axes is 6", "rank 3", "8"},
+         axes_of(mill_unsqueeze, {0, 1, 2, 3, 4, 5}));
+  refuse(MILL_E_ARG, {"axes is NULL", "2"},
+         [&](auto out) { return mill_squeeze(f.exec(), x, nullptr, 2, out, f.err()); });
+  refuse(MILL_E_ARG, {"flatten", "last is axis 0", "first, axis 2"},
+         [&](auto out) { return mill_flatten(f.exec(), x, 2, 0, out, f.err()); });
+  refuse(MILL_E_ARG, {"transpose", "axis_b is 3"},
+         [&](auto out) { return mill_transpose(f.exec(), x, 0, 3, out, f.err()); });
+  const auto split = [&](std::vector<int64_t> sizes, int64_t axis) {
+    return [=, this](mill_tensor** out) {
+      mill_tensor* outs[3] = {};
+      const mill_status status = mill_split(
+          f.exec(), x, sizes.data(), static_cast<uint32_t>(sizes.size()), axis, outs, f.err());
+      for (mill_tensor* part : outs) EXPECT_EQ(part, nullptr);
+      EXPECT_EQ(*out, nullptr);
+      return status;
+    };
+  };
+  refuse(MILL_E_ARG, {"split", "sum of sizes is 2", "axis 2", "3"}, split({1, 1}, 2));
+  refuse(MILL_E_ARG, {"split", "sizes[1] is 3", "2 are left"}, split({1, 3}, 2));
+  refuse(MILL_E_ARG, {"split", "sizes[0] is -1"}, split({-1, 4}, 2));
+  refuse(MILL_E_ARG, {"split", "n_sizes is 0"}, split({}, 2));
+  const auto stack = [&](std::vector<mill_tensor*> inputs, int64_t axis) {
+    return [=, this](mill_tensor** out) {
+      return mill_stack(f.exec(), inputs.data(), static_cast<uint32_t>(inputs.size()), axis, out,
+                        f.err());
+    };
+  };
+  refuse(MILL_E_SHAPE, {"stack", "inputs[1] is [3]", "[2, 1, 3]"}, stack({x, f.tensor({3})}, 0));
+  refuse(MILL_E_ARG, {"stack", "axis is 4"}, stack({x, x}, 4));
+  refuse(MILL_E_ARG, {"stack", "n_inputs is 0"}, stack({}, 0));
+  refuse(MILL_E_SHAPE, {"rank 8"}, [&](auto out) {
+    mill_tensor* const deep = f.tensor({1, 1, 1, 1, 1, 1, 1, 1});
+    return mill_stack(f.exec(), &deep, 1, 0, out, f.err());
+  });
+}
+
+TEST_F(BadCompose, Arithmetic) {
+  mill_tensor* const x = f.tensor({2, 3});
+  refuse(MILL_E_DTYPE, {"masked_fill", "mask is f32", "bool"},
+         [&](auto out) { return mill_masked_fill(f.exec(), x, x, 0, out, f.err()); });
+  refuse(MILL_E_SHAPE, {"mask is [2]", "[2, 3]"}, [&](auto out) {
+    return mill_masked_fill(f.exec(), x, f.tensor({2}, MILL_BOOL), 0, out, f.err());
+  });
+  refuse(MILL_E_DTYPE, {"var", "x is i64"},
+         [&](auto out) { return mill_var(f.exec(), f.ids({2}), nullptr, 0, 1, 0, out, f.err()); });
+  refuse(MILL_E_ARG, {"var", "correction is inf"},
+         [&](auto out) { return mill_var(f.exec(), x, nullptr, 0, HUGE_VAL, 0, out, f.err()); });
+  refuse(MILL_E_ARG, {"vector_norm", "p is NaN"}, [&](auto out) {
+    return mill_vector_norm(f.exec(), x, std::nan(""), nullptr, 0, 0, out, f.err());
+  });
+  refuse(MILL_E_ARG, {"axes", "2"}, [&](auto out) {
+    const int64_t axis = 2;
+    return mill_logsumexp(f.exec(), x, &axis, 1, 0, out, f.err());
+  });
+}
+
+TEST_F(BadCompose, PartsOfNetworks) {
+  mill_tensor* const table = f.tensor({4, 3});
+  const auto bag = [&](mill_tensor* weight, mill_tensor* ids, mill_tensor* offsets,
+                       mill_tensor* scale, int64_t mode = 0) {
+    return [=, this](mill_tensor** out) {
+      return mill_embedding_bag(f.exec(), weight, ids, offsets, scale, mode, out, f.err());
+    };
+  };
+  mill_tensor* const ids = f.ids({5});
+  mill_tensor* const begin = f.ids({1}, 0);
+  refuse(MILL_E_SHAPE, {"weight is [5]"}, bag(f.tensor({5}), ids, begin, nullptr));
+  refuse(MILL_E_SHAPE, {"ids is [2, 2]"}, bag(table, f.ids({2, 2}), begin, nullptr));
+  refuse(MILL_E_DTYPE, {"offsets is f32"}, bag(table, ids, f.tensor({1}), nullptr));
+  refuse(MILL_E_SHAPE, {"scale is [4]", "[5]"}, bag(table, ids, begin, f.tensor({4})));
+  refuse(MILL_E_SHAPE, {"offsets is [0]", "[5]"}, bag(table, ids, f.ids({0}), nullptr));
+  refuse(MILL_E_ARG, {"mode is 2"}, bag(table, ids, begin, nullptr, 2));
+  refuse(MILL_E_INDEX, {"4"}, bag(table, f.ids({5}, 4), begin, nullptr));
+  refuse(MILL_E_INDEX, {"6"}, bag(table, ids, f.ids({1}, 6), nullptr));
+  refuse(MILL_E_ARG, {"drop_path", "p is 1.5"},
+         [&](auto out) { return mill_drop_path(f.exec(), table, 1.5, out, f.err()); });
+  refuse(MILL_E_STATE, {"generator"},
+         [&](auto out) { return mill_drop_path(f.exec(), table, 0.5, out, f.err()); });
+  refuse(MILL_E_ARG, {"alibi_bias", "heads is 0"},
+         [&](auto out) { return mill_alibi_bias(f.exec(), 0, 2, 2, MILL_F32, out, f.err()); });
+  refuse(MILL_E_SHAPE, {"-2"},
+         [&](auto out) { return mill_alibi_bias(f.exec(), 2, -2, 2, MILL_F32, out, f.err()); });
+  refuse(MILL_E_DTYPE, {"dtype is i64"},
+         [&](auto out) { return mill_alibi_bias(f.exec(), 2, 2, 2, MILL_I64, out, f.err()); });
+  refuse(MILL_E_DTYPE, {"scaled_matmul", "a is i64"}, [&](auto out) {
+    return mill_scaled_matmul(f.exec(), ids, table, nullptr, nullptr, MILL_F32, out, f.err());
+  });
+  refuse(MILL_E_SHAPE, {"scale_b is [4]"}, [&](auto out) {
+    return mill_scaled_matmul(f.exec(), f.tensor({2, 4}), table, nullptr, f.tensor({4}), MILL_F32,
+                              out, f.err());
+  });
+  const auto loss = [&](mill_tensor* x, mill_tensor* weight, mill_tensor* bias, mill_tensor* labels,
+                        int64_t reduction = 0, int64_t rows = 1) {
+    return [=, this](mill_tensor** out) {
+      return mill_linear_cross_entropy(f.exec(), x, weight, bias, labels, reduction, 0, -100, rows,
+                                       out, f.err());
+    };
+  };
+  mill_tensor* const x = f.tensor({2, 3});
+  mill_tensor* const labels = f.ids({2});
+  refuse(MILL_E_SHAPE, {"labels is [3]", "x is [2, 3]"}, loss(x, table, nullptr, f.ids({3})));
+  refuse(MILL_E_SHAPE, {"weight is [3]"}, loss(x, f.tensor({3}), nullptr, labels));
+  refuse(MILL_E_SHAPE, {"[4, 2]"}, loss(x, f.tensor({4, 2}), nullptr, labels));
+  refuse(MILL_E_SHAPE, {"bias", "[3]"}, loss(x, table, f.tensor({3}), labels));
+  refuse(MILL_E_ARG, {"reduction is 3"}, loss(x, table, nullptr, labels, 3));
+  refuse(MILL_E_ARG, {"rows is -1"}, loss(x, table, nullptr, labels, 0, -1));
+  refuse(MILL_E_INDEX, {"4"}, loss(x, table, nullptr, f.ids({2}, 4)));
 }
 
 }  // namespace

@@ -181,6 +181,52 @@ void add_op(Entries& to) {
   MILL_ENTRY(mill_adaptive_avg_pool, f.exec(), f.tensor({1, 2, 5}), f.array<int64_t>({3}), 1,
              f.slot<mill_tensor>(), f.err())
       .in_out();
+  MILL_ENTRY(mill_transpose, f.exec(), f.tensor(), 0, 1, f.slot<mill_tensor>(), f.err()).in_out();
+  MILL_ENTRY(mill_squeeze, f.exec(), f.tensor({2, 1, 3}), f.array<int64_t>({1}), 1,
+             f.slot<mill_tensor>(), f.err())
+      .in_out();
+  MILL_ENTRY(mill_unsqueeze, f.exec(), f.tensor(), f.array<int64_t>({1}), 1, f.slot<mill_tensor>(),
+             f.err())
+      .in_out();
+  MILL_ENTRY(mill_flatten, f.exec(), f.tensor(), 0, 1, f.slot<mill_tensor>(), f.err()).in_out();
+  MILL_ENTRY(mill_split, f.exec(), f.tensor({2, 3}), f.array<int64_t>({3}), 1, 1,
+             f.slot<mill_tensor>(), f.err())
+      .in_out();
+  MILL_ENTRY(mill_stack, f.exec(), two(f, f.tensor(), f.tensor()), 2, 0, f.slot<mill_tensor>(),
+             f.err())
+      .in_out();
+  MILL_ENTRY(mill_masked_fill, f.exec(), f.tensor(), f.tensor({2, 3}, MILL_BOOL, 1), 1.5,
+             f.slot<mill_tensor>(), f.err())
+      .in_out();
+  MILL_ENTRY(mill_lerp, f.exec(), f.tensor(), f.tensor(), f.tensor(), f.slot<mill_tensor>(),
+             f.err())
+      .in_out();
+  MILL_ENTRY(mill_addcmul, f.exec(), f.tensor(), f.tensor(), f.tensor(), 0.5, f.slot<mill_tensor>(),
+             f.err())
+      .in_out();
+  MILL_ENTRY(mill_var, f.exec(), f.tensor(), f.array<int64_t>({0}), 1, 1, 0, f.slot<mill_tensor>(),
+             f.err())
+      .in_out();
+  MILL_ENTRY(mill_vector_norm, f.exec(), f.tensor(), 2, f.array<int64_t>({0}), 1, 0,
+             f.slot<mill_tensor>(), f.err())
+      .in_out();
+  MILL_ENTRY(mill_logsumexp, f.exec(), f.tensor(), f.array<int64_t>({0}), 1, 0,
+             f.slot<mill_tensor>(), f.err())
+      .in_out();
+  MILL_ENTRY(mill_embedding_bag, f.exec(), f.tensor({2, 3}), f.ids({2}), f.ids({1}, 0),
+             f.tensor({2}), MILL_BAG_SUM, f.slot<mill_tensor>(), f.err())
+      .in_out()
+      .null({4});
+  MILL_ENTRY(mill_drop_path, f.exec(), f.tensor(), 0, f.slot<mill_tensor>(), f.err()).in_out();
+  MILL_ENTRY(mill_alibi_bias, f.exec(), 2, 3, 3, MILL_F32, f.slot<mill_tensor>(), f.err()).in_out();
+  MILL_ENTRY(mill_scaled_matmul, f.exec(), f.tensor({2, 3}), f.tensor({3, 2}), f.tensor({}),
+             f.tensor({}), MILL_F32, f.slot<mill_tensor>(), f.err())
+      .in_out()
+      .null({3, 4});
+  MILL_ENTRY(mill_linear_cross_entropy, f.exec(), f.tensor({2, 3}), f.tensor({4, 3}), f.tensor({4}),
+             f.ids({2}), 0, 0, -100, 1, f.slot<mill_tensor>(), f.err())
+      .in_out()
+      .null({3});
   MILL_ENTRY(mill_lstm, f.exec(), f.tensor({2, 2, 3}), layer(f, 4, 2), 4, f.tensor({1, 2, 2}),
              f.tensor({1, 2, 2}), f.ids({2}), 0, 0, 0, f.slot<mill_tensor>(), f.slot<mill_tensor>(),
              f.slot<mill_tensor>(), f.err())

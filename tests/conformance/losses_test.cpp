@@ -81,6 +81,24 @@ TEST_F(Losses, OfDifferences) {
       });
 }
 
+TEST_F(Losses, AParabolaTooNarrowForTheDtypeIsNone) {
+  for (const mill_dtype dtype : {MILL_F16, MILL_BF16, MILL_F32, MILL_F64}) {
+    const Tensor wide = make<double>(w_, {3}, {1, -2, 0}), none = make<double>(w_, {3}, {0, 0, 0});
+    Tensor x, target;
+    w_.ok(mill_cast(w_.exec(), wide.get(), dtype, x.out(), w_.error()));
+    w_.ok(mill_cast(w_.exec(), none.get(), dtype, target.out(), w_.error()));
+    for (const double beta : {1e-7, 1e-40, 1e-310}) {
+      Tensor loss, out;
+      w_.ok(mill_smooth_l1_loss(w_.exec(), x.get(), target.get(), beta, MILL_REDUCE_NONE,
+                                loss.out(), w_.error()));
+      w_.ok(mill_cast(w_.exec(), loss.get(), MILL_F64, out.out(), w_.error()));
+      const std::vector<double> got = values_of<double>(w_, out.get());
+      const std::vector<double> want = {1, 2, 0};
+      for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-6) << dtype << beta;
+    }
+  }
+}
+
 TEST_F(Losses, OfProbabilities) {
   mill_exec* e = w_.exec();
   const auto softplus = [](double x) {

@@ -9,6 +9,9 @@
 extern "C" {
 #endif
 
+/* What mill_embedding_bag makes of a bag. */
+enum mill_bag_modes { MILL_BAG_SUM = 0, MILL_BAG_MEAN = 1 };
+
 /* The sum of products that an equation in Einstein's notation describes, as numpy.einsum,
  * torch.einsum and ONNX's Einsum: "ij,jk->ik" is a matrix product, "bii->bi" takes diagonals,
  * "ij->" sums everything. One term of letters (a to z, A to Z) for each input, with a letter for
@@ -27,6 +30,86 @@ extern "C" {
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_einsum(mill_exec* exec, const char* equation, uint64_t equation_bytes,
                 mill_tensor* const* inputs, uint32_t n_inputs, mill_tensor** out, mill_error* err);
+
+/* ---- views and joins -------------------------------------------------------------------------
+ *
+ * Views of x share its memory; axes count from the front, negative ones from the back. *out: as in
+ * mill_einsum. Errors of all: MILL_E_ARG (an axis, a count, NULL), MILL_E_SHAPE, MILL_E_DTYPE,
+ * MILL_E_DEVICE, MILL_E_BAD_HANDLE, MILL_E_BUSY, MILL_E_MEMORY. */
+
+/* x with two axes in each other's place. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_transpose(mill_exec* exec, mill_tensor* x, int64_t axis_a, int64_t axis_b,
+                   mill_tensor** out, mill_error* err);
+
+/* x without these axes, which have size 1; n_axes 0: without all of size 1. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_squeeze(mill_exec* exec, mill_tensor* x, const int64_t* axes, uint32_t n_axes,
+                 mill_tensor** out, mill_error* err);
+
+/* x with axes of size 1 that are at `axes` in the result (1 or more). Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_unsqueeze(mill_exec* exec, mill_tensor* x, const int64_t* axes, uint32_t n_axes,
+                   mill_tensor** out, mill_error* err);
+
+/* x with the axes from `first` to `last` as one; [] becomes [1]. A view where the strides allow,
+ * else a copy. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_flatten(mill_exec* exec, mill_tensor* x, int64_t first, int64_t last, mill_tensor** out,
+                 mill_error* err);
+
+/* x cut along axis into n_sizes parts (1 or more) of these sizes, whose sum is the axis's. outs:
+ * array of n_sizes, each NULL, then a view, or written into. On failure all that were NULL still
+ * are. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_split(mill_exec* exec, mill_tensor* x, const int64_t* sizes, uint32_t n_sizes,
+               int64_t axis, mill_tensor** outs, mill_error* err);
+
+/* n_inputs (1 to MILL_MAX_OP_INPUTS) tensors of the same dims, one behind the other along a new
+ * axis, which is at `axis` in the result. dtypes promote. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_stack(mill_exec* exec, mill_tensor* const* inputs, uint32_t n_inputs, int64_t axis,
+               mill_tensor** out, mill_error* err);
+
+/* ---- arithmetic and statistics ---------------------------------------------------------------
+ *
+ * *out: as in mill_einsum. axes, n_axes: what is reduced, n_axes 0: everything; keepdim: reduced
+ * axes stay, of size 1. Errors of all: as above. */
+
+/* x, where mask (bool, broadcast to x's dims) is false, else value. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_masked_fill(mill_exec* exec, mill_tensor* x, mill_tensor* mask, double value,
+                     mill_tensor** out, mill_error* err);
+
+/* a + weight (b - a), all broadcast; for weights in [0, 1] between a and b. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_lerp(mill_exec* exec, mill_tensor* a, mill_tensor* b, mill_tensor* weight,
+              mill_tensor** out, mill_error* err);
+
+/* x + value a b, all broadcast. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_addcmul(mill_exec* exec, mill_tensor* x, mill_tensor* a, mill_tensor* b, double value,
+                 mill_tensor** out, mill_error* err);
+
+/* Variance of the reduced elements: sum of (x - mean)^2 over n - correction (1: unbiased, 0: of a
+ * population; NaN or infinite where that is not positive), in two passes. x floating-point; 16-bit
+ * dtypes are computed in f32. The root is mill_sqrt's. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_var(mill_exec* exec, mill_tensor* x, const int64_t* axes, uint32_t n_axes,
+             double correction, mill_bool keepdim, mill_tensor** out, mill_error* err);
+
+/* (sum |x|^p)^(1/p) over the reduced elements; p infinite: the largest |x|, -infinite: the
+ * smallest, 0: how many are not 0. The gradient where the result is 0 is 0. x floating-point;
+ * 16-bit dtypes are computed in f32. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_vector_norm(mill_exec* exec, mill_tensor* x, double p, const int64_t* axes,
+                     uint32_t n_axes, mill_bool keepdim, mill_tensor** out, mill_error* err);
+
+/* log(sum exp(x)) over the reduced elements, without overflow. x floating-point; 16-bit dtypes are
+ * computed in f32. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_logsumexp(mill_exec* exec, mill_tensor* x, const int64_t* axes, uint32_t n_axes,
+                   mill_bool keepdim, mill_tensor** out, mill_error* err);
 
 /* ---- losses ----------------------------------------------------------------------------------
  *
@@ -94,6 +177,53 @@ MILL_API MILL_SINCE(1) MILL_OWNS mill_status
 MILL_API MILL_SINCE(1) MILL_OWNS mill_status
     mill_adaptive_avg_pool(mill_exec* exec, mill_tensor* x, const int64_t* sizes, uint32_t n_sizes,
                            mill_tensor** out, mill_error* err);
+
+/* ---- parts of networks -----------------------------------------------------------------------
+ *
+ * *out: as in mill_einsum. Errors of all: as above. */
+
+/* Sums (MILL_BAG_SUM) or means (MILL_BAG_MEAN) of rows of weight [rows, width], a bag each: ids [n]
+ * of an integer dtype, offsets [bags] of one: where a bag's ids begin, the first of them 0, none
+ * smaller than the one before. An empty bag gives 0. scale: [n], floating-point, a factor for each
+ * id's row, NULL = 1. Result [bags, width]; rows are added in the order of ids. Also MILL_E_INDEX
+ * (an id outside [0, rows), offsets that do not begin with 0). Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_embedding_bag(mill_exec* exec, mill_tensor* weight, mill_tensor* ids, mill_tensor* offsets,
+                       mill_tensor* scale, int64_t mode, mill_tensor** out, mill_error* err);
+
+/* Stochastic depth (Huang et al., 2016): x[i] whole is 0 with probability p, in [0, 1], else
+ * x[i] / (1 - p), for each i along the first axis, drawn from the exec's generator; p 0: x. Also
+ * MILL_E_STATE (no generator). Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_drop_path(mill_exec* exec, mill_tensor* x, double p, mill_tensor** out, mill_error* err);
+
+/* The bias of attention with linear biases (Press et al., 2022): -slope[h] |i + keys - queries - j|
+ * as [heads, queries, keys] of dtype, which is floating-point; slopes as published: 2^(-8 h /
+ * heads) for a power of two, else those of the power below and every second of the one above.
+ * Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_alibi_bias(mill_exec* exec, int64_t heads, int64_t queries, int64_t keys, mill_dtype dtype,
+                    mill_tensor** out, mill_error* err);
+
+/* (a scale_a) (b scale_b), as mill_matmul, for operands that were scaled to fit a small dtype (f8,
+ * f16, bf16, or any other floating one): products and sums in f32 (in f64 where an operand is),
+ * rounded once to dtype. scales: broadcast to the product, so [] or one for each row or column;
+ * NULL = 1. Gradients by a and b have their dtypes, by the scales theirs. Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_scaled_matmul(mill_exec* exec, mill_tensor* a, mill_tensor* b, mill_tensor* scale_a,
+                       mill_tensor* scale_b, mill_dtype dtype, mill_tensor** out, mill_error* err);
+
+/* mill_cross_entropy of mill_linear(x, weight, bias) without all logits in memory at a time: x
+ * [..., in], weight [classes, in], bias [classes] or NULL, labels [...]; what it keeps for backward
+ * is its inputs, and of the logits both passes hold `rows` rows (0: as many as make 32 MiB in f32).
+ * Costs one product more than the two ops where a tape records. Such a backward cannot be recorded
+ * itself (MILL_E_NO_GRADIENT), but where all rows fit one part it is those two ops. The rest as
+ * there; also MILL_E_INDEX (a label). Since: 1 */
+MILL_API MILL_SINCE(1) MILL_OWNS mill_status
+    mill_linear_cross_entropy(mill_exec* exec, mill_tensor* x, mill_tensor* weight,
+                              mill_tensor* bias, mill_tensor* labels, int64_t reduction,
+                              double label_smoothing, int64_t ignore_index, int64_t rows,
+                              mill_tensor** out, mill_error* err);
 
 /* ---- recurrent networks ----------------------------------------------------------------------
  *
